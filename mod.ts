@@ -1,0 +1,54 @@
+/**
+ * Automatic differentiation that you can see: lazy tensors on Deno's WebGPU and on the host, transforms that
+ * compose, and display hooks for notebooks.
+ *
+ * @module
+ */
+import { setEngine } from "./ops/runs.ts";
+import { ReferenceEngine } from "./ops/reference.ts";
+import "./ops/transforms/backward.ts";
+
+export { Tensor } from "./ops/tensor.ts";
+export type { BackwardOptions, Nested, Operand, ReduceOptions, TensorHook } from "./ops/tensor.ts";
+export type { Device } from "./ops/ambient.ts";
+export type { DType, TypedArray } from "./ops/dtype.ts";
+export type { Shape } from "./ops/shape.ts";
+export type { MemoryReport } from "./ops/runs.ts";
+export type { MimeBundle } from "./ops/presenter.ts";
+export {
+  arange,
+  defaultDevice,
+  dropout,
+  eye,
+  full,
+  linspace,
+  ones,
+  rand,
+  randint,
+  randn,
+  setDefaultDevice,
+  tensor,
+  zeros,
+} from "./ops/create.ts";
+export type { TensorOptions } from "./ops/create.ts";
+export { broadcastTensors, cat, crossEntropy, einsum, embedding, split, stack, where } from "./ops/functions.ts";
+export type { LossOptions } from "./ops/functions.ts";
+export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
+export type { RngState } from "./ops/rng.ts";
+export { memoryOf as memory, sync } from "./ops/runs.ts";
+export { enableGrad, noGrad, tidy } from "./ops/transforms/backward.ts";
+export { grad, jvp, linearize, stopGradient, valueAndGrad, vjp } from "./ops/transforms/functional.ts";
+export type { GradOptions, Pullback } from "./ops/transforms/functional.ts";
+export { vmap } from "./ops/transforms/vmap.ts";
+export type { Axis, VmapOptions } from "./ops/transforms/vmap.ts";
+export { jit } from "./ops/transforms/jit.ts";
+export type { Jitted } from "./ops/transforms/jit.ts";
+export { checkpoint } from "./ops/transforms/checkpoint.ts";
+export { customJvp, customVjp, straightThrough } from "./ops/transforms/custom.ts";
+export { scan } from "./ops/transforms/scan.ts";
+export type { ScanOptions } from "./ops/transforms/scan.ts";
+export { hessian, hvp, jacfwd, jacrev } from "./ops/transforms/jacobian.ts";
+export { treeLeaves, treeMap } from "./ops/transforms/tree.ts";
+export type { Tree } from "./ops/transforms/tree.ts";
+
+setEngine(new ReferenceEngine());

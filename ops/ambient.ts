@@ -1,0 +1,40 @@
+/** What surrounds a computation without being passed to it: noGrad, anomaly mode, transform depth, device. */
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/** Where tensors live and compute. */
+export type Device = "host" | "webgpu";
+
+/** Ambient state, immutable; a changed copy is entered for the length of a call, awaits included. */
+export interface Ambient {
+  /** New nodes are not differentiable. */
+  readonly noGrad: boolean;
+  /** Depth of functional transforms that are being evaluated. */
+  readonly depth: number;
+  /** Collects every node made, with the line that made it. */
+  readonly anomaly: AnomalyLog | null;
+  /** Collects every tensor made, to be disposed at the end. */
+  readonly tidy: Disposable[] | null;
+  /** Device of new tensors, over the default. */
+  readonly device: Device | null;
+  /** Random numbers of its own, over the global ones. */
+  readonly rng: { seed: number; count: number } | null;
+}
+
+/** Nodes made under anomaly detection, in order. */
+export interface AnomalyLog {
+  readonly entries: { node: unknown; stack: string; backwardOf: unknown }[];
+  backwardOf: unknown;
+}
+
+const storage = new AsyncLocalStorage<Ambient>();
+const NONE: Ambient = { noGrad: false, depth: 0, anomaly: null, tidy: null, device: null, rng: null };
+
+/** The ambient state at this point of the program. */
+export function ambient(): Ambient {
+  return storage.getStore() ?? NONE;
+}
+
+/** Runs `f` with some of the ambient state replaced; asynchronous functions keep it across awaits. */
+export function withAmbient<T>(change: Partial<Ambient>, f: () => T): T {
+  return storage.run({ ...ambient(), ...change }, f);
+}

@@ -1,0 +1,169 @@
+/** New tensors: from data, filled, counted, random. */
+import { ambient, type Device } from "./ambient.ts";
+import { type DType, dtypeOf, DTYPES, isFloat, type TypedArray } from "./dtype.ts";
+import { normalFromBits, uniformFromBits } from "./definitions/elementwise.ts";
+import { randomBits } from "./definitions/random.ts";
+import { constantNode } from "./definitions/structural.ts";
+import { apply, wrap } from "./node.ts";
+import { nextKey } from "./rng.ts";
+import { hasEngine } from "./runs.ts";
+import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
+import { checkOnDevice, convert, fromStorageData, type Nested, type Tensor } from "./tensor.ts";
+
+/** What new tensors are like. */
+export interface TensorOptions {
+  /** Element type; default f32, or that of a typed array. */
+  dtype?: DType;
+  /** Default: the default device. */
+  device?: Device;
+  /** Whether `backward` computes a gradient by it. */
+  requiresGrad?: boolean;
+  /** A name for pictures and errors. */
+  name?: string;
+}
+
+let fallback: Device = "host";
+
+/** Where new tensors go from now on. */
+export function setDefaultDevice(device: Device): void {
+  if (device !== "host" && device !== "webgpu") throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
+  if (!hasEngine(device)) {
+    throw new Error(`Cannot use ${device} as the default device: no adapter was found, or the program may not use it`);
+  }
+  fallback = device;
+}
+
+/** Where new tensors go. */
+export function defaultDevice(): Device {
+  return ambient().device ?? fallback;
+}
+
+function finish(t: Tensor, options: TensorOptions): Tensor {
+  if (options.requiresGrad) t.requiresGrad = true;
+  if (options.name !== undefined) t.name = options.name;
+  return t;
+}
+
+/** A tensor from nested arrays or a typed array (with `shape`, else flat). Numbers become f32, booleans bool. */
+export function tensor(data: Nested | TypedArray, options: TensorOptions & { shape?: Shape } = {}): Tensor {
+  const device = options.device ?? defaultDevice();
+  if (ArrayBuffer.isView(data)) {
+    const own = dtypeOf(data);
+    if (own === null) throw new TypeError(`Cannot make a tensor of a ${Object.prototype.toString.call(data).slice(8, -1)}: convert it first, as in Float32Array.from(data)`);
+    const shape = options.shape ?? [data.length], dtype = options.dtype ?? own;
+    checkShape("make a tensor", shape);
+    if (sizeOf(shape) !== data.length) {
+      throw new RangeError(`Cannot make a tensor of shape ${showShape(shape)} from ${data.length} elements: it has ${sizeOf(shape)}`);
+    }
+    return finish(fromStorageData(dtype === own ? data : convert(data, dtype), shape, dtype, device), options);
+  }
+  const flat: (number | boolean)[] = [];
+  const shape = fill(data, flat, 0);
+  const bools = flat.length > 0 && flat.every((v) => typeof v === "boolean");
+  const dtype = options.dtype ?? (bools ? "bool" : "f32");
+  if (!DTYPES.includes(dtype)) throw new TypeError(`Cannot make a tensor of type ${dtype}: types are ${DTYPES.join(", ")}`);
+  if (!isFloat(dtype) && dtype !== "bool") {
+    for (const v of flat) {
+      if (!Number.isInteger(Number(v))) throw new TypeError(`Cannot make a tensor of type ${dtype} from ${v}: give whole numbers, or dtype "f32"`);
+    }
+  }
+  const to = options.shape ?? shape;
+  if (sizeOf(to) !== flat.length) throw new RangeError(`Cannot make a tensor of shape ${showShape(to)} from ${flat.length} elements`);
+  return finish(fromStorageData(convert(flat.map(Number), dtype), to, dtype, device), options);
+}
+
+function fill(data: unknown, flat: (number | boolean)[], depth: number): number[] {
+  if (typeof data === "number" || typeof data === "boolean") {
+    flat.push(data);
+    return [];
+  }
+  if (!Array.isArray(data)) {
+    throw new TypeError(`Cannot make a tensor of ${data === null ? "null" : typeof data}: give numbers, nested arrays of numbers, or a typed array`);
+  }
+  let inner: number[] = [];
+  for (let i = 0; i < data.length; i++) {
+    const shape = fill(data[i], flat, depth + 1);
+    if (i === 0) inner = shape;
+    else if (shape.length !== inner.length || shape.some((n, k) => n !== inner[k])) {
+      throw new RangeError(
+        `Cannot make a tensor of ragged arrays: at depth ${depth + 1}, element ${i} has shape ${showShape(shape)} and element 0 ${showShape(inner)}`,
+      );
+    }
+  }
+  return [data.length, ...inner];
+}
+
+/** All elements `value`. */
+export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
+  checkShape("make a tensor", shape);
+  const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
+  checkOnDevice(dtype, device);
+  const scalar = wrap(constantNode(value, dtype, device));
+  return finish(scalar.expand(shape), options);
+}
+
+/** All elements 0. */
+export function zeros(shape: Shape, options: TensorOptions = {}): Tensor {
+  return full(shape, 0, options);
+}
+
+/** All elements 1. */
+export function ones(shape: Shape, options: TensorOptions = {}): Tensor {
+  return full(shape, 1, options);
+}
+
+/** The unit matrix of n rows. */
+export function eye(n: number, options: TensorOptions = {}): Tensor {
+  const device = options.device ?? defaultDevice(), k = arange(n, { dtype: "i32", device });
+  return finish(k.unsqueeze(1).eq(k).to(options.dtype ?? "f32"), options);
+}
+
+/** 0, 1, ... n - 1, or from `start` by `step`. */
+export function arange(n: number, options: TensorOptions & { start?: number; step?: number } = {}): Tensor {
+  if (!Number.isInteger(n) || n < 0) throw new RangeError(`Cannot count to ${n}: the number of elements is a whole number`);
+  const { start = 0, step = 1 } = options, dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
+  const bits = Float64Array.from({ length: n }, (_, i) => start + i * step);
+  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+}
+
+/** `n` numbers from `start` to `end`, both included, evenly spaced. */
+export function linspace(start: number, end: number, n: number, options: TensorOptions = {}): Tensor {
+  const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
+  const bits = Float64Array.from({ length: n }, (_, i) => n === 1 ? start : start + (end - start) * (i / (n - 1)));
+  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+}
+
+function bits(shape: Shape, options: TensorOptions): Tensor {
+  checkShape("make a tensor", shape);
+  const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
+  if (!isFloat(dtype)) throw new TypeError(`Cannot draw random numbers of type ${dtype}: they are floating point; see randint`);
+  checkOnDevice(dtype, device);
+  return apply(randomBits, [nextKey(device)], { shape });
+}
+
+/** Uniform random numbers in [0, 1): the same on every engine for the same seed. */
+export function rand(shape: Shape, options: TensorOptions = {}): Tensor {
+  return finish(apply(uniformFromBits, [bits(shape, options)]).to(options.dtype ?? "f32"), options);
+}
+
+/** Standard normal random numbers. */
+export function randn(shape: Shape, options: TensorOptions = {}): Tensor {
+  return finish(apply(normalFromBits, [bits(shape, options)]).to(options.dtype ?? "f32"), options);
+}
+
+/** Whole random numbers in [low, high) as i32, with a range below 2^24. */
+export function randint(low: number, high: number, shape: Shape, options: Omit<TensorOptions, "dtype"> = {}): Tensor {
+  if (!Number.isInteger(low) || !Number.isInteger(high) || high <= low || high - low > 2 ** 24) {
+    throw new RangeError(`Cannot draw whole numbers in [${low}, ${high}): give low < high, at most 2^24 apart`);
+  }
+  return finish(rand(shape, options.device === undefined ? {} : { device: options.device }).mul(high - low).floor().to("i32").add(low), options);
+}
+
+/** Zeroes elements with probability `p` and scales the others by 1 / (1 - p). */
+export function dropout(x: Tensor, p = 0.5): Tensor {
+  if (!(p >= 0 && p <= 1)) throw new RangeError(`Cannot drop out with probability ${p}: it lies in [0, 1]`);
+  if (p === 0) return x;
+  if (p === 1) return x.mul(0);
+  const keep = rand(x.shape, { device: x.device }).ge(p);
+  return x.mul(1 / (1 - p)).where(keep, 0);
+}

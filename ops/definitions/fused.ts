@@ -1,0 +1,61 @@
+/** Ops that the tests hold to a definition in terms of others, with kernels that save memory or precision. */
+import { custom } from "../families.ts";
+import { showShape, sizeOf } from "../shape.ts";
+import { apply } from "../node.ts";
+import type { Tensor } from "../tensor.ts";
+
+/** `p - e_y` for each row. */
+function probabilitiesMinusTarget(logits: Tensor, target: Tensor): Tensor {
+  const classes = logits.arangeLike(logits.shape[logits.rank - 1], "i32");
+  return logits.softmax(-1).sub(target.unsqueeze(-1).eq(classes).to(logits.dtype));
+}
+
+/** Cross-entropy of logits `[..., C]` against class numbers `[...]`: one loss for each row. */
+export const crossEntropy = custom({
+  name: "crossEntropy",
+  tex: ([z, y]) => `-\\ln \\operatorname{softmax}(${z})_{${y}}`,
+  texPartials: ["p - e_y"],
+  infer: ([z, y]) => {
+    const classes = z.shape[z.shape.length - 1];
+    if (z.shape.length < 1 || z.shape.length !== y.shape.length + 1 || y.shape.some((n, i) => n !== z.shape[i])) {
+      throw new RangeError(
+        `Cannot take the crossEntropy of logits ${showShape(z.shape)} against targets ${showShape(y.shape)}: ` +
+          `logits have one more axis, the classes, at the end`,
+      );
+    }
+    if (y.dtype !== "i32" && y.dtype !== "u32") {
+      throw new TypeError(`Cannot take the crossEntropy against targets of type ${y.dtype}: targets are class numbers, as in target.to("i32")`);
+    }
+    if (classes === 0) throw new RangeError(`Cannot take the crossEntropy of logits ${showShape(z.shape)}: there are no classes`);
+    return { shape: y.shape, dtype: z.dtype };
+  },
+  host: ([z, target], y) => {
+    const C = z.shape[z.shape.length - 1];
+    for (let row = 0; row < y.data.length; row++) {
+      const at = row * C, label = target.data[row];
+      if (!(label >= 0 && label < C)) {
+        throw new RangeError(`Cannot take the crossEntropy against class ${label}: there are ${C} classes, 0 to ${C - 1}`);
+      }
+      let m = -Infinity, s = 0;
+      for (let k = 0; k < C; k++) m = Math.max(m, z.data[at + k]);
+      for (let k = 0; k < C; k++) s += Math.exp(z.data[at + k] - m);
+      y.data[row] = Math.log(s) + (m - z.data[at + label]);
+    }
+  },
+  wgsl: {
+    threads: (_, y) => sizeOf(y.shape),
+    uniforms: ([z]) => [z.shape[z.shape.length - 1]],
+    body: () => `
+      let C = u(0); let at = t * C; var k = i32(x1(t)); if (k < 0 || k >= C) { fault(); k = 0; }
+      var m = -inf(); var s = 0.0;
+      for (var j = 0; j < C; j++) { m = maxf(m, x0(at + j)); }
+      for (var j = 0; j < C; j++) { s += exp(x0(at + j) - m); }
+      put(t, logf(s) + (m - x0(at + k)));`,
+  },
+  definition: ([z, target]) => z.logsumexp(-1).sub(z.gather(-1, target.unsqueeze(-1)).squeeze(-1)),
+  flops: ([z]) => 13 * sizeOf(z.shape),
+  vjp: (ct, { x: [z, target] }) => [probabilitiesMinusTarget(z, target).mul(ct.unsqueeze(-1)), null],
+  jvp: ([dz], { x: [z, target] }) => dz === null ? null : probabilitiesMinusTarget(z, target).mul(dz).sum(-1),
+  batch: ([z, target], batched, p, B) =>
+    apply(crossEntropy, [batched[0] ? z : z.expand([B, ...z.shape]), batched[1] ? target : target.expand([B, ...target.shape])], p),
+});

@@ -1,0 +1,96 @@
+/** Counter-based random numbers: bits are a pure function of a key, so recomputation repeats itself. */
+import { apply } from "../node.ts";
+import { custom } from "../families.ts";
+import { sizeOf } from "../shape.ts";
+
+const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24];
+
+/** Threefry-2x32 with 20 rounds: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3". */
+export function threefry(key0: number, key1: number, c0: number, c1: number): [number, number] {
+  const ks = [key0 >>> 0, key1 >>> 0, (key0 ^ key1 ^ 0x1bd11bda) >>> 0];
+  let x0 = (c0 + ks[0]) >>> 0, x1 = (c1 + ks[1]) >>> 0;
+  for (let group = 0; group < 5; group++) {
+    for (let r = 0; r < 4; r++) {
+      const bits = ROTATIONS[(group % 2) * 4 + r];
+      x0 = (x0 + x1) >>> 0;
+      x1 = ((x1 << bits) | (x1 >>> (32 - bits))) >>> 0;
+      x1 = (x1 ^ x0) >>> 0;
+    }
+    x0 = (x0 + ks[(group + 1) % 3]) >>> 0;
+    x1 = (x1 + ks[(group + 2) % 3] + group + 1) >>> 0;
+  }
+  return [x0, x1];
+}
+
+/** The same in WGSL, for the prelude of kernels. */
+export const threefryWgsl = `
+fn threefry(key: vec2<u32>, counter: vec2<u32>) -> vec2<u32> {
+  var ks = array<u32, 3>(key.x, key.y, key.x ^ key.y ^ 0x1bd11bdau);
+  var rotations = array<u32, 8>(${ROTATIONS.map((r) => `${r}u`).join(", ")});
+  var x = counter + key;
+  for (var group = 0u; group < 5u; group++) {
+    for (var r = 0u; r < 4u; r++) {
+      let bits = rotations[(group % 2u) * 4u + r];
+      x.x += x.y;
+      x.y = ((x.y << bits) | (x.y >> (32u - bits))) ^ x.x;
+    }
+    x.x += ks[(group + 1u) % 3u];
+    x.y += ks[(group + 2u) % 3u] + group + 1u;
+  }
+  return x;
+}`;
+
+/** 32 random bits for each element of `p.shape`, for each key `[..., 2]`. */
+export const randomBits = custom({
+  name: "randomBits",
+  tex: ([k]) => `\\operatorname{bits}(${k})`,
+  discrete: true,
+  infer: ([key], p) => ({ shape: [...key.shape.slice(0, -1), ...p.shape], dtype: "u32" }),
+  host: ([key], y, { shape }) => {
+    const n = sizeOf(shape);
+    for (let i = 0; i < y.data.length; i++) {
+      const k = 2 * Math.floor(i / n);
+      y.data[i] = threefry(key.data[k], key.data[k + 1], i % n, 0)[0];
+    }
+  },
+  wgsl: {
+    threads: (_, y) => sizeOf(y.shape),
+    uniforms: (_, __, { shape }) => [Math.max(1, sizeOf(shape))],
+    body: () => `let k = 2 * (t / u(0)); put(t, threefry(vec2<u32>(x0(k), x0(k + 1)), vec2<u32>(u32(t % u(0)), 0u)).x);`,
+  },
+  flops: (_, y) => 80 * sizeOf(y.shape),
+  vjp: () => [null],
+  jvp: () => null,
+  batch: ([key], _, p) => apply(randomBits, [key], p),
+});
+
+/** The key of one element or iteration: keys `[..., 2]` with numbers `[...]`. */
+export const foldKey = custom({
+  name: "foldKey",
+  tex: ([k, i]) => `\\operatorname{fold}(${k}, ${i})`,
+  discrete: true,
+  infer: ([key, i]) => ({ shape: key.shape.length - 1 >= i.shape.length ? key.shape : [...i.shape, 2], dtype: "u32" }),
+  host: ([key, i], y) => {
+    const keys = key.data.length / 2, numbers = i.data.length;
+    for (let j = 0; j < y.data.length / 2; j++) {
+      const k = 2 * (j % keys);
+      // The second counter word 1 keeps these apart from the bits of any shape, which use 0.
+      const [a, b] = threefry(key.data[k], key.data[k + 1], i.data[j % numbers] >>> 0, 1);
+      y.data[2 * j] = a;
+      y.data[2 * j + 1] = b;
+    }
+  },
+  wgsl: {
+    threads: (_, y) => sizeOf(y.shape) / 2,
+    uniforms: ([key, i]) => [sizeOf(key.shape) / 2, sizeOf(i.shape)],
+    body: () => `
+      let k = 2 * (t % u(0));
+      let word = threefry(vec2<u32>(x0(k), x0(k + 1)), vec2<u32>(u32(x1(t % u(1))), 1u));
+      put(2 * t, word.x); put(2 * t + 1, word.y);`,
+  },
+  flops: (_, y) => 80 * sizeOf(y.shape),
+  vjp: () => [null, null],
+  jvp: () => null,
+  batch: ([key, i], batched, _, B) =>
+    apply(foldKey, [batched[0] ? key : key.expand([B, ...key.shape]), batched[1] ? i : i.expand([B, ...i.shape])]),
+});

@@ -1,0 +1,145 @@
+/** Ops as functions: those that take several tensors, and einsum. */
+import { apply } from "./node.ts";
+import { broadcastShapes, normalizeAxis, showShape } from "./shape.ts";
+import * as I from "./definitions/indexing.ts";
+import { crossEntropy as fusedCrossEntropy } from "./definitions/fused.ts";
+import { type Operand, Tensor } from "./tensor.ts";
+import { isFloat } from "./dtype.ts";
+
+/** `a` where `condition` holds, `b` elsewhere; neither's NaN leaks into the other's gradient. */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  if (a instanceof Tensor) return a.where(condition, b);
+  if (b instanceof Tensor) return b.where(condition.logicalNot(), a);
+  return condition.scalarLike(a, "f32").where(condition, b);
+}
+
+/** Tensors joined along an existing axis. */
+export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
+  if (tensors.length === 0) throw new RangeError("Cannot cat no tensors");
+  return tensors.length === 1 ? tensors[0] : apply(I.cat, tensors, { axis: normalizeAxis("cat", axis, tensors[0].rank) });
+}
+
+/** Tensors of one shape joined along a new axis. */
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  if (tensors.length === 0) throw new RangeError("Cannot stack no tensors");
+  return cat(tensors.map((t) => t.unsqueeze(axis)), normalizeAxis("stack", axis, tensors[0].rank + 1));
+}
+
+/** Pieces of given lengths (or of one length, the last may be shorter) along an axis. */
+export function split(x: Tensor, lengths: number | readonly number[], axis = 0): Tensor[] {
+  const a = normalizeAxis("split", axis, x.rank), n = x.shape[a];
+  const list = typeof lengths === "number"
+    ? Array.from({ length: Math.ceil(n / lengths) }, (_, i) => Math.min(lengths, n - i * lengths))
+    : lengths;
+  if (list.reduce((s, m) => s + m, 0) !== n) throw new RangeError(`Cannot split axis ${axis} of ${showShape(x.shape)} into lengths ${showShape(list)}: they must add up to ${n}`);
+  let at = 0;
+  return list.map((m) => {
+    at += m;
+    return x.narrow(a, at - m, m);
+  });
+}
+
+/** Rows of `weight` at `ids`. */
+export function embedding(weight: Tensor, ids: Tensor): Tensor {
+  return apply(I.embedding, [weight, ids]);
+}
+
+/** Options of `crossEntropy`. */
+export interface LossOptions {
+  /** How the losses of the rows are put together; default mean. */
+  reduction?: "mean" | "sum" | "none";
+}
+
+/** Cross-entropy of logits `[..., C]` against class numbers `[...]`, fused: its gradient is `p - e_y`. */
+export function crossEntropy(logits: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+  const z = isFloat(logits.dtype) ? logits : logits.to("f32");
+  const losses = apply(fusedCrossEntropy, [z, target]);
+  const { reduction = "mean" } = options;
+  return reduction === "mean" ? losses.mean() : reduction === "sum" ? losses.sum() : losses;
+}
+
+/**
+ * Sums of products in Einstein's notation: `einsum("ij,jk->ik", a, b)`. Letters that the result does not have are
+ * summed over; without `->` those that appear once remain, in alphabetical order; `...` stands for leading axes.
+ */
+export function einsum(equation: string, ...operands: Tensor[]): Tensor {
+  const [left, right] = equation.replaceAll(" ", "").split("->");
+  let terms = left.split(",");
+  const fail = (why: string): never => {
+    throw new RangeError(`Cannot einsum "${equation}" of shapes ${operands.map((t) => showShape(t.shape)).join(" and ")}: ${why}`);
+  };
+  if (terms.length !== operands.length) fail(`it names ${terms.length} operands and got ${operands.length}`);
+  // An ellipsis becomes capital letters, which broadcast from the right.
+  const extra = terms.map((t, i) => t.includes("...") ? operands[i].rank - (t.length - 3) : 0);
+  if (extra.some((n) => n < 0)) fail("an operand has fewer axes than letters");
+  const most = Math.max(0, ...extra), dots = (n: number): string => Array.from({ length: n }, (_, k) => String.fromCharCode(0x100 + most - n + k)).join("");
+  terms = terms.map((t, i) => t.replace("...", dots(extra[i])));
+  const count = new Map<string, number>();
+  terms.forEach((t) => [...t].forEach((c) => count.set(c, (count.get(c) ?? 0) + 1)));
+  const out = right !== undefined
+    ? right.replace("...", dots(most))
+    : dots(most) + [...count].filter(([c, n]) => n === 1 && c.charCodeAt(0) < 0x100).map(([c]) => c).sort().join("");
+  if (new Set(out).size !== out.length) fail("the result names an axis twice");
+  for (const c of out) if (!count.has(c)) fail(`the result has the axis ${c}, which no operand has`);
+  const lengths = new Map<string, number>();
+  terms.forEach((t, i) => {
+    if (t.length !== operands[i].rank) fail(`operand ${i + 1} has ${operands[i].rank} axes and ${t.length} letters`);
+    [...t].forEach((c, k) => {
+      const n = operands[i].shape[k], before = lengths.get(c) ?? 1;
+      if (n !== before && n !== 1 && before !== 1) fail(`axis ${c} has lengths ${before} and ${n}`);
+      lengths.set(c, Math.max(before, n));
+    });
+  });
+  let [labels, result] = diagonals(terms[0], operands[0]);
+  for (let i = 1; i < operands.length; i++) {
+    const [l, t] = diagonals(terms[i], operands[i]);
+    const later = new Set([...out, ...terms.slice(i + 1).join("")]);
+    [labels, result] = contract(labels, result, l, t, later);
+  }
+  const gone = [...labels].flatMap((c, i) => out.includes(c) ? [] : [i]);
+  if (gone.length > 0) result = result.sum(gone);
+  labels = [...labels].filter((c) => out.includes(c)).join("");
+  return result.permute([...out].map((c) => labels.indexOf(c))).expand([...out].map((c) => lengths.get(c)!));
+}
+
+/** Repeated letters within an operand pick its diagonal. */
+function diagonals(labels: string, t: Tensor): [string, Tensor] {
+  for (let i = 0; i < labels.length; i++) {
+    const j = labels.indexOf(labels[i], i + 1);
+    if (j < 0) continue;
+    const c = labels[i], rest = [...labels].flatMap((_, k) => k === i || k === j ? [] : [k]);
+    return diagonals([...rest.map((k) => labels[k]), c].join(""), t.permute([...rest, i, j]).diagonal());
+  }
+  return [labels, t];
+}
+
+/** The product of two operands, summed over letters that nothing needs later. */
+function contract(la: string, a: Tensor, lb: string, b: Tensor, later: Set<string>): [string, Tensor] {
+  const lone = (l: string, other: string): number[] => [...l].flatMap((c, i) => other.includes(c) || later.has(c) ? [] : [i]);
+  const da = lone(la, lb), db = lone(lb, la);
+  if (da.length > 0) a = a.sum(da), la = [...la].filter((_, i) => !da.includes(i)).join("");
+  if (db.length > 0) b = b.sum(db), lb = [...lb].filter((_, i) => !db.includes(i)).join("");
+  const both = [...la].filter((c) => lb.includes(c));
+  // Lengths of 1 broadcast.
+  const length = (c: string): number => Math.max(a.shape[la.indexOf(c)], b.shape[lb.indexOf(c)]);
+  a = a.expand([...la].map((c, i) => both.includes(c) ? length(c) : a.shape[i]));
+  b = b.expand([...lb].map((c, i) => both.includes(c) ? length(c) : b.shape[i]));
+  const batch = both.filter((c) => later.has(c)), summed = both.filter((c) => !later.has(c));
+  const rows = [...la].filter((c) => !lb.includes(c)), columns = [...lb].filter((c) => !la.includes(c));
+  const take = (l: string, t: Tensor, groups: string[][]): Tensor => {
+    const order = groups.flat().map((c) => l.indexOf(c));
+    return t.permute(order).reshape([
+      ...groups[0].map((c) => t.shape[l.indexOf(c)]),
+      ...groups.slice(1).map((g) => g.reduce((n, c) => n * t.shape[l.indexOf(c)], 1)),
+    ]);
+  };
+  const x = take(la, a, [batch, rows, summed]), y = take(lb, b, [batch, summed, columns]);
+  const shape = [...batch, ...rows].map((c) => a.shape[la.indexOf(c)]).concat(columns.map((c) => b.shape[lb.indexOf(c)]));
+  return [[...batch, ...rows, ...columns].join(""), x.matmul(y).reshape(shape)];
+}
+
+/** Tensors expanded to their common shape. */
+export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
+  const shape = tensors.reduce((s, t) => broadcastShapes("broadcast", s, t.shape), [] as readonly number[]);
+  return tensors.map((t) => t.expand(shape));
+}

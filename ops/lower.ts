@@ -1,0 +1,216 @@
+/** From nodes to what an engine executes: the graph of a run with its structural key, and its list of steps. */
+import { Node, outsideTraces, wrap } from "./node.ts";
+import type { Attributes, Contraction, Custom, Elementwise, Movement, Primitive, Reduction } from "./primitive.ts";
+import type { DType } from "./dtype.ts";
+import type { Shape } from "./shape.ts";
+
+/** The nodes of a run, operands first. Realised nodes and leaves are inputs. */
+export interface RunGraph {
+  readonly nodes: readonly Node[];
+  /** Positions of the roots. */
+  readonly roots: readonly number[];
+  /** Equal for equal structures, whatever the data. */
+  readonly key: string;
+}
+
+const signatures = new Map<string, number>();
+
+/** A number for everything about a node that is structure. */
+function signature(node: Node): number {
+  const { op } = node;
+  const leaf = node.value !== null;
+  const p = leaf ? "" : op.key !== undefined ? op.key(node.p) : node.p === null ? "" : structureOf(node.p);
+  const text = `${leaf ? "input" : op.name}|${p}|${node.dtype}|${node.shape}`;
+  let id = signatures.get(text);
+  if (id === undefined) signatures.set(text, id = signatures.size);
+  return id;
+}
+
+const identities = new WeakMap<object, number>();
+let identityCount = 0;
+
+/** Attributes as text; programs and functions count by identity. */
+function structureOf(p: Attributes): string {
+  return JSON.stringify(p, (_, value) => {
+    if (typeof value === "function" || (typeof value === "object" && value !== null && !Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype)) {
+      let id = identities.get(value);
+      if (id === undefined) identities.set(value, id = ++identityCount);
+      return `#${id}`;
+    }
+    return value;
+  });
+}
+
+let runs = 0;
+
+/**
+ * Collects what a run needs. Nodes that an earlier run computed and dropped, and that new nodes use, become
+ * roots too, so that they are computed twice and not every time.
+ */
+export function collect(roots: readonly Node[]): RunGraph {
+  const run = ++runs;
+  const position = new Map<Node, number>();
+  const nodes: Node[] = [];
+  const all = [...roots];
+  const keep = new Set<Node>(roots);
+  const visit = (root: Node): void => {
+    const stack: Node[] = [root], next: number[] = [0];
+    while (stack.length > 0) {
+      const top = stack.length - 1, node = stack[top];
+      if (position.has(node)) {
+        stack.pop();
+        next.pop();
+        continue;
+      }
+      if (node.value === null && next[top] < node.inputs.length) {
+        const x = node.inputs[next[top]++];
+        if (!position.has(x)) {
+          stack.push(x);
+          next.push(0);
+        }
+        continue;
+      }
+      check(node);
+      position.set(node, nodes.length);
+      nodes.push(node);
+      stack.pop();
+      next.pop();
+    }
+  };
+  for (const root of roots) visit(root);
+  for (const node of nodes) {
+    if (node.value !== null || node.lastRun !== 0) continue;
+    for (const x of node.inputs) {
+      if (x.value === null && x.lastRun !== 0 && !keep.has(x) && isComputed(x.op)) {
+        keep.add(x);
+        all.push(x);
+      }
+    }
+  }
+  const parts = new Array<string>(nodes.length);
+  for (let i = 0; i < nodes.length; i++) {
+    const node = nodes[i];
+    let s = `${signature(node)}`;
+    if (node.value === null) {
+      for (const x of node.inputs) s += `,${position.get(x)}`;
+      if (node.inputs.length > 0) node.lastRun = run;
+    }
+    parts[i] = s;
+  }
+  const rootPositions = all.map((r) => position.get(r)!);
+  return { nodes, roots: rootPositions, key: `${roots[0]?.device}|${parts.join(";")}>${rootPositions}` };
+}
+
+function isComputed(op: Primitive): boolean {
+  return op.family !== "leaf" && op.family !== "tuple" && op.family !== "movement" && op.family !== "identity";
+}
+
+function check(node: Node): void {
+  if (node.value !== null) {
+    if (node.value.error !== null) throw node.value.error;
+    return;
+  }
+  if (node.op.name === "placeholder") {
+    throw new Error(
+      `Cannot compute a value from a placeholder of shape [${node.shape}]: a tensor made inside vmap, jit, scan, ` +
+        `checkpoint or linearize was used outside of it. Return it from the function instead`,
+    );
+  }
+  if (node.stale !== null) throw new Error(`Internal: a stale node without value`);
+}
+
+/** One computation of a run; `inputs` are earlier steps. */
+export interface Step extends Record<never, never> {
+  readonly op: Elementwise | Movement | Reduction | Contraction | Custom | null;
+  /** The node it comes from, whose attributes hold the data of this run; -1 for what expansion made. */
+  readonly source: number;
+  /** Attributes, where source is -1. */
+  readonly p: Attributes;
+  readonly inputs: readonly number[];
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** For `op` null: a realised input, a number, or a random key. */
+  readonly leaf: "input" | "constant" | "randomKey" | null;
+}
+
+/** What an engine executes: steps in order, and for each root its step. */
+export interface Lowered {
+  readonly steps: readonly Step[];
+  readonly roots: readonly number[];
+}
+
+/** Turns a graph into steps: tuples are expanded, identities vanish. Holds no node, so it may be kept. */
+export function lower(graph: RunGraph): Lowered {
+  const source = new Map<Node, number>();
+  graph.nodes.forEach((node, i) => source.set(node, i));
+  const done = new Map<Node, number>();
+  const expansions = new Map<Node, Node[]>();
+  const steps: Step[] = [];
+  const emit = (node: Node, op: Step["op"], leaf: Step["leaf"]): void => {
+    const inputs = op === null ? [] : node.inputs.map((x) => done.get(x)!);
+    done.set(node, steps.length);
+    const from = source.get(node) ?? -1;
+    steps.push({ op, source: from, p: from < 0 ? node.p : null, inputs, shape: node.shape, dtype: node.dtype, leaf });
+  };
+  /** What must be done before `node`, or null when it is done. */
+  const advance = (node: Node): readonly Node[] | null => {
+    if (node.value !== null) {
+      if (!source.has(node)) throw new Error("Internal: an expansion reached data outside of its run");
+      emit(node, null, "input");
+      return null;
+    }
+    const { op } = node;
+    switch (op.family) {
+      case "leaf":
+        if (op.name === "constant" || op.name === "randomKey") {
+          emit(node, null, op.name);
+          return null;
+        }
+        throw new Error(`Internal: leaf ${op.name} in a run`);
+      case "identity":
+        return follow(node, node.inputs[0]);
+      case "output": {
+        const tuple = node.inputs[0];
+        let outputs = expansions.get(tuple);
+        if (outputs === undefined) {
+          outputs = outsideTraces(() => (tuple.op as Extract<Primitive, { family: "tuple" }>).expand(tuple.inputs.map(wrap), tuple.p))
+            .map((t) => t.node);
+          expansions.set(tuple, outputs);
+        }
+        return follow(node, outputs[node.p.i]);
+      }
+      case "tuple":
+        throw new Error(`Internal: tuple ${op.name} used as a value`);
+      case "elementwise":
+      case "movement":
+      case "reduction":
+      case "contraction":
+      case "custom": {
+        const missing = node.inputs.filter((x) => !done.has(x));
+        if (missing.length > 0) return missing;
+        emit(node, op, null);
+        return null;
+      }
+    }
+  };
+  const follow = (node: Node, to: Node): readonly Node[] | null => {
+    const step = done.get(to);
+    if (step === undefined) return [to];
+    done.set(node, step);
+    return null;
+  };
+  for (const r of graph.roots) {
+    const stack = [graph.nodes[r]];
+    while (stack.length > 0) {
+      const node = stack[stack.length - 1];
+      if (done.has(node)) {
+        stack.pop();
+        continue;
+      }
+      const missing = advance(node);
+      if (missing === null) stack.pop();
+      else for (let i = missing.length - 1; i >= 0; i--) stack.push(missing[i]);
+    }
+  }
+  return { steps, roots: graph.roots.map((r) => done.get(graph.nodes[r])!) };
+}

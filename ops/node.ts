@@ -1,0 +1,213 @@
+/** The graph: immutable nodes, made by `apply`, and the scopes (traces) that tell inside from captured. */
+import { ambient, type Device } from "./ambient.ts";
+import { type DType, isFloat } from "./dtype.ts";
+import type { Attributes, Aval, Primitive } from "./primitive.ts";
+import type { Shape } from "./shape.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** Bits and their place on a device; what exactly is the engine's business. */
+export interface Storage {
+  readonly device: Device;
+  /** Why the value cannot be had any more (failed run, lost device, disposed); null while it can. */
+  error: Error | null;
+}
+
+/** Bit of {@linkcode Node.track} for gradients by `backward`; transforms use one bit for each depth. */
+export const BY_BACKWARD = 1;
+
+let serials = 0;
+
+/** The serial that the next node or handle gets. */
+export function nextSerial(): number {
+  return serials++;
+}
+
+/** One value in the graph. Only its realisation (`value`) changes, from null to bits. */
+export class Node implements Aval {
+  readonly serial = serials++;
+  /** The value, once a run has computed it. */
+  value: Storage | null = null;
+  /** The handle that this node was made for (a parameter or a cell), if any. */
+  cell: Tensor | null = null;
+  /** The run that computed it as an intermediate without keeping it; 0 if none. */
+  lastRun = 0;
+  /** Why there is no graph behind this node any more: the step which replaced a parameter it used. */
+  stale: string | null = null;
+
+  constructor(
+    readonly op: Primitive,
+    public inputs: readonly Node[],
+    readonly p: Attributes,
+    readonly shape: Shape,
+    readonly dtype: DType,
+    readonly device: Device,
+    /** Bit set: which differentiations are interested (0: none, the node is a constant to all). */
+    readonly track: number,
+    /** Longest path of unrealised nodes below. */
+    readonly depth: number,
+    /** Made under noGrad or by detach: nothing flows through, also in copies of this node. */
+    readonly cut: boolean,
+  ) {}
+}
+
+/** A scope in which a function is recorded with placeholders instead of values. */
+export interface Trace {
+  readonly kind: "vmap" | "jit" | "scan" | "checkpoint" | "linearize";
+  /** Nodes from this serial on are inside. */
+  readonly start: number;
+  /** Assignments made inside, in order, with what the handle held before. */
+  readonly effects: Map<Tensor, Node>;
+  /** Only jit: one hole for each older handle that is read. */
+  readonly capture: ((handle: Tensor) => Node) | null;
+  /** Only jit: the accumulated gradient of an older handle, as a hole; and the note that it was written. */
+  readonly grads: { read(handle: Tensor, grad: Tensor | null): Tensor | null; write(handle: Tensor, before: Tensor | null): void } | null;
+  /** Only jit: something beside tensors that the recording depends on; a change makes it record anew. */
+  readonly guard: ((read: () => unknown) => void) | null;
+  /** Only vmap: what `randomness` was chosen. */
+  readonly randomness: "error" | "same" | "different";
+  /** Turns a random key into the one of this element or iteration. */
+  readonly foldKey: ((key: Tensor) => Tensor) | null;
+  readonly outer: Trace | null;
+}
+
+let current: Trace | null = null;
+
+/** The innermost trace that is being recorded, or null. */
+export function currentTrace(): Trace | null {
+  return current;
+}
+
+/** Records `f` inside a trace; asynchronous functions are refused, since a placeholder has no value to await. */
+export function inTrace<T>(trace: Trace, f: () => T): T {
+  const before = current;
+  current = trace;
+  try {
+    const result = f();
+    if (result instanceof Promise) {
+      result.catch(() => {});
+      throw new TypeError(
+        `Cannot ${trace.kind} an asynchronous function: inside, tensors are placeholders without values to await. ` +
+          `Read values outside of it, or use grad, vjp or jvp, which take asynchronous functions`,
+      );
+    }
+    return result;
+  } finally {
+    current = before;
+  }
+}
+
+/** Reads something beside tensors (a mode, an option) so that recordings notice when it changes. */
+export function readGuarded<T>(read: () => T): T {
+  for (let t = current; t !== null; t = t.outer) t.guard?.(read);
+  return read();
+}
+
+/** Runs `f` outside of all traces. */
+export function outsideTraces<T>(f: () => T): T {
+  const before = current;
+  current = null;
+  try {
+    return f();
+  } finally {
+    current = before;
+  }
+}
+
+/** The node behind a handle, as the current trace sees it. */
+export function nodeOf(handle: Tensor): Node {
+  const node = handle.node;
+  for (let t = current; t !== null; t = t.outer) {
+    if (t.capture !== null && handle.born < t.start && node.serial < t.start) return t.capture(handle);
+  }
+  return node;
+}
+
+let makeTensor: (node: Node) => Tensor;
+/** Called once by tensor.ts: how a node becomes a handle. */
+export function setTensorFactory(f: (node: Node) => Tensor): void {
+  makeTensor = f;
+}
+
+/** A handle for a node. */
+export function wrap(node: Node): Tensor {
+  return makeTensor(node);
+}
+
+let onSoftRoot: (node: Node) => void = () => {};
+/** Called once by runs.ts: takes scalars with a long unrealised past. */
+export function setSoftRootListener(f: (node: Node) => void): void {
+  onSoftRoot = f;
+}
+const SOFT_DEPTH = 64;
+
+/** Makes a node of primitive `op` on `inputs`, checking shapes, types and devices. */
+export function makeNode(op: Primitive, inputs: readonly Node[], p: Attributes, cut = false): Node {
+  let track = 0, depth = 0;
+  let device: Device | null = null;
+  for (let i = 0; i < inputs.length; i++) {
+    const x = inputs[i];
+    track |= x.track;
+    if (x.value === null && x.depth >= depth) depth = x.depth + 1;
+    if (device === null) device = x.device;
+    else if (x.device !== device) throw deviceError(op, inputs);
+  }
+  let shape: Shape, dtype: DType;
+  switch (op.family) {
+    case "elementwise":
+    case "movement":
+    case "reduction":
+    case "contraction":
+    case "custom": {
+      const y = op.infer(inputs, p);
+      shape = y.shape;
+      dtype = y.dtype;
+      break;
+    }
+    case "identity":
+      shape = inputs[0].shape;
+      dtype = inputs[0].dtype;
+      break;
+    case "tuple":
+      shape = [];
+      dtype = "f32";
+      break;
+    case "output": {
+      const tuple = inputs[0];
+      const y = (tuple.op as Extract<Primitive, { family: "tuple" }>).outputs(tuple.inputs, tuple.p)[p.i];
+      shape = y.shape;
+      dtype = y.dtype;
+      break;
+    }
+    case "leaf":
+      throw new Error("Internal: leaves are made by makeLeaf");
+  }
+  const state = ambient();
+  if (state.noGrad) cut = true;
+  if (cut || op.discrete || !isFloat(dtype)) track = 0;
+  if (device === null) throw new Error(`Internal: ${op.name} without operands`);
+  const node = new Node(op, inputs, p, shape, dtype, device, track, depth, cut);
+  if (state.anomaly !== null) {
+    state.anomaly.entries.push({ node, stack: new Error().stack ?? "", backwardOf: state.anomaly.backwardOf });
+  }
+  if (depth >= SOFT_DEPTH && shape.length === 0 && current === null) onSoftRoot(node);
+  return node;
+}
+
+function deviceError(op: Primitive, inputs: readonly Node[]): Error {
+  return new TypeError(
+    `Cannot ${op.name} tensors on different devices (${inputs.map((x) => x.device).join(", ")}): ` +
+      `move one of them with await x.toDevice("${inputs[0].device}")`,
+  );
+}
+
+/** Makes a leaf: data, a constant or a placeholder. */
+export function makeLeaf(op: Primitive, p: Attributes, aval: Aval, device: Device, track = 0): Node {
+  return new Node(op, [], p, aval.shape, aval.dtype, device, track, 0, false);
+}
+
+/** Applies a primitive to tensors. */
+export function apply(op: Primitive, inputs: readonly Tensor[], p: Attributes = null): Tensor {
+  const nodes = new Array<Node>(inputs.length);
+  for (let i = 0; i < inputs.length; i++) nodes[i] = nodeOf(inputs[i]);
+  return makeTensor(makeNode(op, nodes, p));
+}

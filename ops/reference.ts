@@ -1,0 +1,125 @@
+/** The reference interpreter: slow, obvious, and what every engine is checked against. */
+import { allocate, type DType, roundTo, type TypedArray } from "./dtype.ts";
+import { wholeView } from "./definitions/movement.ts";
+import { eachIndex } from "./definitions/indexing.ts";
+import { collect, lower, type Step } from "./lower.ts";
+import type { Node, Storage } from "./node.ts";
+import type { HostArray } from "./primitive.ts";
+import type { Engine, MemoryReport } from "./runs.ts";
+import { sizeOf, stridesOf } from "./shape.ts";
+
+/** A value on the host. */
+export class HostStorage implements Storage {
+  readonly device = "host";
+  error: Error | null = null;
+  constructor(readonly data: TypedArray) {}
+}
+
+/** Evaluates one step on contiguous arrays. */
+export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
+  const y: HostArray = { shape: step.shape, dtype: step.dtype, data: allocate(step.dtype, sizeOf(step.shape)) };
+  const op = step.op!;
+  switch (op.family) {
+    case "elementwise": {
+      const strides = x.map((a) => {
+        const s = stridesOf(a.shape), extra = y.shape.length - a.shape.length;
+        return y.shape.map((_, i) => i < extra || a.shape[i - extra] === 1 ? 0 : s[i - extra]);
+      });
+      eachIndex(y.shape, (index, at) => {
+        const values = x.map((a, k) => a.data[index.reduce((sum, i, axis) => sum + i * strides[k][axis], 0)]);
+        y.data[at] = roundTo(y.dtype, op.host(...values));
+      });
+      return y;
+    }
+    case "movement": {
+      let view = op.view(wholeView(x[0].shape), p, y);
+      if (view === null) view = wholeView(y.shape);
+      eachIndex(y.shape, (index, at) => {
+        y.data[at] = x[0].data[view.offset + index.reduce((sum, i, axis) => sum + i * view.strides[axis], 0)];
+      });
+      return y;
+    }
+    case "reduction": {
+      // Accumulates in double precision and rounds once.
+      const sums = new Float64Array(y.data.length).fill(op.init(x[0].dtype));
+      const rest = x[0].shape.map((_, i) => i).filter((i) => !p.axes.includes(i));
+      const strides = stridesOf(y.shape);
+      eachIndex(x[0].shape, (index, at) => {
+        const to = rest.reduce((sum, axis, k) => sum + index[axis] * strides[k], 0);
+        sums[to] = op.host(sums[to], x[0].data[at]);
+      });
+      sums.forEach((s, i) => y.data[i] = roundTo(y.dtype, s));
+      return y;
+    }
+    case "contraction": {
+      const [a, b] = x, rank = y.shape.length;
+      const [M, N] = y.shape.slice(rank - 2), K = a.shape[rank - 1];
+      const batches = sizeOf(y.shape.slice(0, rank - 2));
+      for (let t = 0; t < batches; t++) {
+        for (let i = 0; i < M; i++) {
+          for (let j = 0; j < N; j++) {
+            let s = 0;
+            for (let k = 0; k < K; k++) s += a.data[(t * M + i) * K + k] * b.data[(t * K + k) * N + j];
+            y.data[(t * M + i) * N + j] = roundTo(y.dtype, s);
+          }
+        }
+      }
+      return y;
+    }
+    case "custom":
+      op.host(x, y, p);
+      return y;
+  }
+}
+
+/** Bits of a random key or a number. */
+export function leafArray(step: Step, p: Step["p"]): TypedArray {
+  const data = allocate(step.dtype, sizeOf(step.shape));
+  if (step.leaf === "constant") data[0] = p.value;
+  else data.set(p.value);
+  return data;
+}
+
+/** Computes on the host, one node after the other, keeping everything until the run ends. */
+export class ReferenceEngine implements Engine {
+  readonly device = "host";
+
+  upload(data: TypedArray, _dtype: DType): Storage {
+    return new HostStorage(data.slice());
+  }
+
+  run(roots: Node[]): void {
+    const graph = collect(roots);
+    const { steps, roots: results } = lower(graph);
+    const values: HostArray[] = [];
+    for (const step of steps) {
+      const p = step.source < 0 ? step.p : graph.nodes[step.source].p;
+      if (step.leaf === "input") {
+        const storage = graph.nodes[step.source].value as HostStorage;
+        values.push({ shape: step.shape, dtype: step.dtype, data: storage.data });
+      } else if (step.leaf !== null) values.push({ shape: step.shape, dtype: step.dtype, data: leafArray(step, p) });
+      else values.push(evaluate(step, p, step.inputs.map((i) => values[i])));
+    }
+    graph.roots.forEach((r, i) => graph.nodes[r].value ??= new HostStorage(values[results[i]].data));
+  }
+
+  read(values: { storage: Storage }[]): Promise<TypedArray[]> {
+    return Promise.resolve(values.map(({ storage }) => (storage as HostStorage).data.slice()));
+  }
+
+  peek(storage: Storage): TypedArray | null {
+    return storage instanceof HostStorage ? storage.data : null;
+  }
+
+  sync(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  free(storage: Storage): void {
+    storage.error = new Error("Cannot use a tensor after dispose()");
+  }
+
+  memory(): MemoryReport {
+    return { live: 0, pooled: 0, arena: 0, peak: 0 };
+  }
+}

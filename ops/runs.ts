@@ -1,0 +1,247 @@
+/** When values are computed: pending roots, flushing them as one run, reads, and what a run leaves behind. */
+import type { Device } from "./ambient.ts";
+import type { DType, TypedArray } from "./dtype.ts";
+import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
+
+/** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
+export interface Engine {
+  readonly device: Device;
+  /** Bits on the device, copied from `data`. */
+  upload(data: TypedArray, dtype: DType): Storage;
+  /** Realises all roots: sets `value` of each. May throw, or fail later and set `value.error`. */
+  run(roots: Node[]): void;
+  /** Copies values to the host; many reads at once share the wait. */
+  read(values: { storage: Storage; dtype: DType; size: number }[]): Promise<TypedArray[]>;
+  /** The bits, if they can be seen without waiting. */
+  peek(storage: Storage, dtype: DType, size: number): TypedArray | null;
+  /** Waits until the device has done everything. */
+  sync(): Promise<void>;
+  /** Gives memory back at once; later use of the storage is an error. */
+  free(storage: Storage): void;
+  /** Bytes in use. */
+  memory(): MemoryReport;
+}
+
+/** Bytes on a device. */
+export interface MemoryReport {
+  /** Held by tensors. */
+  readonly live: number;
+  /** Free, kept for reuse. */
+  readonly pooled: number;
+  /** Intermediates of the largest run. */
+  readonly arena: number;
+  /** Most that was ever live and in the arena together. */
+  readonly peak: number;
+}
+
+const engines = new Map<Device, Engine>();
+
+/** Makes `engine` compute on its device from now on. */
+export function setEngine(engine: Engine): void {
+  engines.set(engine.device, engine);
+}
+
+/** The engine of a device, or an error that says why there is none. */
+export function engineOf(device: Device): Engine {
+  const engine = engines.get(device);
+  if (engine === undefined) {
+    throw new Error(
+      device === "webgpu"
+        ? `No WebGPU device is ready: import @cotangent/cotangent with a GPU adapter at hand, or compute on the host ` +
+          `with setDefaultDevice("host")`
+        : `Internal: no host engine`,
+    );
+  }
+  return engine;
+}
+
+/** Whether a device can compute. */
+export function hasEngine(device: Device): boolean {
+  return engines.has(device);
+}
+
+const pending = new Set<Node>();
+let soft: WeakRef<Node>[] = [];
+let scheduled = false;
+
+setSoftRootListener((node) => {
+  soft.push(new WeakRef(node));
+});
+
+/** Asks for a value to be computed in the next run. */
+export function registerRoot(node: Node): void {
+  if (node.value !== null) return;
+  pending.add(node);
+  if (!scheduled) {
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      try {
+        flush();
+      } catch {
+        // The tensors are poisoned: whoever reads one gets the error.
+      }
+    });
+  }
+}
+
+/** A graph of numbers only, at most this large, rides along with any run. */
+const SOFT_LIMIT = 4096;
+
+/** Whether all that `node` still needs are scalars, so that computing it costs next to nothing. */
+function isCheap(node: Node, running: Set<Node>): boolean {
+  const seen = new Set<Node>([node]), stack = [node];
+  while (stack.length > 0) {
+    const n = stack.pop()!;
+    for (const x of n.inputs) {
+      if (x.value !== null || running.has(x) || seen.has(x)) continue;
+      if (x.shape.length > 0 || x.op.name === "placeholder" || x.op.family === "tuple" || seen.size > SOFT_LIMIT) return false;
+      seen.add(x);
+      stack.push(x);
+    }
+  }
+  return true;
+}
+
+/** Roots that ride along: scalars with a long unrealised past, like a running total of losses. */
+function softRoots(running: Set<Node>): void {
+  if (soft.length === 0) return;
+  const later: WeakRef<Node>[] = [];
+  // Newest first: an old total that a newer one includes is computed on the way.
+  for (let i = soft.length - 1; i >= 0; i--) {
+    const node = soft[i].deref();
+    if (node === undefined || node.value !== null || running.has(node)) continue;
+    if (isCheap(node, running)) running.add(node);
+    else later.unshift(soft[i]);
+  }
+  soft = later.slice(-SOFT_LIMIT);
+}
+
+/** Computes all pending roots, and `extra`, as one run on each device. */
+export function flush(extra: readonly Node[] = []): void {
+  const roots = new Set<Node>();
+  for (const node of pending) if (node.value === null) roots.add(node);
+  for (const node of extra) if (node.value === null) roots.add(node);
+  pending.clear();
+  if (roots.size === 0) return;
+  softRoots(roots);
+  const byDevice = new Map<Device, Node[]>();
+  for (const node of roots) {
+    const list = byDevice.get(node.device);
+    if (list === undefined) byDevice.set(node.device, [node]);
+    else list.push(node);
+  }
+  let failure: unknown = null;
+  for (const [device, list] of byDevice) {
+    try {
+      engineOf(device).run(list);
+    } catch (error) {
+      failure ??= error;
+      for (const node of list) if (node.value === null) poison(node, error);
+    }
+    for (const node of list) settle(node);
+  }
+  if (failure !== null) throw failure;
+}
+
+/** Marks a node's value as impossible to get. */
+export function poison(node: Node, error: unknown): void {
+  node.value = { device: node.device, error: error instanceof Error ? error : new Error(String(error)) };
+}
+
+const NONE: readonly Node[] = [];
+let graphs: WeakRef<Node>[] = [];
+
+/** After realisation: a value that nobody can differentiate lets go of its graph. */
+function settle(node: Node): void {
+  if (node.op.family === "leaf") return;
+  if (node.track === 0 || node.cell !== null) {
+    node.inputs = NONE;
+  } else if ((node.track & BY_BACKWARD) !== 0) {
+    graphs.push(new WeakRef(node));
+  }
+}
+
+/** Whether a leaf is a version of a parameter which has been replaced. */
+export function isReplaced(node: Node): boolean {
+  return node.cell !== null && node.cell.node !== node;
+}
+
+/** Lets realised values drop graphs that lead to replaced parameters; they keep their values. */
+export function dropStaleGraphs(reason: string): void {
+  if (graphs.length === 0) return;
+  const known = new Map<Node, boolean>();
+  const keep: WeakRef<Node>[] = [];
+  for (const ref of graphs) {
+    const root = ref.deref();
+    if (root === undefined || root.inputs.length === 0) continue;
+    if (leadsToReplaced(root, known)) {
+      root.stale = reason;
+      root.inputs = NONE;
+    } else keep.push(ref);
+  }
+  graphs = keep;
+}
+
+function leadsToReplaced(root: Node, known: Map<Node, boolean>): boolean {
+  const stack = [root];
+  while (stack.length > 0) {
+    const node = stack[stack.length - 1];
+    if (known.has(node)) {
+      stack.pop();
+      continue;
+    }
+    if (node.stale !== null || isReplaced(node)) {
+      known.set(node, true);
+      continue;
+    }
+    let open = false, found = false;
+    for (const x of node.inputs) {
+      if ((x.track & BY_BACKWARD) === 0) continue;
+      const k = known.get(x);
+      if (k === undefined) {
+        stack.push(x);
+        open = true;
+      } else found ||= k;
+    }
+    if (open && !found) continue;
+    known.set(node, found);
+  }
+  return known.get(root)!;
+}
+
+/** Values of several nodes on the host; computes what is missing, and waits once. */
+export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
+  flush(nodes);
+  const out = new Array<TypedArray>(nodes.length);
+  const byDevice = new Map<Device, number[]>();
+  nodes.forEach((node, i) => {
+    if (node.value!.error !== null) throw node.value!.error;
+    byDevice.set(node.device, [...byDevice.get(node.device) ?? [], i]);
+  });
+  await Promise.all(
+    [...byDevice].map(async ([device, list]) => {
+      const arrays = await engineOf(device).read(
+        list.map((i) => ({
+          storage: nodes[i].value!,
+          dtype: nodes[i].dtype,
+          size: nodes[i].shape.reduce((a, b) => a * b, 1),
+        })),
+      );
+      list.forEach((i, k) => out[i] = arrays[k]);
+    }),
+  );
+  for (const node of nodes) if (node.value!.error !== null) throw node.value!.error;
+  return out;
+}
+
+/** Computes what is pending and waits until every device is done. */
+export async function sync(): Promise<void> {
+  flush();
+  for (const engine of engines.values()) await engine.sync();
+}
+
+/** Bytes in use on a device. */
+export function memoryOf(device: Device): MemoryReport {
+  return engineOf(device).memory();
+}

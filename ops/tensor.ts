@@ -1,0 +1,988 @@
+/** The handle that people hold: a method for each op, and the imperative side (`backward`, `.grad`, `assign`). */
+import { ambient, type Device } from "./ambient.ts";
+import { bytesPerElement, type DType, DTYPES, isFloat, promote, type TypedArray } from "./dtype.ts";
+import { apply, BY_BACKWARD, currentTrace, makeLeaf, makeNode, nextSerial, Node, nodeOf, setTensorFactory, type Trace } from "./node.ts";
+import { currentPresenter, type MimeBundle } from "./presenter.ts";
+import type { Elementwise } from "./primitive.ts";
+import { dropStaleGraphs, engineOf, readNodes, registerRoot } from "./runs.ts";
+import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
+import * as E from "./definitions/elementwise.ts";
+import * as M from "./definitions/movement.ts";
+import * as R from "./definitions/reduction.ts";
+import * as I from "./definitions/indexing.ts";
+import { matmul } from "./definitions/contraction.ts";
+import { aliasNode, constantNode, data as dataLeaf, detach } from "./definitions/structural.ts";
+
+/** A tensor or a JavaScript number, which takes the tensor's type. */
+export type Operand = Tensor | number;
+
+/** Numbers nested to any depth; booleans make a boolean tensor. */
+export type Nested = number | boolean | readonly Nested[];
+
+/** Options of a reduction. */
+export interface ReduceOptions {
+  /** Keep the reduced axes with length 1. */
+  keepdim?: boolean;
+}
+
+/** Takes a cotangent on its way back; what it returns goes on instead. */
+export type TensorHook = (ct: Tensor) => Tensor | void;
+
+/** Hooks on nodes, or on the handle of a leaf whose node changes: a side table, since nodes are immutable. */
+export const nodeHooks: WeakMap<Node | Tensor, TensorHook[]> = new WeakMap();
+
+let runBackward: (root: Tensor, ct: Tensor | undefined, options: BackwardOptions) => void;
+/** Called once by transforms/backward.ts. */
+export function setBackward(f: typeof runBackward): void {
+  runBackward = f;
+}
+
+/** Options of `backward`. */
+export interface BackwardOptions {
+  /** Keep the gradients' own graph, for second derivatives. */
+  createGraph?: boolean;
+  /** Only these leaves get a gradient. */
+  inputs?: Tensor[];
+}
+
+function operand(action: string, like: Tensor, y: Operand): [Tensor, Tensor] {
+  if (typeof y === "number") {
+    if (isFloat(like.dtype)) return [like, like.scalarLike(y)];
+    if (!Number.isInteger(y) && Number.isFinite(y)) {
+      throw new TypeError(
+        `Cannot ${action} a tensor of type ${like.dtype} and the fractional number ${y}: convert it first with x.to("f32")`,
+      );
+    }
+    const x = like.dtype === "bool" ? like.to("i32") : like;
+    return [x, x.scalarLike(y)];
+  }
+  if (!(y instanceof Tensor)) {
+    throw new TypeError(`Cannot ${action} a tensor and ${describe(y)}: the operand must be a tensor or a number`);
+  }
+  if (like.dtype === y.dtype) return [like, y];
+  // A scalar tensor does not widen a larger one of the same kind.
+  if (isFloat(like.dtype) && isFloat(y.dtype) && (like.rank === 0) !== (y.rank === 0)) {
+    return like.rank === 0 ? [like.to(y.dtype), y] : [like, y.to(like.dtype)];
+  }
+  const dtype = promote(like.dtype, y.dtype);
+  return [like.to(dtype), y.to(dtype)];
+}
+
+/** The recording by jit that an older handle is used in, if any. */
+function jitTrace(handle: Tensor): Trace | null {
+  for (let t = currentTrace(); t !== null; t = t.outer) if (t.grads !== null && handle.born < t.start) return t;
+  return null;
+}
+
+function describe(x: unknown): string {
+  if (x instanceof Promise) return "a Promise (is an await missing?)";
+  return x === null || x === undefined ? String(x) : Array.isArray(x) ? "an array (make it a tensor with tensor([...]))" : `a ${typeof x}`;
+}
+
+/**
+ * An n-dimensional array on a device, as a handle to a node of the graph. Ops compute nothing: they check
+ * shapes and types, and values appear when they are read (`await x.data()`, `await x.item()`), when `backward`
+ * or an optimiser's step has run, or when shown.
+ */
+export class Tensor {
+  /** Serial at which this handle was made; tells inside from outside of a trace. */
+  readonly born: number = nextSerial();
+  /** A name for pictures and errors. */
+  name: string | null = null;
+  #grad: Tensor | null = null;
+  /** How often the value was replaced by `assign`. */
+  version = 0;
+  /** What replaced the value last, for errors. */
+  replacedBy: string | null = null;
+
+  /** Wraps a node; use `tensor`, `zeros` and the like to make tensors. */
+  constructor(
+    /** The graph node behind this handle; `assign` exchanges it. */
+    public node: Node,
+  ) {
+    ambient().tidy?.push(this);
+  }
+
+  /** Axis lengths. */
+  get shape(): Shape {
+    return this.node.shape;
+  }
+  /** Element type. */
+  get dtype(): DType {
+    return this.node.dtype;
+  }
+  /** Where it lives. */
+  get device(): Device {
+    return this.node.device;
+  }
+  /** Number of axes. */
+  get rank(): number {
+    return this.node.shape.length;
+  }
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.node.shape);
+  }
+  /** Bytes of the elements. */
+  get nbytes(): number {
+    return this.size * bytesPerElement(this.dtype);
+  }
+  /** What `backward` has accumulated, or null. */
+  get grad(): Tensor | null {
+    const trace = jitTrace(this);
+    return trace === null ? this.#grad : trace.grads!.read(this, this.#grad);
+  }
+  set grad(grad: Tensor | null) {
+    jitTrace(this)?.grads!.write(this, this.#grad);
+    this.#grad = grad;
+  }
+  /** Whether `backward` computes a gradient through this tensor. */
+  get requiresGrad(): boolean {
+    return (this.node.track & BY_BACKWARD) !== 0;
+  }
+  set requiresGrad(on: boolean) {
+    if (on === this.requiresGrad) return;
+    if (on && !isFloat(this.dtype)) {
+      throw new TypeError(`Cannot ask for gradients of a tensor of type ${this.dtype}: only floating point tensors have them`);
+    }
+    if (!this.isLeaf) {
+      throw new Error(`Cannot change requiresGrad of a computed tensor: use x.detach() for one without gradient`);
+    }
+    this.node = aliasNode(this.node, on ? BY_BACKWARD : 0, !on);
+    if (on) this.node.cell = this;
+  }
+  /** Whether the tensor was given and not computed from tensors that require gradients. */
+  get isLeaf(): boolean {
+    return this.node.cell === this || this.node.track === 0;
+  }
+
+  // ---- values ------------------------------------------------------------------------------------------------
+
+  /** The elements in row-major order, copied to the host. Booleans are bytes. */
+  async data(): Promise<TypedArray> {
+    this.#refuseInTrace("read");
+    return (await readNodes([this.node]))[0];
+  }
+
+  /** The one element of a tensor of size 1. */
+  async item(): Promise<number> {
+    if (this.size !== 1) {
+      throw new RangeError(`Cannot take the item of a tensor of shape ${showShape(this.shape)}: it must have exactly one element; use data() or toArray()`);
+    }
+    return (await this.data())[0];
+  }
+
+  /** The elements as nested arrays (a number for a scalar; booleans for a boolean tensor). */
+  // deno-lint-ignore no-explicit-any
+  async toArray(): Promise<any> {
+    return nest(await this.data(), this.shape, this.dtype === "bool");
+  }
+
+  /** The elements if they can be had without waiting, else null. */
+  peek(): TypedArray | null {
+    const value = this.node.value;
+    return value === null || value.error !== null ? null : engineOf(this.device).peek(value, this.dtype, this.size);
+  }
+
+  /** Asks for the value to be computed with the next run and kept; returns the tensor. */
+  keep(): this {
+    if (currentTrace() === null) registerRoot(this.node);
+    return this;
+  }
+
+  /** Gives the memory back now instead of when the tensor is unreachable. */
+  dispose(): void {
+    const value = this.node.value;
+    if (value !== null && value.error === null) engineOf(this.device).free(value);
+  }
+  /** `using x = ...` disposes at the end of the block. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #refuseInTrace(action: string): void {
+    const trace = currentTrace();
+    if (trace !== null) {
+      throw new Error(
+        `Cannot ${action} a tensor inside ${trace.kind}: there it is a placeholder without a value. ` +
+          `Return it from the function and read it outside`,
+      );
+    }
+  }
+
+  /** A copy on another device; it is a leaf there, without graph. */
+  async toDevice(device: Device): Promise<Tensor> {
+    if (device === this.device) return this;
+    const engine = engineOf(device);
+    const bits = await this.data();
+    return fromStorageData(bits, this.shape, this.dtype, engine.device);
+  }
+
+  // ---- gradients ---------------------------------------------------------------------------------------------
+
+  /**
+   * Computes the gradients of this tensor by every leaf that requires one, and adds them to the leaves' `.grad`.
+   * A tensor that is not a scalar needs a cotangent of its shape.
+   */
+  backward(cotangent?: Tensor, options: BackwardOptions = {}): void {
+    runBackward(this, cotangent, options);
+  }
+
+  /** Forgets the accumulated gradient. */
+  zeroGrad(): void {
+    this.grad = null;
+  }
+
+  /** Keeps the gradient of a computed tensor in `.grad` as well. */
+  retainGrad(): this {
+    if (this.isLeaf) return this;
+    this.registerHook((ct) => {
+      this.grad = this.grad === null ? ct : this.grad.add(ct);
+    });
+    return this;
+  }
+
+  /** Calls `hook` with the cotangent of this tensor in every backward pass; returns how to remove it. */
+  registerHook(hook: TensorHook): () => void {
+    if (this.node.track === 0) throw new Error(`Cannot register a hook on a tensor that does not require gradients`);
+    const at = this.node.cell ?? this.node;
+    const hooks = nodeHooks.get(at) ?? [];
+    nodeHooks.set(at, hooks);
+    hooks.push(hook);
+    return () => {
+      const i = hooks.indexOf(hook);
+      if (i >= 0) hooks.splice(i, 1);
+    };
+  }
+
+  /** The same value without graph: nothing flows back through it. */
+  detach(): Tensor {
+    const node = makeNode(detach, [nodeOf(this)], null, true);
+    if (currentTrace() === null) registerRoot(node);
+    return new Tensor(node);
+  }
+
+  /** The same value as a constant to all derivatives; unlike `detach` it asks for no value to be kept. */
+  stopGradient(): Tensor {
+    return new Tensor(makeNode(detach, [nodeOf(this)], null, true));
+  }
+
+  /**
+   * Replaces the value that this handle stands for. Graphs built on the old value keep it, but can no longer be
+   * differentiated if the tensor requires gradients.
+   */
+  assign(value: Operand, by = "assign"): void {
+    assignAll([[this, value]], by);
+  }
+
+  // ---- internals that rules use --------------------------------------------------------------------------------
+
+  /** @internal A scalar of this type and device. */
+  scalarLike(value: number, dtype: DType = this.dtype): Tensor {
+    return new Tensor(constantNode(value, dtype, this.device));
+  }
+  /** Zeros of this shape and type. */
+  zerosLike(): Tensor {
+    return this.scalarLike(0).expand(this.shape);
+  }
+  /** Ones of this shape and type. */
+  onesLike(): Tensor {
+    return this.scalarLike(1).expand(this.shape);
+  }
+  /** @internal 0, 1, ... n - 1 on this device. */
+  arangeLike(n: number, dtype: DType = this.dtype): Tensor {
+    return arangeOn(this.device, n, dtype);
+  }
+  /** @internal Sums broadcast axes away until the shape is `shape`. */
+  sumTo(shape: Shape): Tensor {
+    if (sameShape(this.shape, shape)) return this;
+    const extra = this.rank - shape.length;
+    const axes = this.shape.map((_, i) => i).filter((i) => i < extra || (shape[i - extra] === 1 && this.shape[i] !== 1));
+    const summed = axes.length > 0 ? apply(R.sum, [this], { axes }) : this;
+    return sameShape(summed.shape, shape) ? summed : summed.reshape(shape);
+  }
+  /** @internal A window by explicit starts, sizes and steps. */
+  window(starts: readonly number[], sizes: Shape, steps: readonly number[]): Tensor {
+    return apply(M.slice, [this], { starts, sizes, steps });
+  }
+  /** @internal The transpose of `window`. */
+  scatterWindow(shape: Shape, starts: readonly number[], steps: readonly number[]): Tensor {
+    return apply(I.scatterWindow, [this], { shape, starts, steps });
+  }
+  /** @internal Ones in front of and behind the last axis. */
+  padOnes(before: number, after: number): Tensor {
+    const piece = (n: number): Tensor => this.scalarLike(1).expand([...this.shape.slice(0, -1), n]);
+    const parts = [this as Tensor];
+    if (before > 0) parts.unshift(piece(before));
+    if (after > 0) parts.push(piece(after));
+    return apply(I.cat, parts, { axis: this.rank - 1 });
+  }
+
+  #unary(op: Elementwise): Tensor {
+    return apply(op, [this]);
+  }
+  /** The float version of an integer or boolean tensor, as PyTorch's float functions take them. */
+  #float(): Tensor {
+    return isFloat(this.dtype) ? this : this.to("f32");
+  }
+  #binary(op: Elementwise, y: Operand): Tensor {
+    const [a, b] = operand(op.name, this, y);
+    return apply(op, [a, b]);
+  }
+  #number(): Tensor {
+    return this.dtype === "bool" ? this.to("i32") : this;
+  }
+
+  // ---- arithmetic ----------------------------------------------------------------------------------------------
+
+  /** -x. */
+  neg(): Tensor {
+    return this.#number().#unary(E.neg);
+  }
+  /** x + y, broadcast. */
+  add(y: Operand): Tensor {
+    return this.#number().#binary(E.add, y);
+  }
+  /** x - y, broadcast. */
+  sub(y: Operand): Tensor {
+    return this.#number().#binary(E.sub, y);
+  }
+  /** x y, element by element, broadcast. */
+  mul(y: Operand): Tensor {
+    return this.#number().#binary(E.mul, y);
+  }
+  /** x / y; whole numbers divide to f32. */
+  div(y: Operand): Tensor {
+    const other = y instanceof Tensor ? y.#float() : y;
+    return this.#float().#binary(E.div, other);
+  }
+  /** x / y rounded down. */
+  floorDivide(y: Operand): Tensor {
+    return this.#number().#binary(E.floorDivide, y);
+  }
+  /** The remainder of x / y, with the sign of y. */
+  remainder(y: Operand): Tensor {
+    return this.#number().#binary(E.remainder, y);
+  }
+  /** 1 / x. */
+  reciprocal(): Tensor {
+    return this.#float().#unary(E.reciprocal);
+  }
+  /** x to the power y; the derivative at x = 0 is the limit, for whole powers too. */
+  pow(y: Operand): Tensor {
+    return this.#number().#binary(E.pow, y);
+  }
+  /** x^2. */
+  square(): Tensor {
+    return this.#number().#unary(E.square);
+  }
+  /** The larger of x and y; ties share the derivative equally, NaN wins. */
+  maximum(y: Operand): Tensor {
+    return this.#number().#binary(E.maximum, y);
+  }
+  /** The smaller of x and y; ties share the derivative equally, NaN wins. */
+  minimum(y: Operand): Tensor {
+    return this.#number().#binary(E.minimum, y);
+  }
+  /** This where `condition` holds, `other` elsewhere. */
+  where(condition: Tensor, other: Operand): Tensor {
+    const [a, b] = operand("where", this, other);
+    return apply(E.where, [condition, a, b]);
+  }
+  /** `value` where `mask` holds, this elsewhere. */
+  maskedFill(mask: Tensor, value: Operand): Tensor {
+    const [a, b] = operand("maskedFill", this, value);
+    return apply(E.where, [mask, b, a]);
+  }
+  /** Limits to [min, max]; the derivative is 1 on the boundary. */
+  clamp(min?: Operand, max?: Operand): Tensor {
+    const x = this.#number();
+    if (min === undefined && max === undefined) throw new TypeError("Cannot clamp without a limit: give min, max or both");
+    if (!isFloat(x.dtype) && (min === undefined || max === undefined)) {
+      return min !== undefined ? x.maximum(min) : x.minimum(max!);
+    }
+    const lo = operand("clamp", x, min ?? -Infinity)[1], hi = operand("clamp", x, max ?? Infinity)[1];
+    return apply(E.clamp, [x, lo, hi]);
+  }
+  /** |x|; the derivative at 0 is 0. */
+  abs(): Tensor {
+    return this.#number().#unary(E.abs);
+  }
+  /** -1, 0 or 1. */
+  sign(): Tensor {
+    return this.#number().#unary(E.sign);
+  }
+  /** Rounded down. */
+  floor(): Tensor {
+    return this.#unary(E.floor);
+  }
+  /** Rounded to the nearest whole number, halves to even; the derivative is 0 (see `straightThrough`). */
+  round(): Tensor {
+    return this.#unary(E.round);
+  }
+
+  // ---- comparisons ---------------------------------------------------------------------------------------------
+
+  /** x = y. */
+  eq(y: Operand): Tensor {
+    return this.#binary(E.eq, y);
+  }
+  /** x is not y. */
+  ne(y: Operand): Tensor {
+    return this.#binary(E.ne, y);
+  }
+  /** x < y. */
+  lt(y: Operand): Tensor {
+    return this.#binary(E.lt, y);
+  }
+  /** x <= y. */
+  le(y: Operand): Tensor {
+    return this.#binary(E.le, y);
+  }
+  /** x > y. */
+  gt(y: Operand): Tensor {
+    return this.#binary(E.gt, y);
+  }
+  /** x >= y. */
+  ge(y: Operand): Tensor {
+    return this.#binary(E.ge, y);
+  }
+  /** Not x. */
+  logicalNot(): Tensor {
+    return this.to("bool").#unary(E.logicalNot);
+  }
+  /** x and y. */
+  logicalAnd(y: Tensor): Tensor {
+    return apply(E.logicalAnd, [this.to("bool"), y.to("bool")]);
+  }
+  /** x or y. */
+  logicalOr(y: Tensor): Tensor {
+    return apply(E.logicalOr, [this.to("bool"), y.to("bool")]);
+  }
+  /** Whether an element is not a number. */
+  isnan(): Tensor {
+    return this.#float().#unary(E.isnan);
+  }
+  /** Whether an element is neither infinite nor NaN. */
+  isfinite(): Tensor {
+    return this.#float().#unary(E.isfinite);
+  }
+
+  // ---- functions -----------------------------------------------------------------------------------------------
+
+  /** e^x. */
+  exp(): Tensor {
+    return this.#float().#unary(E.exp);
+  }
+  /** Natural logarithm. */
+  log(): Tensor {
+    return this.#float().#unary(E.log);
+  }
+  /** Sine of radians. */
+  sin(): Tensor {
+    return this.#float().#unary(E.sin);
+  }
+  /** Cosine of radians. */
+  cos(): Tensor {
+    return this.#float().#unary(E.cos);
+  }
+  /** Hyperbolic tangent. */
+  tanh(): Tensor {
+    return this.#float().#unary(E.tanh);
+  }
+  /** Square root; NaN below 0. */
+  sqrt(): Tensor {
+    return this.#float().#unary(E.sqrt);
+  }
+  /** 1 / (1 + e^-x). */
+  sigmoid(): Tensor {
+    return this.#float().#unary(E.sigmoid);
+  }
+  /** ln sigmoid(x), which does not overflow. */
+  logSigmoid(): Tensor {
+    return this.neg().softplus().neg();
+  }
+  /** max(0, x); the derivative at 0 is 0. */
+  relu(): Tensor {
+    return this.#number().#unary(E.relu);
+  }
+  /** ln(1 + e^x), which does not overflow. */
+  softplus(): Tensor {
+    return this.#float().#unary(E.softplus);
+  }
+  /** x sigmoid(x). */
+  silu(): Tensor {
+    return this.mul(this.sigmoid());
+  }
+  /** x tanh(softplus(x)). */
+  mish(): Tensor {
+    return this.mul(this.softplus().tanh());
+  }
+  /** x above 0, alpha (e^x - 1) below. */
+  elu(alpha = 1): Tensor {
+    return this.where(this.gt(0), this.minimum(0).exp().sub(1).mul(alpha));
+  }
+  /** sin(pi x) / (pi x), and 1 at 0. */
+  sinc(): Tensor {
+    const away = this.ne(0), x = this.where(away, 1).mul(Math.PI);
+    return x.sin().div(x).where(away, 1);
+  }
+  /** The same values in another type, rounded to nearest; gradients come back in this one. */
+  to(dtype: DType): Tensor {
+    if (dtype === this.dtype) return this;
+    if (!DTYPES.includes(dtype)) throw new TypeError(`Cannot convert to type ${dtype}: types are ${DTYPES.join(", ")}`);
+    checkOnDevice(dtype, this.device);
+    return apply(E.cast, [this], { dtype });
+  }
+
+  // ---- reductions ----------------------------------------------------------------------------------------------
+
+  #kept(y: Tensor, axes: readonly number[], keepdim: boolean | undefined): Tensor {
+    return keepdim ? y.reshape(this.shape.map((n, i) => axes.includes(i) ? 1 : n)) : y;
+  }
+  /** Sum over `axes` (all by default). */
+  sum(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    const list = normalizeAxes("sum", axes, this.rank);
+    return this.#kept(list.length === 0 ? this : apply(R.sum, [this], { axes: list }), list, options.keepdim);
+  }
+  /** Mean over `axes` (all by default); NaN of no elements. */
+  mean(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    const list = normalizeAxes("mean", axes, this.rank), x = this.#float();
+    return x.sum(list, options).div(list.reduce((n, a) => n * this.shape[a], 1));
+  }
+  /** Product over `axes` (all by default); its gradient is right where elements are 0. */
+  prod(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    const list = normalizeAxes("prod", axes, this.rank);
+    return this.#kept(list.length === 0 ? this : apply(R.prod, [this], { axes: list }), list, options.keepdim);
+  }
+  /** Largest element over `axes` (all by default); ties share the derivative equally. */
+  amax(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    const list = normalizeAxes("amax", axes, this.rank);
+    return this.#kept(list.length === 0 ? this : apply(R.amax, [this], { axes: list }), list, options.keepdim);
+  }
+  /** Smallest element over `axes` (all by default); ties share the derivative equally. */
+  amin(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    const list = normalizeAxes("amin", axes, this.rank);
+    return this.#kept(list.length === 0 ? this : apply(R.amin, [this], { axes: list }), list, options.keepdim);
+  }
+  /** Variance over `axes`, divided by n - `correction` (1 by default, as PyTorch). */
+  variance(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
+    const list = normalizeAxes("variance", axes, this.rank);
+    const n = list.reduce((m, a) => m * this.shape[a], 1);
+    const centred = this.sub(this.mean(list, { keepdim: true }));
+    return centred.square().sum(list, options).div(Math.max(0, n - (options.correction ?? 1)));
+  }
+  /** Standard deviation over `axes`; its gradient at a constant is 0. */
+  std(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
+    return safeSqrt(this.variance(axes, options));
+  }
+  /** Euclidean norm over `axes`; its gradient at 0 is 0. */
+  norm(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    return safeSqrt(this.#float().square().sum(axes, options));
+  }
+  /** ln sum e^x over one axis or several (all by default), without overflow. */
+  logsumexp(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    const list = normalizeAxes("logsumexp", axes, this.rank), x = this.#float();
+    if (list.length === 0) return x;
+    if (list.length === 1) return this.#kept(apply(R.logsumexp, [x], { axis: list[0] }), list, options.keepdim);
+    const rest = this.shape.map((_, i) => i).filter((i) => !list.includes(i));
+    const flat = x.permute([...rest, ...list]).reshape([...rest.map((i) => this.shape[i]), list.reduce((n, a) => n * this.shape[a], 1)]);
+    return this.#kept(apply(R.logsumexp, [flat], { axis: rest.length }), list, options.keepdim);
+  }
+  /** e^x / sum e^x along `axis`. */
+  softmax(axis = -1): Tensor {
+    return apply(R.softmax, [this.#float()], { axis: normalizeAxis("softmax", axis, this.rank) });
+  }
+  /** ln softmax, computed without the softmax. */
+  logSoftmax(axis = -1): Tensor {
+    const x = this.#float();
+    return x.sub(x.logsumexp(axis, { keepdim: true }));
+  }
+  /** Index (i32) of the largest element along `axis`, or of all of them; the first of ties, NaN is largest. */
+  argmax(axis?: number, options: ReduceOptions = {}): Tensor {
+    if (axis === undefined) return this.reshape([-1]).argmax(0);
+    const a = normalizeAxis("argmax", axis, this.rank);
+    return this.#kept(apply(R.argmax, [this], { axis: a }), [a], options.keepdim);
+  }
+  /** Running sums along `axis`. */
+  cumsum(axis: number): Tensor {
+    return apply(R.cumsum, [this.#number()], { axis: normalizeAxis("cumsum", axis, this.rank), reverse: false });
+  }
+  /** Running products along `axis`; right where elements are 0, to any order of derivative. */
+  cumprod(axis: number): Tensor {
+    const a = normalizeAxis("cumprod", axis, this.rank), n = this.shape[a];
+    let y = this.#number().movedim(a, -1);
+    for (let by = 1; by < n; by *= 2) y = y.mul(y.narrow(-1, 0, n - by).padOnes(by, 0));
+    return y.movedim(-1, a);
+  }
+  /** Order (i32) that sorts along `axis`: stable, NaN last, first if descending. */
+  argsort(axis = -1, options: { descending?: boolean } = {}): Tensor {
+    return apply(R.argsort, [this], { axis: normalizeAxis("argsort", axis, this.rank), descending: options.descending ?? false });
+  }
+  /** Sorted values along `axis` and the order that sorts them. */
+  sort(axis = -1, options: { descending?: boolean } = {}): { values: Tensor; indices: Tensor } {
+    const indices = this.argsort(axis, options);
+    return { values: this.gather(axis, indices), indices };
+  }
+  /** Whether any element along `axes` is true (not 0). */
+  any(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    return this.to("bool").to("i32").amax(axes, options).to("bool");
+  }
+  /** Whether all elements along `axes` are true (not 0). */
+  all(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    return this.to("bool").to("i32").amin(axes, options).to("bool");
+  }
+
+  // ---- movement ------------------------------------------------------------------------------------------------
+
+  /** The same elements under another shape; one length may be -1. */
+  reshape(shape: Shape): Tensor {
+    const hole = shape.indexOf(-1);
+    let to = shape;
+    if (hole >= 0) {
+      const rest = sizeOf(shape.filter((_, i) => i !== hole));
+      if (shape.lastIndexOf(-1) !== hole || rest === 0 || this.size % rest !== 0) {
+        throw new RangeError(`Cannot reshape ${showShape(this.shape)} to ${showShape(shape)}: no single length fits in the place of -1`);
+      }
+      to = shape.map((n, i) => i === hole ? this.size / rest : n);
+    } else checkShape("reshape to a tensor", shape);
+    return sameShape(to, this.shape) ? this : apply(M.reshape, [this], { shape: to });
+  }
+  /** Axes in another order: axis i of the result is axis `axes[i]`. */
+  permute(axes: readonly number[]): Tensor {
+    const list = axes.map((a) => normalizeAxis("permute", a, this.rank));
+    if (list.length !== this.rank || new Set(list).size !== this.rank) {
+      throw new RangeError(`Cannot permute ${showShape(this.shape)} by [${axes}]: each of its ${this.rank} axes must be named once`);
+    }
+    return list.every((a, i) => a === i) ? this : apply(M.permute, [this], { axes: list });
+  }
+  /** Two axes exchanged. */
+  transpose(a = -2, b = -1): Tensor {
+    const i = normalizeAxis("transpose", a, this.rank), j = normalizeAxis("transpose", b, this.rank);
+    return this.permute(this.shape.map((_, k) => k === i ? j : k === j ? i : k));
+  }
+  /** The transpose of a matrix (or of the last two axes). */
+  mT(): Tensor {
+    return this.transpose(-2, -1);
+  }
+  /** One axis moved to another place. */
+  movedim(from: number, to: number): Tensor {
+    const i = normalizeAxis("movedim", from, this.rank), j = normalizeAxis("movedim", to, this.rank);
+    const order = this.shape.map((_, k) => k).filter((k) => k !== i);
+    order.splice(j, 0, i);
+    return this.permute(order);
+  }
+  /** Repeated along axes of length 1 and along new ones in front; -1 keeps a length. */
+  expand(shape: Shape): Tensor {
+    const extra = shape.length - this.rank;
+    const to = shape.includes(-1) ? shape.map((n, i) => n === -1 ? this.shape[i - extra] ?? -1 : n) : shape;
+    checkShape("expand to a tensor", to);
+    return sameShape(to, this.shape) ? this : apply(M.expand, [this], { shape: to });
+  }
+  /** A new axis of length 1 at `axis`. */
+  unsqueeze(axis: number): Tensor {
+    const at = normalizeAxis("unsqueeze", axis, this.rank + 1);
+    return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)]);
+  }
+  /** Without the axis `axis` if its length is 1, or without all such axes. */
+  squeeze(axis?: number): Tensor {
+    if (axis === undefined) return this.reshape(this.shape.filter((n) => n !== 1));
+    const at = normalizeAxis("squeeze", axis, this.rank);
+    return this.shape[at] === 1 ? this.reshape(this.shape.filter((_, i) => i !== at)) : this;
+  }
+  /** Axes from `start` to `end` as one. */
+  flatten(start = 0, end = -1): Tensor {
+    if (this.rank === 0) return this.reshape([1]);
+    const a = normalizeAxis("flatten", start, this.rank), b = normalizeAxis("flatten", end, this.rank);
+    return this.reshape([...this.shape.slice(0, a), sizeOf(this.shape.slice(a, b + 1)), ...this.shape.slice(b + 1)]);
+  }
+  /** Reversed along `axes`. */
+  flip(axes: number | readonly number[]): Tensor {
+    return apply(M.flip, [this], { axes: normalizeAxes("flip", axes, this.rank) });
+  }
+  /** `length` elements from `start` on along `axis`. */
+  narrow(axis: number, start: number, length: number): Tensor {
+    const a = normalizeAxis("narrow", axis, this.rank), n = this.shape[a], from = start < 0 ? start + n : start;
+    if (!Number.isInteger(from) || !Number.isInteger(length) || from < 0 || length < 0 || from + length > n) {
+      throw new RangeError(`Cannot narrow axis ${axis} of ${showShape(this.shape)} to ${length} elements from ${start}: it has length ${n}`);
+    }
+    if (length === n) return this;
+    return this.window(this.shape.map((_, i) => i === a ? from : 0), this.shape.map((m, i) => i === a ? length : m), this.shape.map(() => 1));
+  }
+  /**
+   * A window, by axis: a number picks one place and drops the axis, `[start, stop]` or `[start, stop, step]` a
+   * range (negative places count from the back, `null` means the end), `":"` all.
+   */
+  slice(...ranges: (number | ":" | readonly [number | null, (number | null)?, number?])[]): Tensor {
+    if (ranges.length > this.rank) {
+      throw new RangeError(`Cannot slice ${showShape(this.shape)} by ${ranges.length} ranges: it has ${this.rank} axes`);
+    }
+    const starts: number[] = [], sizes: number[] = [], steps: number[] = [], backward: number[] = [];
+    this.shape.forEach((n, i) => {
+      const r = ranges[i] ?? ":";
+      if (r === ":") {
+        starts.push(0), sizes.push(n), steps.push(1);
+      } else if (typeof r === "number") {
+        const at = r < 0 ? r + n : r;
+        if (!Number.isInteger(r) || at < 0 || at >= n) {
+          throw new RangeError(`Cannot slice ${showShape(this.shape)} at place ${r} of axis ${i}: it has length ${n}`);
+        }
+        starts.push(at), sizes.push(1), steps.push(1);
+      } else {
+        const step = r[2] ?? 1;
+        if (!Number.isInteger(step) || step === 0) throw new RangeError(`Cannot slice axis ${i} with step ${step}: it is a whole number that is not 0`);
+        const limit = (k: number | null | undefined, fallback: number): number =>
+          k === null || k === undefined ? fallback : Math.min(Math.max(k < 0 ? k + n : k, step > 0 ? 0 : -1), step > 0 ? n : n - 1);
+        const from = limit(r[0], step > 0 ? 0 : n - 1), to = limit(r[1], step > 0 ? n : -1);
+        const count = Math.max(0, Math.ceil((to - from) / step));
+        // A step backwards is a window of the same places, then a flip.
+        starts.push(step > 0 || count === 0 ? Math.min(from, Math.max(0, n - 1)) : from + (count - 1) * step);
+        if (count === 0) starts[i] = 0;
+        sizes.push(count), steps.push(Math.abs(step));
+        if (step < 0) backward.push(i);
+      }
+    });
+    let y = sameShape(sizes, this.shape) && steps.every((s) => s === 1) ? this as Tensor : this.window(starts, sizes, steps);
+    if (backward.length > 0) y = y.flip(backward);
+    return y.reshape(y.shape.filter((_, i) => typeof ranges[i] !== "number"));
+  }
+  /** One place along an axis, which vanishes. */
+  select(axis: number, index: number): Tensor {
+    const a = normalizeAxis("select", axis, this.rank);
+    return this.slice(...this.shape.slice(0, a).map(() => ":" as const), index);
+  }
+  /** `[before, after]` more elements on each axis (the last ones if fewer are given), filled with `value`. */
+  pad(padding: readonly (readonly [number, number])[], value = 0): Tensor {
+    if (padding.length > this.rank || padding.some(([a, b]) => !Number.isInteger(a) || !Number.isInteger(b) || a < 0 || b < 0)) {
+      throw new RangeError(`Cannot pad ${showShape(this.shape)}: give [before, after] in whole numbers for at most ${this.rank} axes`);
+    }
+    const each = this.shape.map((_, i) => padding[i - (this.rank - padding.length)] ?? [0, 0]);
+    const shape = this.shape.map((n, i) => n + each[i][0] + each[i][1]);
+    const starts = each.map(([before]) => before), steps = this.shape.map(() => 1);
+    const padded = this.scatterWindow(shape, starts, steps);
+    if (value === 0) return padded;
+    const inside = this.scalarLike(1, "i32").expand(this.shape).scatterWindow(shape, starts, steps).to("bool");
+    return padded.where(inside, value);
+  }
+  /** The diagonal of the last two axes. */
+  diagonal(): Tensor {
+    const [m, n] = this.shape.slice(-2), k = Math.min(m, n), rest = this.shape.slice(0, -2);
+    return this.narrow(-2, 0, k).narrow(-1, 0, k).reshape([...rest, k * k])
+      .pad([[0, k]]).reshape([...rest, k, k + 1]).select(-1, 0);
+  }
+  /** The lower triangle (columns up to row + `diagonal`), zeros elsewhere. */
+  tril(diagonal = 0): Tensor {
+    return this.where(this.#triangle(diagonal), 0);
+  }
+  /** The upper triangle (columns from row + `diagonal` on), zeros elsewhere. */
+  triu(diagonal = 0): Tensor {
+    return this.where(this.#triangle(diagonal - 1).logicalNot(), 0);
+  }
+  #triangle(diagonal: number): Tensor {
+    const [m, n] = this.shape.slice(-2);
+    return this.arangeLike(n, "i32").le(this.arangeLike(m, "i32").add(diagonal).unsqueeze(1));
+  }
+
+  // ---- indexing ------------------------------------------------------------------------------------------------
+
+  /** `y[i][j] = x[index[i][j]][j]` for axis 0, and likewise for any axis. */
+  gather(axis: number, index: Tensor): Tensor {
+    return apply(I.gather, [this, index], { axis: normalizeAxis("gather", axis, this.rank) });
+  }
+  /** This plus `src` added at the places that `gather` with the same index reads. */
+  scatterAdd(axis: number, index: Tensor, src: Tensor): Tensor {
+    return apply(I.scatterAdd, [this, index, src], { axis: normalizeAxis("scatterAdd", axis, this.rank) });
+  }
+  /** The slices at `index` (rank 1) along `axis`. */
+  indexSelect(axis: number, index: Tensor): Tensor {
+    if (index.rank !== 1) throw new RangeError(`Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`);
+    const a = normalizeAxis("indexSelect", axis, this.rank);
+    return apply(I.embedding, [this.movedim(a, 0), index]).movedim(0, a);
+  }
+  /** One-hot vectors of class numbers, a new last axis of length `classes`. */
+  oneHot(classes: number, dtype: DType = "f32"): Tensor {
+    return this.unsqueeze(-1).eq(this.arangeLike(classes, this.dtype)).to(dtype);
+  }
+
+  // ---- contraction ---------------------------------------------------------------------------------------------
+
+  /** Matrix product of the last two axes, leading axes broadcast; vectors count as a row or a column. */
+  matmul(y: Tensor): Tensor {
+    if (!(y instanceof Tensor)) throw new TypeError(`Cannot matmul a tensor and ${describe(y)}: the operand must be a tensor`);
+    if (this.rank === 0 || y.rank === 0) {
+      throw new RangeError(`Cannot matmul shapes ${showShape(this.shape)} and ${showShape(y.shape)}: scalars multiply with mul`);
+    }
+    const [p, q] = operand("matmul", this, y);
+    const a = p.rank === 1 ? p.unsqueeze(0) : p, b = q.rank === 1 ? q.unsqueeze(1) : q;
+    let z: Tensor;
+    if (a.rank > 2 && b.rank === 2) {
+      // One product instead of a batch: the leading axes join the rows.
+      z = apply(matmul, [a.reshape([sizeOf(a.shape.slice(0, -1)), a.shape[a.rank - 1]]), b]).reshape([...a.shape.slice(0, -1), b.shape[1]]);
+    } else {
+      const batch = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
+      z = apply(matmul, [a.expand([...batch, ...a.shape.slice(-2)]), b.expand([...batch, ...b.shape.slice(-2)])]);
+    }
+    if (p.rank === 1) z = z.squeeze(-2);
+    return q.rank === 1 ? z.squeeze(-1) : z;
+  }
+  /** Inner product of two vectors. */
+  dot(y: Tensor): Tensor {
+    if (this.rank !== 1 || y.rank !== 1) throw new RangeError(`Cannot dot shapes ${showShape(this.shape)} and ${showShape(y.shape)}: both must be vectors`);
+    return this.matmul(y);
+  }
+  /** Outer product of two vectors. */
+  outer(y: Tensor): Tensor {
+    return this.reshape([-1, 1]).mul(y.reshape([1, -1]));
+  }
+
+  // ---- display -------------------------------------------------------------------------------------------------
+
+  /** What a notebook shows. */
+  async [Symbol.for("Jupyter.display")](): Promise<MimeBundle> {
+    try {
+      return await currentPresenter().display(this);
+    } catch (error) {
+      return { "text/plain": `Tensor ${showShape(this.shape)} ${this.dtype}: ${error instanceof Error ? error.message : error}` };
+    }
+  }
+  /** What `console.log` shows. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return currentPresenter().inspect(this);
+  }
+  /** Type and shape; the values are on the device. */
+  toString(): string {
+    return `Tensor(${showShape(this.shape)}, ${this.dtype})`;
+  }
+  /** Arithmetic by operators would be silently wrong: it throws. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === "string") return this.toString();
+    throw new TypeError(`Cannot use a tensor in an operator like + or >: use methods, as in a.add(b) or a.gt(b), or await x.item()`);
+  }
+}
+
+/** A square root whose derivative at 0 is 0 instead of infinite. */
+function safeSqrt(x: Tensor): Tensor {
+  const positive = x.ne(0);
+  return x.where(positive, 1).sqrt().where(positive, 0);
+}
+
+setTensorFactory((node) => new Tensor(node));
+
+/** Elements as nested arrays. */
+// deno-lint-ignore no-explicit-any
+export function nest(data: TypedArray, shape: Shape, bool: boolean): any {
+  let level: unknown[] = bool ? Array.from(data, (v) => v !== 0) : Array.from(data);
+  for (let axis = shape.length - 1; axis > 0; axis--) {
+    const n = shape[axis], count = sizeOf(shape.slice(0, axis));
+    level = Array.from({ length: count }, (_, i) => level.slice(i * n, (i + 1) * n));
+  }
+  return shape.length === 0 ? level[0] : level;
+}
+
+/** Refuses types that a device does not have. */
+export function checkOnDevice(dtype: DType, device: Device): void {
+  if (dtype === "f64" && device === "webgpu") {
+    throw new TypeError(
+      `Cannot hold f64 on webgpu: the GPU interface has no double precision. Use f32, or compute on the host: ` +
+        `tensor(data, { dtype: "f64", device: "host" })`,
+    );
+  }
+}
+
+/** A leaf with these elements. */
+export function fromStorageData(bits: TypedArray, shape: Shape, dtype: DType, device: Device): Tensor {
+  checkOnDevice(dtype, device);
+  const node = makeLeaf(dataLeaf, null, { shape, dtype }, device);
+  node.value = engineOf(device).upload(bits, dtype);
+  return new Tensor(node);
+}
+
+const aranges = new Map<string, Node>();
+
+/** 0, 1, ... n - 1; shared, since rules ask for the same ones all the time. */
+function arangeOn(device: Device, n: number, dtype: DType): Tensor {
+  const key = `${device} ${n} ${dtype}`;
+  let node = aranges.get(key);
+  if (node === undefined || node.value!.error !== null) {
+    const bits = Float64Array.from({ length: n }, (_, i) => i);
+    node = fromStorageData(convert(bits, dtype), [n], dtype, device).node;
+    if (aranges.size >= 64) aranges.delete(aranges.keys().next().value!);
+    aranges.set(key, node);
+  }
+  return new Tensor(node);
+}
+
+/** A host array of another type. */
+export function convert(from: ArrayLike<number>, dtype: DType): TypedArray {
+  switch (dtype) {
+    case "f32":
+      return Float32Array.from(from);
+    case "f16":
+      return Float16Array.from(from);
+    case "f64":
+      return Float64Array.from(from);
+    case "i32":
+      return Int32Array.from(from);
+    case "u32":
+      return Uint32Array.from(from);
+    case "bool":
+      return Uint8Array.from(from, (v) => v !== 0 ? 1 : 0);
+  }
+}
+
+/** Replaces the values of several handles at once, as an optimiser's step does. */
+export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: string): void {
+  let replaced = false;
+  for (const [handle, operandValue] of pairs) {
+    const value = typeof operandValue === "number" ? handle.scalarLike(operandValue).expand(handle.shape) : operandValue;
+    if (!sameShape(value.shape, handle.shape) || value.dtype !== handle.dtype || value.device !== handle.device) {
+      throw new TypeError(
+        `Cannot assign a tensor of shape ${showShape(value.shape)}, ${value.dtype} on ${value.device} to one of shape ` +
+          `${showShape(handle.shape)}, ${handle.dtype} on ${handle.device}: they must be the same`,
+      );
+    }
+  }
+  for (const [handle, operandValue] of pairs) {
+    const value = typeof operandValue === "number" ? handle.scalarLike(operandValue).expand(handle.shape) : operandValue;
+    recordEffect(handle, value);
+    const grads = handle.requiresGrad && handle.node.cell === handle;
+    const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads);
+    node.cell = handle;
+    handle.node = node;
+    handle.version++;
+    handle.replacedBy = by;
+    replaced ||= grads;
+    if (currentTrace() === null) registerRoot(node);
+  }
+  if (replaced) dropStaleGraphs(by);
+}
+
+/** Notes an assignment inside a trace, so that the transform can make it an output; refuses it where it can't. */
+function recordEffect(handle: Tensor, value: Tensor): void {
+  for (let trace = currentTrace(); trace !== null; trace = trace.outer) {
+    if (handle.born >= trace.start) continue;
+    if (trace.kind === "scan") {
+      throw new Error(`Cannot assign to a tensor inside scan: carry the value instead, as part of scan's state`);
+    }
+    if (trace.kind === "linearize") throw new Error("Cannot assign to a tensor inside linearize");
+    if (trace.kind === "vmap" && dependsOnInside(nodeOf(value), trace.start)) {
+      throw new Error(
+        `Cannot assign a value that is different for each element inside vmap to a tensor${handle.name ? ` (${handle.name})` : ""} ` +
+          `that all elements share: reduce it first, or call the model in evaluation mode (model.eval())`,
+      );
+    }
+    if (!trace.effects.has(handle)) trace.effects.set(handle, handle.node);
+  }
+}
+
+function dependsOnInside(node: Node, start: number): boolean {
+  const seen = new Set<Node>(), stack = [node];
+  while (stack.length > 0) {
+    const n = stack.pop()!;
+    if (seen.has(n) || n.serial < start) continue;
+    if (n.op.name === "placeholder") return true;
+    seen.add(n);
+    for (const x of n.inputs) stack.push(x);
+  }
+  return false;
+}

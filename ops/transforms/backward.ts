@@ -1,0 +1,73 @@
+/** The imperative side of reverse mode: `loss.backward()` fills the `.grad` of leaves. */
+import { withAmbient } from "../ambient.ts";
+import { isFloat } from "../dtype.ts";
+import { BY_BACKWARD, currentTrace, type Node, nodeOf } from "../node.ts";
+import { flush, registerRoot } from "../runs.ts";
+import { sameShape, showShape } from "../shape.ts";
+import { type BackwardOptions, setBackward, Tensor } from "../tensor.ts";
+import { reverse } from "./reverse.ts";
+
+function backward(root: Tensor, cotangent: Tensor | undefined, options: BackwardOptions): void {
+  if (!root.requiresGrad) {
+    throw new Error(
+      `Cannot call backward on a tensor that does not require gradients: no tensor with requiresGrad = true leads to it` +
+        (isFloat(root.dtype) ? "" : ` (its type is ${root.dtype})`),
+    );
+  }
+  let seed = cotangent;
+  if (seed === undefined) {
+    if (root.size !== 1) {
+      throw new RangeError(
+        `Cannot call backward on a tensor of shape ${showShape(root.shape)} without a cotangent: gradients are of scalars. ` +
+          `Reduce it first, as in y.sum().backward(), or pass a cotangent of that shape`,
+      );
+    }
+    seed = root.onesLike();
+  } else if (!sameShape(seed.shape, root.shape)) {
+    throw new RangeError(`Cannot call backward with a cotangent of shape ${showShape(seed.shape)}: it must have the tensor's shape ${showShape(root.shape)}`);
+  } else if (seed.dtype !== root.dtype) seed = seed.to(root.dtype);
+  if (currentTrace() === null) flush(); // what the last step left
+  const only = options.inputs === undefined ? null : new Set<Node>(options.inputs.map((t) => nodeOf(t)));
+  const isTarget = only === null ? (node: Node) => node.cell !== null : (node: Node) => only.has(node);
+  const node = nodeOf(root);
+  const found = withAmbient(
+    options.createGraph ? { noGrad: false } : { noGrad: true },
+    () => reverse([node], [seed], { mask: BY_BACKWARD, isTarget }),
+  );
+  const handles = options.inputs === undefined ? null : new Map(options.inputs.map((t) => [nodeOf(t), t]));
+  withAmbient({ noGrad: !options.createGraph }, () => {
+    for (const [leaf, ct] of found) {
+      const handle = handles?.get(leaf) ?? leaf.cell!;
+      const before = handle.grad;
+      const grad = before === null ? new Tensor(ct.node) : before.add(ct);
+      grad.name = handle.name === null ? null : `${handle.name}.grad`;
+      handle.grad = grad;
+      if (currentTrace() === null) registerRoot(grad.node);
+    }
+  });
+  if (currentTrace() === null) registerRoot(node);
+}
+
+setBackward(backward);
+
+/** Runs `f` without recording gradients: tensors made inside are constants to `backward` and to outer transforms. */
+export function noGrad<T>(f: () => T): T {
+  return withAmbient({ noGrad: true }, f);
+}
+
+/** Records gradients again inside `noGrad`. */
+export function enableGrad<T>(f: () => T): T {
+  return withAmbient({ noGrad: false }, f);
+}
+
+/** Disposes every tensor made inside `f` but those that it returns. */
+export function tidy<T extends Tensor | Tensor[] | void>(f: () => T): T {
+  const made: Disposable[] = [];
+  const result = withAmbient({ tidy: made }, f);
+  const kept = new Set<unknown>(result instanceof Tensor ? [result] : Array.isArray(result) ? result : []);
+  for (const t of kept) (t as Tensor).keep();
+  flush();
+  const values = new Set([...kept].map((t) => (t as Tensor).node.value));
+  for (const t of made) if (!kept.has(t) && !values.has((t as Tensor).node.value)) t[Symbol.dispose]();
+  return result;
+}

@@ -1,0 +1,159 @@
+/** Recorded functions: a graph with holes, which can be filled again, batched, and keyed by structure. */
+import type { Device } from "../ambient.ts";
+import { output, placeholderNode } from "../definitions/structural.ts";
+import { currentTrace, inTrace, makeNode, nextSerial, Node, type Trace, wrap } from "../node.ts";
+import type { Aval, Tuple } from "../primitive.ts";
+import { Tensor } from "../tensor.ts";
+
+/** A graph with holes. */
+export class Program {
+  /** Nodes between the holes and the outputs, operands first. */
+  readonly interior: readonly Node[];
+  /** What the outputs use from outside, and leaves made inside. */
+  readonly consts: readonly Node[];
+  #key: string | null = null;
+
+  constructor(readonly params: readonly Node[], readonly outputs: readonly Node[], start: number) {
+    const known = new Set<Node>(params), interior: Node[] = [], consts: Node[] = [];
+    const stack: Node[] = [], next: number[] = [];
+    for (const output of outputs) {
+      stack.push(output), next.push(0);
+      while (stack.length > 0) {
+        const top = stack.length - 1, node = stack[top];
+        if (known.has(node)) {
+          stack.pop(), next.pop();
+          continue;
+        }
+        const outside = node.serial < start || node.op.family === "leaf" || node.value !== null;
+        if (!outside && next[top] < node.inputs.length) {
+          const x = node.inputs[next[top]++];
+          if (!known.has(x)) stack.push(x), next.push(0);
+          continue;
+        }
+        known.add(node);
+        (outside ? consts : interior).push(node);
+        stack.pop(), next.pop();
+      }
+    }
+    this.interior = interior;
+    this.consts = consts;
+  }
+
+  /** The outputs for other values in the holes and, if given, other constants. */
+  fill(params: readonly Node[], consts: readonly Node[] = this.consts): Node[] {
+    const to = new Map<Node, Node>();
+    this.params.forEach((p, i) => to.set(p, params[i]));
+    this.consts.forEach((c, i) => to.set(c, consts[i]));
+    for (const node of this.interior) {
+      const inputs = node.inputs.map((x) => to.get(x)!);
+      to.set(node, makeNode(node.op, inputs, node.p, node.cut));
+    }
+    return this.outputs.map((y) => to.get(y)!);
+  }
+
+  /** As a function of the holes and then the constants. */
+  call(x: readonly Tensor[]): Tensor[] {
+    const n = this.params.length, nodes = x.map((t) => t.node);
+    return this.fill(nodes.slice(0, n), nodes.slice(n)).map(wrap);
+  }
+
+  /** Equal for equal structures. */
+  get key(): string {
+    if (this.#key !== null) return this.#key;
+    const position = new Map<Node, number>();
+    const aval = (n: Node): string => `${n.dtype}[${n.shape}]`;
+    let text = "";
+    for (const n of [...this.params, ...this.consts]) {
+      position.set(n, position.size);
+      text += aval(n) + ";";
+    }
+    for (const n of this.interior) {
+      position.set(n, position.size);
+      const p = n.p === null ? "" : n.op.family === "tuple" && n.op.key !== undefined ? n.op.key(n.p) : JSON.stringify(n.p);
+      text += `${n.op.name}(${n.inputs.map((x) => position.get(x))})${p}${aval(n)};`;
+    }
+    return this.#key = `${text}>${this.outputs.map((y) => position.get(y))}`;
+  }
+
+  /** The outputs when some holes and constants carry a batch axis at 0, and which outputs do. */
+  batched(x: readonly Tensor[], flags: readonly boolean[], B: number): { outputs: Tensor[]; flags: boolean[] } {
+    const to = new Map<Node, { t: Tensor; b: boolean }>();
+    const tuples = new Map<Node, { ts: Tensor[]; b: boolean }>();
+    [...this.params, ...this.consts].forEach((p, i) => to.set(p, { t: x[i], b: flags[i] }));
+    for (const node of this.interior) {
+      const { op } = node;
+      if (op.family === "output") {
+        const tuple = tuples.get(node.inputs[0])!;
+        to.set(node, { t: tuple.ts[node.p.i], b: tuple.b });
+        continue;
+      }
+      const inputs = node.inputs.map((i) => to.get(i)!), b = inputs.some((i) => i.b);
+      if (op.family === "tuple") {
+        const xs = inputs.map((i) => i.t);
+        tuples.set(node, { ts: b ? op.batch(xs, inputs.map((i) => i.b), node.p, B) : tupleOutputs(op, xs, node.p), b });
+        continue;
+      }
+      if (op.family === "leaf") throw new Error("Internal: a leaf inside a program");
+      const y = b
+        ? op.batch(inputs.map((i) => i.t), inputs.map((i) => i.b), node.p, B)
+        : wrap(makeNode(op, inputs.map((i) => i.t.node), node.p, node.cut));
+      to.set(node, { t: b && node.cut ? y.stopGradient() : y, b });
+    }
+    const results = this.outputs.map((y) => to.get(y)!);
+    return { outputs: results.map((r) => r.t), flags: results.map((r) => r.b) };
+  }
+}
+
+/** Applies a tuple primitive and picks all its outputs. */
+export function tupleOutputs(op: Tuple, x: readonly Tensor[], p: unknown): Tensor[] {
+  const node = makeNode(op, x.map((t) => t.node), p);
+  return op.outputs(node.inputs, p).map((_, i) => wrap(makeNode(output, [node], { i })));
+}
+
+/** Options of `record`. */
+export type RecordOptions =
+  & { kind: Trace["kind"]; device: Device }
+  & Partial<Pick<Trace, "capture" | "grads" | "guard" | "randomness">>
+  & { foldKey?: (key: Tensor, trace: Trace) => Tensor };
+
+/** What recording gives: the program, and the handles assigned to inside, whose new values are the last outputs. */
+export interface Recording {
+  readonly program: Program;
+  readonly effects: readonly Tensor[];
+}
+
+/**
+ * Records `f` on placeholders like `avals` (with the track of what will fill them). Handles assigned to inside get
+ * their old values back; the new ones become outputs behind those of `f`.
+ */
+export function record(
+  avals: readonly (Aval & { track: number })[],
+  f: (params: Tensor[]) => Tensor[],
+  options: RecordOptions,
+): Recording {
+  const start = nextSerial();
+  const params = avals.map((a) => placeholderNode(a, options.device, a.track));
+  const trace: Trace = {
+    kind: options.kind,
+    start,
+    effects: new Map(),
+    capture: options.capture ?? null,
+    grads: options.grads ?? null,
+    guard: options.guard ?? null,
+    randomness: options.randomness ?? "different",
+    foldKey: options.foldKey === undefined ? null : (key) => options.foldKey!(key, trace),
+    outer: currentTrace(),
+  };
+  let outputs: Node[] = [];
+  let effects: [Tensor, Node][] = [];
+  try {
+    outputs = inTrace(trace, () => f(params.map((n) => new Tensor(n))).map((t) => t.node));
+  } finally {
+    effects = [...trace.effects].map(([handle, before]): [Tensor, Node] => {
+      const after = handle.node;
+      handle.node = before;
+      return [handle, after];
+    });
+  }
+  return { program: new Program(params, [...outputs, ...effects.map(([, n]) => n)], start), effects: effects.map(([h]) => h) };
+}

@@ -1,0 +1,131 @@
+/** Reverse mode: walks a graph from its outputs to targets and builds the graph of cotangents. */
+import { ambient } from "../ambient.ts";
+import { BY_BACKWARD, type Node, wrap } from "../node.ts";
+import type { Tuple } from "../primitive.ts";
+import { isReplaced } from "../runs.ts";
+import { sameShape, showShape } from "../shape.ts";
+import { nodeHooks, type Tensor } from "../tensor.ts";
+
+/** Which differentiation walks (`mask` of {@linkcode Node.track}) and where it ends. */
+export interface Walk {
+  readonly mask: number;
+  readonly isTarget: (node: Node) => boolean;
+}
+
+/** Cotangents of all targets that the outputs depend on. */
+export function reverse(outputs: readonly Node[], seeds: readonly (Tensor | null)[], walk: Walk): Map<Node, Tensor> {
+  const order = reachable(outputs, walk);
+  const needs = new Set<Node>();
+  for (const node of order) {
+    if (walk.isTarget(node) || node.inputs.some((x) => needs.has(x))) needs.add(node);
+  }
+  const cts = new Map<Node, Tensor>();
+  const tupleCts = new Map<Node, (Tensor | null)[]>();
+  const found = new Map<Node, Tensor>();
+  const add = (node: Node, ct: Tensor | null): void => {
+    if (ct === null || !needs.has(node)) return;
+    const before = cts.get(node);
+    cts.set(node, before === undefined ? ct : before.add(ct)); // fan-out: contributions add up
+  };
+  outputs.forEach((node, i) => add(node, seeds[i]));
+  const log = ambient().anomaly;
+  for (let i = order.length - 1; i >= 0; i--) {
+    const node = order[i];
+    if (!needs.has(node)) continue;
+    if (node.op.family === "tuple") {
+      const list = tupleCts.get(node);
+      if (list !== undefined) pullTuple(node, node.op, list, needs, add);
+      continue;
+    }
+    let ct = cts.get(node);
+    if (ct === undefined) continue;
+    cts.delete(node);
+    const hooks = nodeHooks.get(node.cell ?? node);
+    if (hooks !== undefined) {
+      for (const hook of [...hooks]) {
+        const changed = hook(ct);
+        if (changed !== undefined) ct = checkHook(changed, ct);
+      }
+    }
+    if (walk.isTarget(node)) {
+      found.set(node, ct);
+      continue;
+    }
+    if (node.op.family === "output") {
+      const tuple = node.inputs[0];
+      const list = tupleCts.get(tuple) ?? [];
+      list[node.p.i] = list[node.p.i] === undefined ? ct : list[node.p.i]!.add(ct);
+      tupleCts.set(tuple, list);
+      continue;
+    }
+    if (node.op.family === "leaf") continue;
+    if (log !== null) log.backwardOf = node;
+    const wanted = node.inputs.map((x) => needs.has(x));
+    const parts = node.op.vjp(ct, { x: node.inputs.map(wrap), y: wrap(node), p: node.p, needs: wanted });
+    for (let k = 0; k < parts.length; k++) if (wanted[k]) add(node.inputs[k], parts[k]);
+  }
+  if (log !== null) log.backwardOf = null;
+  return found;
+}
+
+function checkHook(changed: Tensor, ct: Tensor): Tensor {
+  if (!sameShape(changed.shape, ct.shape) || changed.dtype !== ct.dtype) {
+    throw new RangeError(
+      `Cannot go on with a hook's cotangent of shape ${showShape(changed.shape)}, ${changed.dtype}: ` +
+        `it must be like the one it was given, ${showShape(ct.shape)}, ${ct.dtype}`,
+    );
+  }
+  return changed;
+}
+
+function pullTuple(
+  node: Node,
+  op: Tuple,
+  list: (Tensor | null)[],
+  needs: Set<Node>,
+  add: (node: Node, ct: Tensor | null) => void,
+): void {
+  const outputs = op.outputs(node.inputs, node.p);
+  const cts = outputs.map((_, i) => list[i] ?? null);
+  const wanted = node.inputs.map((x) => needs.has(x));
+  const parts = op.vjp(cts, { x: node.inputs.map(wrap), y: [], p: node.p, needs: wanted });
+  parts.forEach((part, k) => wanted[k] && add(node.inputs[k], part));
+}
+
+/** The differentiable part of the graph, operands first. */
+export function reachable(outputs: readonly Node[], walk: Walk): Node[] {
+  const order: Node[] = [], seen = new Set<Node>();
+  const stack: Node[] = [], next: number[] = [];
+  for (const output of outputs) {
+    if ((output.track & walk.mask) === 0 || seen.has(output)) continue;
+    stack.push(output), next.push(0);
+    seen.add(output);
+    while (stack.length > 0) {
+      const top = stack.length - 1, node = stack[top];
+      if (next[top] === 0) checkAlive(node, walk.mask);
+      if (walk.isTarget(node) || next[top] >= node.inputs.length) {
+        order.push(node);
+        stack.pop(), next.pop();
+        continue;
+      }
+      const x = node.inputs[next[top]++];
+      if ((x.track & walk.mask) !== 0 && !seen.has(x)) {
+        seen.add(x);
+        stack.push(x), next.push(0);
+      }
+    }
+  }
+  return order;
+}
+
+function checkAlive(node: Node, mask: number): void {
+  if (mask !== BY_BACKWARD) return;
+  const by = node.stale ?? (isReplaced(node) ? node.cell!.replacedBy : null);
+  if (by === null) return;
+  const name = node.cell?.name;
+  throw new Error(
+    `Cannot differentiate a graph built before ${by}: ${by} replaced ${name ? `parameter ${name}` : "a parameter"} that it used. ` +
+      `Compute the loss anew after the step, or call backward before it`,
+  );
+}
+
