@@ -50,5 +50,8 @@ export type { ScanOptions } from "./ops/transforms/scan.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./ops/transforms/jacobian.ts";
 export { treeLeaves, treeMap } from "./ops/transforms/tree.ts";
 export type { Tree } from "./ops/transforms/tree.ts";
+export { gradcheck, GradcheckError, gradgradcheck } from "./ops/gradcheck.ts";
+export type { GradcheckOptions, GradcheckReport, WorstElement } from "./ops/gradcheck.ts";
+export { AnomalyError, detectAnomaly } from "./ops/anomaly.ts";
 
 setEngine(new ReferenceEngine());

@@ -41,6 +41,7 @@ function structureOf(p: Attributes): string {
   });
 }
 
+const NONE: readonly Node[] = [];
 let runs = 0;
 
 /**
@@ -71,6 +72,7 @@ export function collect(roots: readonly Node[]): RunGraph {
         continue;
       }
       check(node);
+      if (node.value !== null && node.track === 0) node.inputs = NONE; // nobody differentiates it: its past may go
       position.set(node, nodes.length);
       nodes.push(node);
       stack.pop();

@@ -31,6 +31,9 @@ export type TensorHook = (ct: Tensor) => Tensor | void;
 /** Hooks on nodes, or on the handle of a leaf whose node changes: a side table, since nodes are immutable. */
 export const nodeHooks: WeakMap<Node | Tensor, TensorHook[]> = new WeakMap();
 
+/** Names that handles gave to their nodes, for pictures. */
+export const nodeNames: WeakMap<Node, string> = new WeakMap();
+
 let runBackward: (root: Tensor, ct: Tensor | undefined, options: BackwardOptions) => void;
 /** Called once by transforms/backward.ts. */
 export function setBackward(f: typeof runBackward): void {
@@ -87,8 +90,7 @@ function describe(x: unknown): string {
 export class Tensor {
   /** Serial at which this handle was made; tells inside from outside of a trace. */
   readonly born: number = nextSerial();
-  /** A name for pictures and errors. */
-  name: string | null = null;
+  #name: string | null = null;
   #grad: Tensor | null = null;
   /** How often the value was replaced by `assign`. */
   version = 0;
@@ -126,6 +128,14 @@ export class Tensor {
   /** Bytes of the elements. */
   get nbytes(): number {
     return this.size * bytesPerElement(this.dtype);
+  }
+  /** A name for pictures and errors. */
+  get name(): string | null {
+    return this.#name;
+  }
+  set name(name: string | null) {
+    this.#name = name;
+    if (name !== null) nodeNames.set(this.node, name);
   }
   /** What `backward` has accumulated, or null. */
   get grad(): Tensor | null {

@@ -11,6 +11,8 @@ export class Program {
   readonly interior: readonly Node[];
   /** What the outputs use from outside, and leaves made inside. */
   readonly consts: readonly Node[];
+  /** Operands of the interior, which a node itself may let go of once it has a value. */
+  readonly #inputs: (readonly Node[])[];
   #key: string | null = null;
 
   constructor(readonly params: readonly Node[], readonly outputs: readonly Node[], start: number) {
@@ -36,6 +38,7 @@ export class Program {
       }
     }
     this.interior = interior;
+    this.#inputs = interior.map((n) => n.inputs);
     this.consts = consts;
   }
 
@@ -44,10 +47,10 @@ export class Program {
     const to = new Map<Node, Node>();
     this.params.forEach((p, i) => to.set(p, params[i]));
     this.consts.forEach((c, i) => to.set(c, consts[i]));
-    for (const node of this.interior) {
-      const inputs = node.inputs.map((x) => to.get(x)!);
+    this.interior.forEach((node, k) => {
+      const inputs = this.#inputs[k].map((x) => to.get(x)!);
       to.set(node, makeNode(node.op, inputs, node.p, node.cut));
-    }
+    });
     return this.outputs.map((y) => to.get(y)!);
   }
 
@@ -67,11 +70,11 @@ export class Program {
       position.set(n, position.size);
       text += aval(n) + ";";
     }
-    for (const n of this.interior) {
+    this.interior.forEach((n, k) => {
       position.set(n, position.size);
       const p = n.p === null ? "" : n.op.family === "tuple" && n.op.key !== undefined ? n.op.key(n.p) : JSON.stringify(n.p);
-      text += `${n.op.name}(${n.inputs.map((x) => position.get(x))})${p}${aval(n)};`;
-    }
+      text += `${n.op.name}(${this.#inputs[k].map((x) => position.get(x))})${p}${aval(n)};`;
+    });
     return this.#key = `${text}>${this.outputs.map((y) => position.get(y))}`;
   }
 
@@ -80,14 +83,14 @@ export class Program {
     const to = new Map<Node, { t: Tensor; b: boolean }>();
     const tuples = new Map<Node, { ts: Tensor[]; b: boolean }>();
     [...this.params, ...this.consts].forEach((p, i) => to.set(p, { t: x[i], b: flags[i] }));
-    for (const node of this.interior) {
-      const { op } = node;
+    for (let k = 0; k < this.interior.length; k++) {
+      const node = this.interior[k], { op } = node, operands = this.#inputs[k];
       if (op.family === "output") {
-        const tuple = tuples.get(node.inputs[0])!;
+        const tuple = tuples.get(operands[0])!;
         to.set(node, { t: tuple.ts[node.p.i], b: tuple.b });
         continue;
       }
-      const inputs = node.inputs.map((i) => to.get(i)!), b = inputs.some((i) => i.b);
+      const inputs = operands.map((i) => to.get(i)!), b = inputs.some((i) => i.b);
       if (op.family === "tuple") {
         const xs = inputs.map((i) => i.t);
         tuples.set(node, { ts: b ? op.batch(xs, inputs.map((i) => i.b), node.p, B) : tupleOutputs(op, xs, node.p), b });

@@ -10,6 +10,8 @@ import { nodeHooks, type Tensor } from "../tensor.ts";
 export interface Walk {
   readonly mask: number;
   readonly isTarget: (node: Node) => boolean;
+  /** Sees every cotangent once it is complete, for pictures. */
+  readonly visit?: (node: Node, ct: Tensor) => void;
 }
 
 /** Cotangents of all targets that the outputs depend on. */
@@ -47,6 +49,7 @@ export function reverse(outputs: readonly Node[], seeds: readonly (Tensor | null
         if (changed !== undefined) ct = checkHook(changed, ct);
       }
     }
+    walk.visit?.(node, ct);
     if (walk.isTarget(node)) {
       found.set(node, ct);
       continue;
