@@ -4,8 +4,10 @@
  *
  * @module
  */
-import { setEngine } from "./ops/runs.ts";
-import { ReferenceEngine } from "./ops/reference.ts";
+import { startDevices } from "./gpu/devices.ts";
+import { setPresenter } from "./ops/presenter.ts";
+import { repairKernel, reportFault } from "./display/kernel.ts";
+import { displayTensor, inspectTensor } from "./display/tensor.ts";
 import "./ops/transforms/backward.ts";
 
 export { Tensor } from "./ops/tensor.ts";
@@ -54,4 +56,24 @@ export { gradcheck, GradcheckError, gradgradcheck } from "./ops/gradcheck.ts";
 export type { GradcheckOptions, GradcheckReport, WorstElement } from "./ops/gradcheck.ts";
 export { AnomalyError, detectAnomaly } from "./ops/anomaly.ts";
 
-setEngine(new ReferenceEngine());
+export { graph } from "./display/graph_of.ts";
+export type { TensorGraphOptions } from "./display/graph_of.ts";
+export type { Drawing } from "./display/bundle.ts";
+export { drawGraph } from "./display/graph.ts";
+export type { GraphEdge, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
+export { lineChart, scatterChart } from "./display/chart.ts";
+export type { Chart, ChartOptions, LineChartOptions, ScatterChartOptions } from "./display/chart.ts";
+export { heatmap } from "./display/heatmap.ts";
+export type { HeatmapOptions } from "./display/heatmap.ts";
+export { table } from "./display/table.ts";
+export type { TableOptions } from "./display/table.ts";
+export { liveDisplay, show } from "./display/show.ts";
+export type { LiveDisplay } from "./display/show.ts";
+export { trainingProgress } from "./display/progress.ts";
+export type { ProgressOptions, ProgressState, TrainingProgress } from "./display/progress.ts";
+export { interruptSignal, repairKernel, restoreKernel, yieldToEvents } from "./display/kernel.ts";
+export { DeviceLostError } from "./gpu/devices.ts";
+
+setPresenter({ display: displayTensor, inspect: inspectTensor });
+repairKernel();
+await startDevices(reportFault);

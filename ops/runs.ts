@@ -61,11 +61,15 @@ export function hasEngine(device: Device): boolean {
 }
 
 const pending = new Set<Node>();
-let soft: WeakRef<Node>[] = [];
+// Strong references, cleared at each flush: a WeakRef would keep its target until the current job ends, and a
+// synchronous training loop is one job.
+let soft: Node[] = [];
 let scheduled = false;
 
+const SOFT_NODES = 256;
 setSoftRootListener((node) => {
-  soft.push(new WeakRef(node));
+  soft.push(node);
+  if (soft.length > SOFT_NODES) soft.shift();
 });
 
 /** Asks for a value to be computed in the next run. */
@@ -105,16 +109,12 @@ function isCheap(node: Node, running: Set<Node>): boolean {
 
 /** Roots that ride along: scalars with a long unrealised past, like a running total of losses. */
 function softRoots(running: Set<Node>): void {
-  if (soft.length === 0) return;
-  const later: WeakRef<Node>[] = [];
   // Newest first: an old total that a newer one includes is computed on the way.
   for (let i = soft.length - 1; i >= 0; i--) {
-    const node = soft[i].deref();
-    if (node === undefined || node.value !== null || running.has(node)) continue;
-    if (isCheap(node, running)) running.add(node);
-    else later.unshift(soft[i]);
+    const node = soft[i];
+    if (node.value === null && !running.has(node) && isCheap(node, running)) running.add(node);
   }
-  soft = later.slice(-SOFT_LIMIT);
+  soft = [];
 }
 
 /** Computes all pending roots, and `extra`, as one run on each device. */
@@ -150,7 +150,9 @@ export function poison(node: Node, error: unknown): void {
 }
 
 const NONE: readonly Node[] = [];
-let graphs: WeakRef<Node>[] = [];
+/** Values with a graph since the last step; the oldest, where no step comes, are only watched. */
+let graphs: (Node | WeakRef<Node>)[] = [];
+const WATCHED = 256;
 
 /** After realisation: a value that nobody can differentiate lets go of its graph. */
 function settle(node: Node): void {
@@ -158,22 +160,26 @@ function settle(node: Node): void {
   if (node.track === 0 || node.cell !== null) {
     node.inputs = NONE;
   } else if ((node.track & BY_BACKWARD) !== 0) {
-    graphs.push(new WeakRef(node));
+    graphs.push(node);
+    const old = graphs.length - WATCHED - 1;
+    if (old >= 0 && graphs[old] instanceof Node) graphs[old] = new WeakRef(graphs[old] as Node);
+    if (graphs.length > 4 * WATCHED) graphs = graphs.filter((g) => g instanceof Node || g.deref() !== undefined);
   }
 }
 
 /** Whether a leaf is a version of a parameter which has been replaced. */
 export function isReplaced(node: Node): boolean {
-  return node.cell !== null && node.cell.node !== node;
+  // A hole of jit stands for whatever its handle holds.
+  return node.cell !== null && node.cell.node !== node && node.op.name !== "placeholder";
 }
 
 /** Lets realised values drop graphs that lead to replaced parameters; they keep their values. */
 export function dropStaleGraphs(reason: string): void {
   if (graphs.length === 0) return;
   const known = new Map<Node, boolean>();
-  const keep: WeakRef<Node>[] = [];
+  const keep: (Node | WeakRef<Node>)[] = [];
   for (const ref of graphs) {
-    const root = ref.deref();
+    const root = ref instanceof Node ? ref : ref.deref();
     if (root === undefined || root.inputs.length === 0) continue;
     if (leadsToReplaced(root, known)) {
       root.stale = reason;

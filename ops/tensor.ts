@@ -530,7 +530,8 @@ export class Tensor {
   }
   /** x above 0, alpha (e^x - 1) below. */
   elu(alpha = 1): Tensor {
-    return this.where(this.gt(0), this.minimum(0).exp().sub(1).mul(alpha));
+    const above = this.gt(0);
+    return this.where(above, this.maskedFill(above, 0).exp().sub(1).mul(alpha)); // at 0 the branch below counts
   }
   /** sin(pi x) / (pi x), and 1 at 0. */
   sinc(): Tensor {

@@ -1,7 +1,7 @@
 /** Functions of one element, and of matching elements: arithmetic, comparisons, activations, casts. */
 import { apply } from "../node.ts";
 import { elementwise } from "../families.ts";
-import { isFloat } from "../dtype.ts";
+import { type DType, isFloat } from "../dtype.ts";
 import { define, type Elementwise, type RuleContext } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -13,7 +13,7 @@ export const neg = elementwise({
   tex: ([x]) => `-${x}`,
   texPartials: ["-1"],
   host: (x) => -x,
-  wgsl: ([x]) => `-(${x})`,
+  wgsl: ([x], [dtype]) => dtype === "u32" ? `(0u - ${x})` : `-(${x})`,
   partials: [() => -1],
   domain: BOTH,
 });
@@ -76,8 +76,8 @@ export const pow = elementwise({
   tex: ([x, y]) => `{${x}}^{${y}}`,
   texPartials: ["y x^{y-1}", "x^y \\ln x"],
   accepts: "number",
-  host: (x, y) => x === 1 ? 1 : Math.pow(x, y), // IEEE: 1 to any power is 1, NaN and infinity included
-  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `powf(${x}, ${y})` : `powi(${x}, ${y})`,
+  host: (x, y) => x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : Math.pow(x, y), // IEEE: 1 to any power is 1
+  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `powf(${x}, ${y})` : dtype === "u32" ? `powu(${x}, ${y})` : `powi(${x}, ${y})`,
   partials: [
     // y x^(y-1), and 0 where y = 0 also at x = 0.
     ({ x: [x, y] }) => y.mul(x.pow(y.sub(1))).where(y.ne(0), 0),
@@ -149,7 +149,7 @@ function comparison(name: string, symbol: string, host: (x: number, y: number) =
     discrete: true,
     host: (x, y) => host(x, y) ? 1 : 0,
     // Comparing through functions keeps compilers from folding x != x.
-    wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `${name}f(${x}, ${y})` : `(${x} ${wgsl} ${y})`,
+    wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `${name}f(${x}, ${y})` : dtype === "bool" ? `(u32(${x}) ${wgsl} u32(${y}))` : `(${x} ${wgsl} ${y})`,
     partials: [null, null],
     domain: BOTH,
   });
@@ -225,7 +225,7 @@ export const exp = elementwise({
   texPartials: ["e^x"],
   accepts: "float",
   host: Math.exp,
-  wgsl: ([x]) => `exp(${x})`,
+  wgsl: ([x]) => `expf(${x})`,
   partials: [({ y }) => y],
   domain: BOTH,
   flops: 10,
@@ -249,7 +249,7 @@ export const sin = elementwise({
   texPartials: ["\\cos x"],
   accepts: "float",
   host: Math.sin,
-  wgsl: ([x]) => `sin(${x})`,
+  wgsl: ([x]) => `sinf(${x})`,
   partials: [({ x: [x] }) => x.cos()],
   domain: [-3, 3],
   flops: 10,
@@ -261,7 +261,7 @@ export const cos = elementwise({
   texPartials: ["-\\sin x"],
   accepts: "float",
   host: Math.cos,
-  wgsl: ([x]) => `cos(${x})`,
+  wgsl: ([x]) => `cosf(${x})`,
   partials: [({ x: [x] }) => x.sin().neg()],
   domain: [-3, 3],
   flops: 10,
@@ -340,7 +340,7 @@ export const square = elementwise({
   tex: ([x]) => `{${x}}^2`,
   texPartials: ["2x"],
   host: (x) => x * x,
-  wgsl: ([x]) => `sqr(${x})`,
+  wgsl: ([x]) => `(${x} * ${x})`,
   partials: [({ x: [x] }) => x.mul(2)],
   domain: BOTH,
 });
@@ -350,7 +350,7 @@ export const sign = elementwise({
   tex: ([x]) => `\\operatorname{sign} ${x}`,
   texPartials: ["0"],
   host: Math.sign,
-  wgsl: ([x], [dtype]) => isFloat(dtype) ? `signf(${x})` : `sign(${x})`,
+  wgsl: ([x], [dtype]) => isFloat(dtype) ? `signf(${x})` : dtype === "u32" ? `min(${x}, 1u)` : `sign(${x})`,
   partials: [null],
   domain: [0.2, 2],
 });
@@ -387,7 +387,7 @@ export const floorDivide = elementwise({
   tex: ([x, y]) => `\\lfloor ${x} / ${y} \\rfloor`,
   texPartials: ["0", "0"],
   host: (x, y) => Math.floor(x / y),
-  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `floor(${x} / ${y})` : dtype === "u32" ? `(${x} / ${y})` : `floordivi(${x}, ${y})`,
+  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `(${x} / ${y})` : `floordivi(${x}, ${y})`,
   partials: [null, null],
   domain: [[0.2, 0.8], [1, 2]],
 });
@@ -427,8 +427,8 @@ export const cast: Elementwise = define({
 
 function castWgsl(x: string, from: string, to: string): string {
   if (to === "bool") return from === "bool" ? x : from === "i32" ? `(${x} != 0)` : from === "u32" ? `(${x} != 0u)` : `nef(${x}, 0.0)`;
-  if (to === "i32") return `i32(${x})`;
-  if (to === "u32") return `u32(${x})`;
+  if (to === "i32") return isFloat(from as DType) ? `wholef(${x})` : `i32(${x})`;
+  if (to === "u32") return isFloat(from as DType) ? `u32(wholef(${x}))` : `u32(${x})`;
   return `f32(${x})`; // f16 is rounded by the store
 }
 
@@ -460,7 +460,7 @@ export const normalFromBits = elementwise({
     const z = r <= 5 ? polynomial(C, r - 1.6) / polynomial(D, r - 1.6) : polynomial(E, r - 5) / polynomial(F, r - 5);
     return q < 0 ? -z : z;
   },
-  wgsl: ([x]) => `normalFromBits(${x})`,
+  wgsl: ([x]) => `normalFromBits(u32(${x}))`,
   partials: [null],
   domain: [[0, 4e9]],
   flops: 30,
@@ -491,7 +491,7 @@ export const uniformFromBits = elementwise({
   result: "f32",
   discrete: true,
   host: (bits) => (bits >>> 8) * 2 ** -24,
-  wgsl: ([x]) => `(f32(${x} >> 8u) * 5.9604644775390625e-8)`,
+  wgsl: ([x]) => `(f32(u32(${x}) >> 8u) * 5.9604644775390625e-8)`,
   partials: [null],
   domain: [[0, 4e9]],
 });

@@ -91,6 +91,13 @@ export const foldKey = custom({
   flops: (_, y) => 80 * sizeOf(y.shape),
   vjp: () => [null, null],
   jvp: () => null,
-  batch: ([key, i], batched, _, B) =>
-    apply(foldKey, [batched[0] ? key : key.expand([B, ...key.shape]), batched[1] ? i : i.expand([B, ...i.shape])]),
+  // The kernel repeats the shorter operand as a whole, so both are brought to all leading axes first.
+  batch: ([key, i], batched, _, B) => {
+    const k = batched[0] ? key.shape.slice(1, -1) : key.shape.slice(0, -1), n = batched[1] ? i.shape.slice(1) : i.shape;
+    const lead = k.length >= n.length ? k : n, ones = (m: number): number[] => Array(lead.length - m).fill(1);
+    return apply(foldKey, [
+      key.reshape([batched[0] ? B : 1, ...ones(k.length), ...k, 2]).expand([B, ...lead, 2]),
+      i.reshape([batched[1] ? B : 1, ...ones(n.length), ...n]).expand([B, ...lead]),
+    ]);
+  },
 });

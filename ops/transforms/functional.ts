@@ -34,7 +34,6 @@ interface Evaluation {
  */
 function evaluate(action: string, f: (...leaves: Tensor[]) => Awaitable<Tree>, primals: readonly Tensor[]): Awaitable<Evaluation> {
   const outer = ambient();
-  const mask = 1 << Math.min(outer.depth + 1, 30);
   for (const x of primals) {
     if (!isFloat(x.dtype)) {
       throw new TypeError(
@@ -43,11 +42,16 @@ function evaluate(action: string, f: (...leaves: Tensor[]) => Awaitable<Tree>, p
       );
     }
   }
+  const bit = Math.min(outer.depth + 1, 30), mask = 1 << bit;
   const inside = { noGrad: false, depth: outer.depth + 1 };
   const inputs = withAmbient({ noGrad: false }, () => primals.map((x) => aliasNode(nodeOf(x), nodeOf(x).track | mask)));
   const aliases = inputs.map((n) => new Tensor(n));
-  const leave = (build: () => (Tensor | null)[]): (Tensor | null)[] =>
-    withAmbient(inside, () => build().map((t) => t === null ? null : new Tensor(aliasNode(t.node, t.node.track & ~mask, outer.noGrad))));
+  // A pullback may be called inside another transform, which then owns the same bit: it must not be taken away.
+  const leave = (build: () => (Tensor | null)[]): (Tensor | null)[] => {
+    const { depth } = ambient(), strip = bit > Math.min(depth, 30) ? mask : 0;
+    return withAmbient({ noGrad: false, depth: Math.max(depth, outer.depth) + 1 }, () =>
+      build().map((t) => t === null ? null : new Tensor(aliasNode(t.node, t.node.track & ~strip, outer.noGrad))));
+  };
   return then(withAmbient(inside, () => f(...aliases)), (output: Tree): Evaluation => {
     const { leaves, rebuild } = flatten(output, `${action} a function that returns`);
     return { inputs, output, leaves, rebuild, mask, leave };

@@ -73,6 +73,7 @@ function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuil
   const capture = (handle: Tensor): Node => {
     let hole = holes.get(handle);
     if (hole === undefined) {
+      guard(() => handle.requiresGrad);
       hole = placeholderNode(handle.node, handle.device, handle.node.track);
       hole.cell = handle.node.cell;
       holes.set(handle, hole);

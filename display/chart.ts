@@ -1,0 +1,304 @@
+/** Charts of lines and points, as Vega-Lite, as SVG and as a few lines of text. */
+
+import { Drawing, type Presentation } from "./bundle.ts";
+import { brailleDots, extent, formatNumber, palette, plainLine, shorten, sparkline } from "./parts.ts";
+import { figure, presentFigure, type VegaLiteSpec } from "./vega.ts";
+
+/** Numbers in any array; not-finite ones leave gaps and are counted. */
+export type Numbers = ArrayLike<number>;
+
+/** Points by their coordinates. */
+export interface Points {
+  x: Numbers;
+  y: Numbers;
+}
+
+/** What all charts take: titles, and the size in pixels with axes and legend. */
+export interface ChartOptions {
+  title?: string;
+  subtitle?: string;
+  xTitle?: string;
+  yTitle?: string;
+  width?: number;
+  height?: number;
+}
+
+export interface LineChartOptions extends ChartOptions {
+  /** One series, a list, or series by name; each as values, or as points with their own x. */
+  series: Numbers | readonly Numbers[] | Record<string, Numbers | Points>;
+  /** The x of every series given as values; 0, 1, 2, ... if left out. */
+  x?: Numbers;
+  xScale?: "linear" | "log";
+  yScale?: "linear" | "log";
+}
+
+export interface ScatterChartOptions extends ChartOptions {
+  /** One cloud, or clouds by name. */
+  points: Points | Record<string, Points>;
+  xScale?: "linear" | "log";
+  yScale?: "linear" | "log";
+}
+
+const MOST_LINE_POINTS = 2000; // Of a series: more are thinned to the extremes of equal stretches.
+const MOST_SCATTER_POINTS = 5000;
+
+/** A chart. `spec` is plain Vega-Lite, to be changed or written to a file. */
+export class Chart extends Drawing {
+  readonly spec: VegaLiteSpec;
+  readonly #still: VegaLiteSpec;
+  readonly #text: () => string;
+
+  /** `still` is the spec without what only a pointer can reach. */
+  constructor(spec: VegaLiteSpec, text: () => string, still: VegaLiteSpec = spec) {
+    super();
+    this.spec = spec;
+    this.#still = still;
+    this.#text = text;
+  }
+
+  override text(): string {
+    return this.#text();
+  }
+
+  protected override render(): Promise<Presentation> {
+    return presentFigure(this.spec, this.#still);
+  }
+}
+
+interface Series {
+  name: string;
+  x: Numbers;
+  y: Numbers;
+}
+
+/** A chart of one or more lines. Values that are not finite, or not positive on a log scale, leave gaps. */
+export function lineChart(options: LineChartOptions): Chart {
+  const series = namedSeries(options.series, options.x);
+  const rows: Row[] = [];
+  const counts = { hidden: 0, thinned: 0 };
+  for (const { name, x, y } of series) {
+    const indices = thin(y, MOST_LINE_POINTS);
+    if (indices.length < y.length) counts.thinned++;
+    for (const i of indices) rows.push(row(name, x[i], y[i], options, counts));
+  }
+  const encoding = coordinates(options, series, rows);
+  const color = colors(series);
+  const line = { mark: { type: "line", strokeWidth: 1.8, strokeJoin: "round" }, encoding: color };
+  // A line through a point that stands alone is invisible.
+  const few = series.every(({ y }) => y.length <= 24);
+  const dots = { mark: { type: "point", filled: true, size: 26, opacity: 1 }, encoding: color };
+  const touch = {
+    mark: { type: "point", filled: true, size: 90, opacity: 0, tooltip: true },
+    encoding: { ...color, tooltip: tooltip(options, series.length > 1) },
+  };
+  const base = {
+    ...frame(options, 300, notes(counts, options)),
+    data: { values: rows },
+    encoding,
+  };
+  const drawn = few ? [line, dots] : [line];
+  const still = figure({ ...base, layer: drawn });
+  const [first, ...others] = series.length > 1 ? drawn.map(dimming) : drawn;
+  const choice = series.length > 1 ? legendChoice : {};
+  const spec = figure({ ...base, layer: [{ ...first, ...choice }, ...others, touch] });
+  return new Chart(spec, () => lineText(options, series), still);
+}
+
+/** A chart of one or more clouds of points. */
+export function scatterChart(options: ScatterChartOptions): Chart {
+  const clouds = isPoints(options.points) ? { "": options.points } : options.points;
+  const series = Object.entries(clouds).map(([name, { x, y }]) => ({ name: plainLine(name), x, y }));
+  const rows: Row[] = [];
+  const counts = { hidden: 0, thinned: 0 };
+  for (const { name, x, y } of series) {
+    const step = Math.max(1, y.length * series.length / MOST_SCATTER_POINTS);
+    if (step > 1) counts.thinned++;
+    for (let i = 0; i < y.length; i += step) {
+      rows.push(row(name, x[Math.floor(i)], y[Math.floor(i)], options, counts));
+    }
+  }
+  const unit = {
+    mark: { type: "point", filled: true, opacity: 0.75, size: rows.length > 500 ? 16 : 36, tooltip: true },
+    encoding: {
+      ...coordinates(options, series, rows),
+      ...colors(series),
+      ...(series.length > 1 ? { shape: { field: "series", type: "nominal", legend: null } } : {}),
+      tooltip: tooltip(options, series.length > 1),
+    },
+  };
+  const base = { ...frame(options, 340, notes(counts, options)), data: { values: rows } };
+  const still = figure({ ...base, ...unit });
+  const spec = series.length > 1 ? figure({ ...base, ...dimming(unit), ...legendChoice }) : still;
+  return new Chart(spec, () => {
+    const points = series.flatMap(({ x, y }) => Array.from(y, (value, i) => [x[i], value] as const));
+    const across = extent(points.map(([x]) => x)), up = extent(points.map(([, y]) => y));
+    const names = series.map(({ name, y }) => `${name === "" ? "points" : name} (${y.length})`).join(", ");
+    return [
+      heading(options, names),
+      ...brailleDots(points),
+      `${options.xTitle ?? "x"} ${range(across)}   ${options.yTitle ?? "y"} ${range(up)}`,
+    ].join("\n");
+  }, still);
+}
+
+type Row = { x: number | null; y: number | null; series: string };
+type Scales = { xScale?: "linear" | "log"; yScale?: "linear" | "log" };
+
+function row(name: string, x: number, y: number, scales: Scales, counts: { hidden: number }): Row {
+  const drawn = (value: number, scale?: string) => Number.isFinite(value) && (scale !== "log" || value > 0);
+  const whole = drawn(x, scales.xScale) && drawn(y, scales.yScale);
+  if (!whole) counts.hidden++;
+  return { x: drawn(x, scales.xScale) ? short(x) : null, y: whole ? short(y) : null, series: name };
+}
+
+/** Seven digits: more cannot be seen, and would double the notebook. */
+export const short = (value: number): number => Number(value.toPrecision(7));
+
+function namedSeries(series: LineChartOptions["series"], x?: Numbers): Series[] {
+  const named: [string, Numbers | Points][] = isNumbers(series)
+    ? [["", series]]
+    : isList(series)
+    ? series.map((values, i) => [String(i), values])
+    : Object.entries(series);
+  return named.map(([name, values]) =>
+    isPoints(values)
+      ? { name: plainLine(name), ...values }
+      : { name: plainLine(name), x: x ?? Array.from(values, (_, i) => i), y: values }
+  );
+}
+
+function isList(series: LineChartOptions["series"]): series is readonly Numbers[] {
+  return Array.isArray(series) && typeof series[0] === "object";
+}
+
+function isNumbers(series: unknown): series is Numbers {
+  return ArrayBuffer.isView(series) || (Array.isArray(series) && typeof series[0] !== "object");
+}
+
+function isPoints(value: unknown): value is Points {
+  const { x, y } = value as Partial<Points>;
+  return isNumbers(x) && isNumbers(y);
+}
+
+/** The indices that keep the shape of a line: first, last, and the extremes of equal stretches. */
+export function thin(values: Numbers, most: number): number[] {
+  const length = values.length;
+  if (length <= most) return Array.from({ length }, (_, i) => i);
+  const kept = new Set([0, length - 1]);
+  const stretches = most >> 1;
+  for (let stretch = 0; stretch < stretches; stretch++) {
+    const start = Math.floor(stretch * length / stretches);
+    const end = Math.floor((stretch + 1) * length / stretches);
+    let low = -1, high = -1, gap = -1;
+    for (let i = start; i < end; i++) {
+      if (!Number.isFinite(values[i])) gap = i;
+      else {
+        if (low < 0 || values[i] < values[low]) low = i;
+        if (high < 0 || values[i] > values[high]) high = i;
+      }
+    }
+    for (const i of [low, high, gap]) if (i >= 0) kept.add(i);
+  }
+  return [...kept].sort((a, b) => a - b);
+}
+
+function coordinates(options: ChartOptions & Scales, series: Series[], rows: Row[]): VegaLiteSpec {
+  const indices = series.every(({ x }) => Array.from(x).every((value) => Number.isInteger(value)));
+  const axis = (field: "x" | "y", title: string | undefined, scale: "linear" | "log" | undefined) => {
+    const { low, high } = extent(rows.map((row) => row[field] ?? NaN));
+    // One value alone has no extent to draw.
+    const flat = low === high && scale !== "log";
+    return {
+      field,
+      type: "quantitative",
+      title: title ?? null,
+      scale: {
+        type: scale ?? "linear",
+        ...(scale === "log" ? {} : { zero: false }),
+        nice: field === "y",
+        ...(flat ? { domain: [low - 0.5, high + 0.5] } : {}),
+      },
+      axis: {
+        tickCount: scale === "log" ? 5 : 6,
+        ...(scale === "log" ? { format: "~g" } : {}),
+        ...(field === "x" ? { grid: false, ...(indices ? { tickMinStep: 1 } : {}) } : {}),
+      },
+    };
+  };
+  return { x: axis("x", options.xTitle, options.xScale), y: axis("y", options.yTitle, options.yScale) };
+}
+
+function colors(series: Series[]): VegaLiteSpec {
+  if (series.length < 2) return { color: { value: palette[0] } };
+  const domain = series.map(({ name }) => name);
+  const legend = { orient: "top", columns: 5, labelLimit: 140 };
+  return { color: { field: "series", type: "nominal", title: null, sort: null, scale: { domain }, legend } };
+}
+
+// A click on an entry of the legend dims the other series.
+const legendChoice = {
+  params: [{ name: "chosen", select: { type: "point", fields: ["series"] }, bind: "legend" }],
+};
+
+function dimming<Layer extends { encoding: VegaLiteSpec }>(layer: Layer): Layer {
+  const opacity = { condition: { param: "chosen", value: 0.9, empty: true }, value: 0.1 };
+  return { ...layer, encoding: { ...layer.encoding, opacity } };
+}
+
+function tooltip(options: ChartOptions, named: boolean): VegaLiteSpec[] {
+  const number = (field: string, title: string) => ({ field, type: "quantitative", title, format: ".5~g" });
+  return [
+    ...(named ? [{ field: "series", type: "nominal", title: "series" }] : []),
+    number("x", plainLine(options.xTitle ?? "x")),
+    number("y", plainLine(options.yTitle ?? "y")),
+  ];
+}
+
+/** Size and title of a chart. */
+export function frame(options: ChartOptions, height: number, subtitle: string[]): VegaLiteSpec {
+  const title = options.title === undefined ? [] : [plainLine(options.title)];
+  const below = options.subtitle === undefined ? [] : [plainLine(options.subtitle)];
+  const [text, ...lines] = [...title, ...below, ...subtitle];
+  return {
+    width: options.width ?? 560,
+    height: options.height ?? height,
+    autosize: { type: "fit", contains: "padding" },
+    ...(text === undefined ? {} : { title: { text, subtitle: lines } }),
+  };
+}
+
+/** What a reader must know of points that are not drawn. */
+function notes(counts: { hidden: number; thinned: number }, scales: Scales): string[] {
+  const lines: string[] = [];
+  const log = scales.xScale === "log" || scales.yScale === "log";
+  if (counts.hidden > 0) {
+    lines.push(
+      `${counts.hidden} value${counts.hidden > 1 ? "s" : ""} not finite${log ? " or not positive" : ""}`,
+    );
+  }
+  if (counts.thinned > 0) lines.push("thinned to the extremes of equal stretches");
+  return lines;
+}
+
+export const range = ({ low, high, finite, other }: ReturnType<typeof extent>) =>
+  (finite === 0 ? "no finite value" : `${formatNumber(low)} … ${formatNumber(high)}`) +
+  (other > 0 ? `, ${other} not finite` : "");
+
+/** The first line of a chart as text. */
+export function heading(options: ChartOptions, rest: string): string {
+  return [options.title === undefined ? "" : plainLine(options.title), rest].filter(Boolean).join(" · ");
+}
+
+function lineText(options: LineChartOptions, series: Series[]): string {
+  const width = Math.min(16, Math.max(0, ...series.map(({ name }) => [...name].length)));
+  const lines = series.map(({ name, y }) => {
+    const label = width === 0 ? "" : shorten(name, width).padEnd(width) + " ";
+    const last = y.length === 0 ? "" : `, last ${formatNumber(y[y.length - 1])}, ${y.length} values`;
+    const bars = sparkline(y, 40, options.yScale === "log");
+    return `${label}${bars}  ${range(extent(Array.from(y)))}${last}`;
+  });
+  const axes = [options.yTitle, options.xTitle].filter((title) => title !== undefined).map(plainLine).join(
+    " over ",
+  );
+  return [heading(options, axes), ...lines].filter(Boolean).join("\n");
+}

@@ -1,0 +1,153 @@
+/** Heat maps of matrices, as Vega-Lite, as SVG and as shades of text. */
+
+import { Chart, type ChartOptions, frame, heading, type Numbers, range, short } from "./chart.ts";
+import { extent, formatNumber, plainLine } from "./parts.ts";
+import { figure } from "./vega.ts";
+
+export interface HeatmapOptions extends ChartOptions {
+  /** Rows from top to bottom. */
+  values: readonly Numbers[];
+  /** Labels of the columns and rows; their indices if left out. */
+  x?: readonly (string | number)[];
+  y?: readonly (string | number)[];
+  /** Write the number into each cell; only where there are at most 200. */
+  numbers?: boolean;
+}
+
+const MOST_CELLS = 4096; // Averaged beyond that.
+
+/** A heat map of a matrix. Colours diverge around 0 where the values have both signs. */
+export function heatmap(options: HeatmapOptions): Chart {
+  const { values, factor } = coarsen(options.values);
+  const all = extent(values.flatMap((line) => Array.from(line)));
+  const rows = values.length, columns = Math.max(0, ...values.map((line) => line.length));
+  const rowLabels = distinct(rows, factor, options.y), columnLabels = distinct(columns, factor, options.x);
+  const cells = values.flatMap((line, i) =>
+    Array.from(line, (value, j) => ({
+      row: rowLabels[i],
+      column: columnLabels[j],
+      value: Number.isFinite(value) ? short(value) : null,
+      text: formatNumber(value, 2),
+    }))
+  );
+  const bothSigns = all.low < 0 && all.high > 0;
+  const bound = Math.max(Math.abs(all.low), Math.abs(all.high));
+  const color = {
+    field: "value",
+    type: "quantitative",
+    title: null,
+    scale: bothSigns ? { scheme: "blueorange", domain: [-bound, bound] } : { scheme: "viridis", zero: false },
+    condition: { test: "datum.value === null", value: "#80808040" },
+  };
+  // Cells are square, of whole pixels so that no seams show, until they would not fit.
+  const room = Math.min((options.width ?? 540) / Math.max(columns, 1), 420 / Math.max(rows, 1));
+  const side = Math.floor(Math.max(4, Math.min(40, room)));
+  const axis = (field: string, title: string | undefined, labels: string[], given: boolean) => ({
+    field,
+    type: "ordinal",
+    sort: null,
+    title: title ?? null,
+    axis: {
+      labelOverlap: true,
+      labelSeparation: given ? 2 : 10,
+      ...(field === "row" || labels.every((label) => !given || label.length * 6 < side)
+        ? { labelAngle: 0 }
+        : {}),
+      labelPadding: 5,
+      ticks: false,
+      domain: false,
+    },
+  });
+  const { other } = extent(options.values.flatMap((line) => Array.from(line)));
+  const subtitle = other > 0 ? [`${other} value${other > 1 ? "s" : ""} not finite`] : [];
+  if (factor > 1) subtitle.push(`each cell is the mean of ${factor} × ${factor} values`);
+  const encoding = {
+    x: axis("column", options.xTitle, columnLabels, options.x !== undefined),
+    y: axis("row", options.yTitle, rowLabels, options.y !== undefined),
+  };
+  const cell = {
+    mark: { type: "rect", tooltip: true },
+    encoding: {
+      color,
+      tooltip: [{ field: "row" }, { field: "column" }, { field: "text", title: "value" }].map((part) => ({
+        ...part,
+        type: "nominal",
+      })),
+    },
+  };
+  const numbers = {
+    mark: { type: "text", fontSize: 10, baseline: "middle" },
+    encoding: {
+      text: { field: "text", type: "nominal" },
+      color: { value: "#111111", condition: { test: darkCell(bothSigns, all, bound), value: "#f4f4f4" } },
+    },
+  };
+  const spec = figure({
+    ...frame(options, 0, subtitle),
+    width: side * columns,
+    height: side * rows,
+    autosize: "pad",
+    data: { values: cells },
+    encoding,
+    layer: options.numbers === true && cells.length <= 200 ? [cell, numbers] : [cell],
+  });
+  return new Chart(spec, () => heatText(options, values, { ...all, other }));
+}
+
+/** A label for each row or column; equal ones differ by characters without width, or their cells would coincide. */
+function distinct(count: number, factor: number, labels: readonly (string | number)[] | undefined): string[] {
+  const seen = new Map<string, number>();
+  return Array.from({ length: count }, (_, i) => {
+    const label = labels === undefined || factor > 1 ? String(i * factor) : plainLine(labels[i] ?? i);
+    const times = seen.get(label) ?? 0;
+    seen.set(label, times + 1);
+    return label + "\u200b".repeat(times);
+  });
+}
+
+/** Averages blocks of a matrix with too many cells. */
+function coarsen(values: readonly Numbers[]): { values: readonly Numbers[]; factor: number } {
+  const columns = Math.max(0, ...values.map((line) => line.length));
+  const factor = Math.ceil(Math.sqrt(values.length * columns / MOST_CELLS));
+  if (factor <= 1) return { values, factor: 1 };
+  const blocks = Array.from(
+    { length: Math.ceil(values.length / factor) },
+    (_, i) =>
+      Array.from({ length: Math.ceil(columns / factor) }, (_, j) => {
+        const block = values.slice(i * factor, (i + 1) * factor)
+          .flatMap((line) => Array.from(line).slice(j * factor, (j + 1) * factor)).filter(Number.isFinite);
+        return block.length === 0 ? NaN : block.reduce((sum, value) => sum + value, 0) / block.length;
+      }),
+  );
+  return { values: blocks, factor };
+}
+
+/** An expression that is true where dark digits would not be read. */
+function darkCell(bothSigns: boolean, { low, high }: { low: number; high: number }, bound: number): string {
+  return bothSigns
+    ? `abs(datum.value) > ${0.6 * bound}`
+    : `datum.value !== null && datum.value < ${low + 0.55 * (high - low)}`;
+}
+
+function heatText(
+  options: HeatmapOptions,
+  cells: readonly Numbers[],
+  all: ReturnType<typeof extent>,
+): string {
+  const shades = " ░▒▓█";
+  const columns = Math.max(0, ...cells.map((line) => line.length));
+  const rowStep = Math.ceil(cells.length / 20), columnStep = Math.ceil(columns / 40);
+  const lines: string[] = [];
+  for (let i = 0; i < cells.length; i += rowStep) {
+    let line = "";
+    for (let j = 0; j < columns; j += columnStep) {
+      const value = cells[i][j];
+      const share = all.high === all.low ? 0.5 : (value - all.low) / (all.high - all.low);
+      line += Number.isFinite(value) ? shades[Math.min(4, Math.floor(share * 5))].repeat(2) : "××";
+    }
+    lines.push(line);
+  }
+  const size = `${options.values.length} × ${Math.max(0, ...options.values.map((line) => line.length))}`;
+  const thinned = rowStep * columnStep > 1 ? ", not every cell shown" : "";
+  return [heading(options, `${size}, ${range(all)}${thinned}`), ...lines].join("\n");
+}

@@ -1,0 +1,232 @@
+/** The host engine: schedules, cached by structure, run over typed arrays. */
+import { allocate, bytesPerElement, type DType, roundTo, type TypedArray } from "../../ops/dtype.ts";
+import { collect, lower } from "../../ops/lower.ts";
+import type { Node, Storage } from "../../ops/node.ts";
+import { HostStorage } from "../../ops/reference.ts";
+import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import { makeSchedule, type Schedule } from "./schedule.ts";
+
+/** Limits of what {@linkcode HostEngine} keeps. */
+export interface HostEngineOptions {
+  /** Schedules in the cache; default 500. */
+  readonly schedules?: number;
+  /** Steps of all schedules in the cache together; default 200,000. */
+  readonly steps?: number;
+}
+
+/** What runs of a schedule share: its arrays in an arena, and its numbers. */
+interface Frame {
+  readonly arena: ArrayBuffer;
+  /** Arrays by slot; those of inputs and roots are set for the time of a run only. */
+  readonly values: TypedArray[];
+  readonly numbers: Float64Array;
+}
+
+/** A schedule in the cache. Its frame may be collected while nothing runs. */
+interface Entry {
+  readonly schedule: Schedule;
+  frame: WeakRef<Frame> | null;
+}
+
+/** A value whose bytes are accounted for together with the others of its run. */
+class AccountedStorage extends HostStorage {
+  constructor(data: TypedArray, readonly account: object) {
+    super(data);
+  }
+}
+
+/** Arrays from this size on are accounted for on their own; smaller ones of a run together. */
+const LARGE = 1 << 16;
+const SMALLEST_ARENA = 1 << 16;
+const NOTHING: TypedArray = new Float32Array(0);
+
+/** Computes on the host in generated JavaScript. */
+export class HostEngine implements Engine {
+  readonly device = "host";
+  readonly #cache = new Map<string, Entry>();
+  readonly #scheduleLimit: number;
+  readonly #stepLimit: number;
+  #cachedSteps = 0;
+  #arena: WeakRef<ArrayBuffer> | null = null;
+  #live = 0;
+  #largest = 0;
+  #peak = 0;
+  readonly #registry = new FinalizationRegistry<number>((bytes) => this.#live -= bytes);
+  /** How many storages share an array, where it is more than one. */
+  readonly #shared = new WeakMap<TypedArray, number>();
+
+  constructor(options: HostEngineOptions = {}) {
+    this.#scheduleLimit = options.schedules ?? 500;
+    this.#stepLimit = options.steps ?? 200_000;
+  }
+
+  upload(data: TypedArray, _dtype: DType): Storage {
+    return this.#store(data.slice());
+  }
+
+  run(roots: Node[]): void {
+    const graph = collect(roots);
+    const entry = this.#entry(graph.key) ?? this.#add(graph.key, makeSchedule(lower(graph), graph.nodes));
+    const { schedule } = entry, { nodes } = graph;
+    const { values, numbers } = entry.frame?.deref() ?? this.#frame(entry);
+    const { slots, constants, dynamics, kernels, geometry } = schedule;
+    try {
+      for (let i = 0; i < slots.length; i++) {
+        const slot = slots[i];
+        if (slot.kind === "arena") continue;
+        if (slot.kind === "input") values[i] = (nodes[slot.source].value as HostStorage).data;
+        else {
+          values[i] = allocate(slot.dtype, slot.size);
+          if (slot.kind === "key") values[i].set(nodes[slot.source].p.value);
+        }
+      }
+      for (let i = 0; i < constants.length; i++) {
+        const { source, dtype } = constants[i];
+        if (source >= 0) numbers[i] = roundTo(dtype, Number(nodes[source].p.value));
+      }
+      for (let i = 0; i < dynamics.length; i++) {
+        const { g, index, base, parts } = dynamics[i];
+        let offset = base;
+        for (const part of parts) offset += part.op.view(part.x, nodes[part.source].p, part.y)!.offset;
+        g[index] = offset;
+      }
+      for (let i = 0; i < kernels.length; i++) kernels[i](values, numbers, geometry[i], nodes);
+      this.#realise(graph.nodes, graph.roots, schedule, values);
+    } finally {
+      for (let i = 0; i < slots.length; i++) if (slots[i].kind !== "arena") values[i] = NOTHING;
+    }
+    this.#peak = Math.max(this.#peak, this.#live + schedule.bytes);
+  }
+
+  read(values: { storage: Storage }[]): Promise<TypedArray[]> {
+    return Promise.resolve(values.map(({ storage }) => (storage as HostStorage).data.slice()));
+  }
+
+  peek(storage: Storage): TypedArray | null {
+    return storage instanceof HostStorage && storage.error === null ? storage.data : null;
+  }
+
+  sync(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  free(storage: Storage): void {
+    if (storage.error !== null) return;
+    storage.error = new Error("Cannot use a tensor after dispose()");
+    if (!(storage instanceof HostStorage)) return;
+    const { data } = storage, others = this.#shared.get(data) ?? 0;
+    (storage as { data: TypedArray }).data = data.subarray(0, 0).slice();
+    if (others > 0) this.#shared.set(data, others - 1);
+    else if (this.#registry.unregister(data)) this.#live -= data.byteLength;
+  }
+
+  memory(): MemoryReport {
+    return {
+      live: this.#live,
+      pooled: this.#arena?.deref()?.byteLength ?? 0,
+      arena: this.#largest,
+      peak: Math.max(this.#peak, this.#live),
+    };
+  }
+
+  #entry(key: string): Entry | null {
+    const entry = this.#cache.get(key);
+    if (entry === undefined) return null;
+    if (this.#cache.size > this.#scheduleLimit >> 1) {
+      // Last used, last in the map; while there is plenty of room the order does not matter.
+      this.#cache.delete(key);
+      this.#cache.set(key, entry);
+    }
+    return entry;
+  }
+
+  #add(key: string, schedule: Schedule): Entry {
+    const entry: Entry = { schedule, frame: null };
+    this.#cache.set(key, entry);
+    this.#cachedSteps += schedule.steps;
+    for (const [oldest, { schedule: old }] of this.#cache) {
+      const isFull = this.#cache.size > this.#scheduleLimit || this.#cachedSteps > this.#stepLimit;
+      if (!isFull || oldest === key) break;
+      this.#cache.delete(oldest);
+      this.#cachedSteps -= old.steps;
+    }
+    this.#largest = Math.max(this.#largest, schedule.bytes);
+    return entry;
+  }
+
+  /** Arrays for the intermediates of a schedule, in an arena which all schedules share. */
+  #frame(entry: Entry): Frame {
+    const { schedule } = entry;
+    let arena = this.#arena?.deref();
+    if (arena === undefined || arena.byteLength < schedule.bytes) {
+      const twice = Math.min(2 * (arena?.byteLength ?? 0), 2 * schedule.bytes);
+      arena = new ArrayBuffer(Math.max(SMALLEST_ARENA, schedule.bytes, twice));
+      this.#arena = new WeakRef(arena);
+    }
+    const within = arena;
+    const values = schedule.slots.map((s) =>
+      s.kind === "arena" ? windowOf(s.dtype, within, s.at, s.size) : NOTHING
+    );
+    const numbers = Float64Array.from(schedule.constants, (c) => c.value);
+    const frame: Frame = { arena, values, numbers };
+    entry.frame = new WeakRef(frame);
+    return frame;
+  }
+
+  /** Gives the roots their values, all at once. */
+  #realise(nodes: readonly Node[], roots: readonly number[], schedule: Schedule, values: TypedArray[]): void {
+    const stored = new Set<TypedArray>();
+    let account: object | null = null, bytes = 0;
+    for (let i = 0; i < roots.length; i++) {
+      const node = nodes[roots[i]];
+      if (node.value !== null) continue;
+      const slot = schedule.roots[i], data = values[slot];
+      if (schedule.slots[slot].kind === "input" || stored.has(data)) {
+        this.#shared.set(data, (this.#shared.get(data) ?? 0) + 1);
+        node.value = new HostStorage(data);
+        continue;
+      }
+      if (roots.length > 1) stored.add(data);
+      if (data.byteLength >= LARGE) node.value = this.#store(data);
+      else {
+        account ??= {};
+        bytes += data.byteLength;
+        node.value = new AccountedStorage(data, account);
+      }
+    }
+    if (account !== null) {
+      this.#live += bytes;
+      this.#registry.register(account, bytes);
+    }
+  }
+
+  #store(data: TypedArray): HostStorage {
+    this.#live += data.byteLength;
+    this.#registry.register(data, data.byteLength, data);
+    return new HostStorage(data);
+  }
+}
+
+/** An array of `size` elements at a place in a buffer. */
+function windowOf(dtype: DType, buffer: ArrayBuffer, at: number, size: number): TypedArray {
+  if (at + size * bytesPerElement(dtype) > buffer.byteLength) throw new Error("Internal: arena too small");
+  switch (dtype) {
+    case "f32":
+      return new Float32Array(buffer, at, size);
+    case "f16":
+      return new Float16Array(buffer, at, size);
+    case "f64":
+      return new Float64Array(buffer, at, size);
+    case "i32":
+      return new Int32Array(buffer, at, size);
+    case "u32":
+      return new Uint32Array(buffer, at, size);
+    case "bool":
+      return new Uint8Array(buffer, at, size);
+  }
+}
+
+/** The engine of device "host". */
+export function createHostEngine(options: HostEngineOptions = {}): HostEngine {
+  return new HostEngine(options);
+}

@@ -1,0 +1,113 @@
+/** Getting a device: the adapter's own limits and features, what it is, and the error for its loss. */
+
+/** What plans need to know of a device. */
+export interface Limits {
+  /** Bytes that one binding can reach. */
+  readonly binding: number;
+  /** Bytes of the largest buffer. */
+  readonly buffer: number;
+  /** Workgroups along one axis of a dispatch. */
+  readonly groups: number;
+  /** Distance between parameter blocks of two dispatches, in bytes. */
+  readonly uniformAlign: number;
+  /** Storage buffers that one kernel can bind. */
+  readonly storageBuffers: number;
+  /** Whether kernels can store 16-bit floats. */
+  readonly f16: boolean;
+}
+
+/** A device and what is known of it. */
+export interface OpenDevice {
+  readonly device: GPUDevice;
+  readonly limits: Limits;
+  readonly info: AdapterReport;
+}
+
+/** What computes, for diagnostics. */
+export interface AdapterReport {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly description: string;
+  /** A rasteriser on the CPU: right, but slower than the host engine. */
+  readonly isSoftware: boolean;
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<string, number>>;
+}
+
+/** The device went away (driver reset, unplugged, destroyed) with all that lived only on it. */
+export class DeviceLostError extends Error {
+  override readonly name = "DeviceLostError";
+}
+
+/** Limits which are worth asking for beyond the defaults. */
+const WANTED = [
+  "maxStorageBufferBindingSize",
+  "maxBufferSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupStorageSize",
+  "minUniformBufferOffsetAlignment",
+] as const;
+
+const SOFTWARE = /llvmpipe|lavapipe|swiftshader|softpipe|basic render|software/i;
+
+async function requestAdapter(): Promise<GPUAdapter | null> {
+  const gpu = globalThis.navigator?.gpu;
+  if (gpu === undefined) return null;
+  try {
+    return await gpu.requestAdapter({ powerPreference: "high-performance" });
+  } catch {
+    return null;
+  }
+}
+
+function report(adapter: GPUAdapter): AdapterReport {
+  const { info } = adapter;
+  const fallback = (info as { isFallbackAdapter?: boolean }).isFallbackAdapter ??
+    (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
+  const limits: Record<string, number> = {};
+  for (const key in adapter.limits) {
+    const value: unknown = (adapter.limits as unknown as Record<string, unknown>)[key];
+    if (typeof value === "number") limits[key] = value;
+  }
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    description: info.description,
+    isSoftware: fallback || SOFTWARE.test(`${info.vendor} ${info.architecture} ${info.device} ${info.description}`),
+    features: [...adapter.features],
+    limits,
+  };
+}
+
+/** What the adapter says of itself, or null where there is none. */
+export async function adapterInfo(): Promise<AdapterReport | null> {
+  const adapter = await requestAdapter();
+  return adapter === null ? null : report(adapter);
+}
+
+/** Opens the fastest adapter, or null where there is none. */
+export async function openDevice(): Promise<OpenDevice | null> {
+  const adapter = await requestAdapter();
+  if (adapter === null) return null;
+  const info = report(adapter);
+  const requiredLimits: Record<string, number> = {};
+  for (const key of WANTED) requiredLimits[key] = info.limits[key];
+  const requiredFeatures = (["shader-f16", "timestamp-query"] as GPUFeatureName[]).filter((f) => adapter.features.has(f));
+  const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  const { limits } = device;
+  return {
+    device,
+    info,
+    limits: {
+      // Kernels count elements in i32.
+      binding: Math.floor(Math.min(limits.maxStorageBufferBindingSize, 2 ** 33 - 256) / 256) * 256,
+      buffer: Math.floor(limits.maxBufferSize / 256) * 256,
+      groups: limits.maxComputeWorkgroupsPerDimension,
+      uniformAlign: Math.max(16, limits.minUniformBufferOffsetAlignment),
+      storageBuffers: limits.maxStorageBuffersPerShaderStage,
+      f16: device.features.has("shader-f16"),
+    },
+  };
+}

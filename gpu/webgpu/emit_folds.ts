@@ -1,0 +1,139 @@
+/** Reductions and matrix products: spread over enough workgroups, in two passes where one has too few. */
+import { sizeOf } from "../../ops/shape.ts";
+import type { View } from "../../ops/primitive.ts";
+import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
+import { MATMUL, matmulKernel } from "./kernels/matmul.ts";
+import { REDUCTION, reductionKernel, type Spread, spread } from "./kernels/reduction.ts";
+import { THREADS } from "./kernels/kernel.ts";
+import { collapse } from "./views.ts";
+
+/** A fold of an operand over axes. */
+export interface Fold {
+  readonly fold: (acc: string, x: string) => string;
+  readonly init: number;
+  readonly through: "f32" | "i32" | "u32";
+  readonly x: Operand;
+  readonly axes: readonly number[];
+  readonly result: Operand;
+}
+
+/** Folds `x` over axes into `result`. */
+export function emitFold(b: PlanBuilder, f: Fold): void {
+  const { view } = f.x;
+  const kept = view.shape.map((_, i) => i).filter((i) => !f.axes.includes(i));
+  const outputs = sizeOf(kept.map((i) => view.shape[i])), folded = sizeOf(f.axes.map((i) => view.shape[i]));
+  if (outputs === 0) return;
+  const lanesFirst = step(view, f.axes) <= step(view, kept);
+  const s = spread(outputs, folded, lanesFirst);
+  if (s.splits === 1) return emitPass(b, f, kept, s, lanesFirst, f.result);
+  const shape = [s.splits, outputs];
+  const partial = b.result(f.result.value.step, shape, f.through);
+  emitPass(b, f, kept, s, lanesFirst, partial);
+  const last = { ...f, x: partial, axes: [0] };
+  const { lanes } = spread(outputs, s.splits, outputs === 1);
+  emitPass(b, last, [1], { lanes, splits: 1, share: s.splits }, outputs === 1, f.result);
+}
+
+/** The smallest distance in memory along some axes. */
+function step(view: View, axes: readonly number[]): number {
+  return Math.min(Infinity, ...axes.filter((i) => view.shape[i] > 1).map((i) => Math.abs(view.strides[i])));
+}
+
+function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, lanesFirst: boolean, to: Operand): void {
+  const { shape, strides, offset } = f.x.view;
+  const walk = (axes: readonly number[]) => collapse(axes.map((i) => shape[i]), [axes.map((i) => strides[i])]);
+  const k = walk(kept), r = walk(f.axes);
+  const outputs = sizeOf(k.lengths), folded = sizeOf(r.lengths);
+  const bindings: Binding[] = [b.whole(f.x.value), b.whole(to.value)];
+  const kernel = reductionKernel({
+    fold: f.fold,
+    init: f.init,
+    from: f.x.dtype,
+    through: f.through,
+    to: to.dtype,
+    keptRank: k.lengths.length,
+    foldedRank: r.lengths.length,
+    access: b.access(bindings),
+  });
+  const at = b.reserve(kernel);
+  const blocks = Math.ceil(outputs / (THREADS / s.lanes));
+  b.patchOffset(at, REDUCTION.offset, f.x);
+  b.dispatch(kernel, bindings, blocks * s.splits, at, [
+    outputs,
+    folded,
+    s.share,
+    s.lanes,
+    lanesFirst ? 1 : 0,
+    offset,
+    blocks,
+    0,
+    ...k.lengths,
+    ...k.steps[0],
+    ...r.lengths,
+    ...r.steps[0],
+  ]);
+}
+
+/** Workgroups which keep a GPU busy. */
+const ENOUGH_GROUPS = 256;
+/** Least of K that is worth a split of its own. */
+const LEAST_SHARE = 256;
+
+/** The batched product of `x` and `y` into `result`. */
+export function emitMatmul(b: PlanBuilder, x: Operand, y: Operand, result: Operand): void {
+  const rank = x.view.shape.length;
+  const [M, K] = x.view.shape.slice(rank - 2), N = y.view.shape[rank - 1];
+  const batch = collapse(x.view.shape.slice(0, rank - 2), [x.view.strides.slice(0, rank - 2), y.view.strides.slice(0, rank - 2)]);
+  const batches = sizeOf(batch.lengths);
+  if (M * N * batches === 0) return;
+  let rows = tile(M), columns = tile(N);
+  const tiles = (): number => Math.ceil(M / (16 * rows)) * Math.ceil(N / (16 * columns)) * batches;
+  if (tiles() < ENOUGH_GROUPS && rows === 4) rows = 2;
+  if (tiles() < ENOUGH_GROUPS && columns === 4) columns = 2;
+  const wanted = Math.min(Math.ceil(ENOUGH_GROUPS / tiles()), Math.floor(K / LEAST_SHARE));
+  const share = wanted < 2 ? Math.max(16, K) : Math.ceil(K / wanted / 16) * 16;
+  const splits = wanted < 2 ? 1 : Math.ceil(K / share);
+  const through = result.dtype === "i32" || result.dtype === "u32" ? result.dtype : "f32";
+  const to = splits === 1 ? result : b.result(result.value.step, [splits, batches * M * N], through);
+  const bindings: Binding[] = [];
+  const l = bindOnce(bindings, b.whole(x.value)), r = bindOnce(bindings, b.whole(y.value));
+  bindings.push(b.whole(to.value));
+  const kernel = matmulKernel({
+    from: x.dtype,
+    to: to.dtype,
+    rows,
+    columns,
+    batchRank: batch.lengths.length,
+    bindings: [l, r],
+    access: b.access(bindings),
+  });
+  const at = b.reserve(kernel);
+  b.patchOffset(at, MATMUL.aOffset, x);
+  b.patchOffset(at, MATMUL.bOffset, y);
+  const tilesM = Math.ceil(M / (16 * rows)), tilesN = Math.ceil(N / (16 * columns));
+  b.dispatch(kernel, bindings, tilesM * tilesN * batches * splits, at, [
+    M,
+    N,
+    K,
+    share,
+    x.view.offset,
+    x.view.strides[rank - 2],
+    x.view.strides[rank - 1],
+    y.view.offset,
+    y.view.strides[rank - 2],
+    y.view.strides[rank - 1],
+    tilesM,
+    tilesN,
+    batches,
+    ...batch.lengths,
+    ...batch.steps.flat(),
+  ]);
+  if (splits > 1) {
+    emitFold(b, { fold: (acc, v) => `(${acc} + ${v})`, init: 0, through, x: to, axes: [0], result });
+  }
+}
+
+/** Rows (or columns) for each thread, by how many there are. */
+function tile(n: number): number {
+  return n > 48 ? 4 : n > 16 ? 2 : 1;
+}

@@ -1,0 +1,241 @@
+/** The WebGPU engine: plans by structure, runs in order, reads together, and a new device when one is lost. */
+import type { DType, TypedArray } from "../../ops/dtype.ts";
+import { collect, lower, type RunGraph } from "../../ops/lower.ts";
+import type { Node, Storage } from "../../ops/node.ts";
+import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import { Collector } from "./collector.ts";
+import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
+import { checkType, makePlan } from "./emit.ts";
+import type { Plan } from "./plan.ts";
+import type { Block } from "./pool.ts";
+import { Reader } from "./reads.ts";
+import { deviceBits, Runtime } from "./runtime.ts";
+import { RunRecord, WebGpuStorage } from "./storage.ts";
+
+/** Structures whose plans are kept, and dispatches in all of them. */
+const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
+
+/** What the engine did, for tests and benchmarks. */
+export interface EngineCounts {
+  runs: number;
+  dispatches: number;
+  /** Runs whose structure was new. */
+  planned: number;
+}
+
+/** Computes on a GPU through WebGPU. */
+export class WebGpuEngine implements Engine {
+  readonly device = "webgpu";
+  readonly counts: EngineCounts = { runs: 0, dispatches: 0, planned: 0 };
+  /** Called with errors that no tensor carries. */
+  reportFault: ((error: Error) => void) | null = null;
+
+  #runtime: Runtime;
+  #reader: Reader;
+  /** The new device on its way, while the old one is lost. */
+  #recovery: Promise<void> | null = null;
+  /** Work that waits for the new device. */
+  #queue: { work: () => void; fail: (error: Error) => void }[] = [];
+  readonly #plans = new Map<string, Plan>();
+  #planned = 0;
+  #peakArena = 0;
+  readonly #collector = new Collector(() => this.#runtime.pool.live);
+
+  constructor(open: OpenDevice) {
+    [this.#runtime, this.#reader] = this.#start(open);
+  }
+
+  /** Whether the device is a rasteriser on the CPU. */
+  get isSoftware(): boolean {
+    return this.#runtime.open.info.isSoftware;
+  }
+
+  /** What the device is. */
+  get info(): AdapterReport {
+    return this.#runtime.open.info;
+  }
+
+  /** The device in use; another one after a loss. */
+  get gpu(): GPUDevice {
+    return this.#runtime.device;
+  }
+
+  #start(open: OpenDevice): [Runtime, Reader] {
+    const runtime = new Runtime(open);
+    open.device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.reportFault?.(new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`));
+    });
+    open.device.lost.then((info) => this.#onLost(runtime, info));
+    return [runtime, new Reader(runtime)];
+  }
+
+  #onLost(runtime: Runtime, info: { readonly reason: string; readonly message: string }): void {
+    runtime.lost = new DeviceLostError(
+      `The GPU device was lost (${info.message || info.reason}), and this tensor lived only there: compute it again from data ` +
+        `on the host. New tensors get a new device`,
+    );
+    if (runtime !== this.#runtime || this.#recovery !== null) return;
+    this.#recovery = openDevice().catch(() => null).then((open) => {
+      const queue = this.#queue;
+      this.#queue = [];
+      this.#recovery = null;
+      if (open === null) {
+        const error = new DeviceLostError("The GPU device was lost and there is no other: compute on the host");
+        for (const { fail } of queue) fail(error);
+        return;
+      }
+      [this.#runtime, this.#reader] = this.#start(open);
+      for (const { work, fail } of queue) {
+        try {
+          work();
+        } catch (error) {
+          fail(error as Error);
+        }
+      }
+    });
+  }
+
+  /** Does `work` now, or on the next device where this one is lost. */
+  #submit(work: () => void, fail: (error: Error) => void): void {
+    if (this.#recovery !== null) this.#queue.push({ work, fail });
+    else if (this.#runtime.lost !== null) {
+      // The last try found no device: try again.
+      this.#onLost(this.#runtime, { reason: "no device", message: "" });
+      this.#queue.push({ work, fail });
+    } else work();
+  }
+
+  upload(data: TypedArray, dtype: DType): Storage {
+    checkType(dtype, this.#runtime.open.limits);
+    const { buffer } = this.#runtime.open.limits;
+    const bits = deviceBits(data);
+    if (bits.byteLength > buffer) {
+      throw new RangeError(`Cannot hold ${data.length} elements of ${dtype} in one buffer of this device: ${bits.byteLength} bytes, at most ${buffer}`);
+    }
+    const storage = new WebGpuStorage();
+    // A queued upload keeps its own copy: the caller may change the array meanwhile.
+    const own = this.#recovery === null && this.#runtime.lost === null ? bits : deviceBits(data.slice());
+    this.#submit(() => {
+      const record = new RunRecord();
+      this.#runtime.watched(record, "an upload", () => storage.place(this.#runtime, this.#runtime.upload(own)));
+      storage.record = record;
+    }, (error) => storage.error = error);
+    this.#collector.check();
+    return storage;
+  }
+
+  run(roots: Node[]): void {
+    const graph = collect(roots);
+    const plan = this.#planFor(graph);
+    const storages = graph.roots.map((position) => {
+      const node = graph.nodes[position];
+      if (node.value !== null) return null;
+      return node.value = new WebGpuStorage();
+    });
+    this.#submit(
+      () => this.#execute(graph, plan, storages),
+      (error) => storages.forEach((s) => s !== null && (s.error ??= error)),
+    );
+    this.#collector.check();
+  }
+
+  #planFor(graph: RunGraph): Plan {
+    let plan = this.#plans.get(graph.key);
+    if (plan !== undefined) {
+      // Most recently used last.
+      this.#plans.delete(graph.key);
+      this.#plans.set(graph.key, plan);
+      return plan;
+    }
+    plan = makePlan(lower(graph), this.#runtime.open.limits, (source) => graph.nodes[source].p);
+    this.counts.planned++;
+    this.#plans.set(graph.key, plan);
+    this.#planned += plan.dispatches.length;
+    for (const [key, old] of this.#plans) {
+      if (this.#plans.size <= PLANS && this.#planned <= PLANNED_DISPATCHES || old === plan) break;
+      this.#plans.delete(key);
+      this.#planned -= old.dispatches.length;
+    }
+    return plan;
+  }
+
+  #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[]): void {
+    const runtime = this.#runtime, { pool } = runtime;
+    const record = new RunRecord();
+    const inputs: (Block | null)[] = [];
+    const banned = new Set<GPUBuffer>();
+    for (const position of plan.inputs) {
+      const storage = graph.nodes[position].value as WebGpuStorage;
+      if (storage.error !== null) throw storage.error;
+      inputs[position] = storage.block!;
+      banned.add(storage.buffer);
+      if (storage.record !== null) record.dependOn(storage.record);
+    }
+    runtime.watched(record, plan.label, () => {
+      const slots = plan.slots.map((bytes) => pool.acquire(bytes, banned));
+      try {
+        runtime.run(plan, inputs, slots, (source) => graph.nodes[source].p, record);
+        plan.roots.forEach((source, i) => {
+          const storage = storages[i];
+          if (storage === null || storage.error !== null) return;
+          if (source.kind === "slot") {
+            storage.place(runtime, slots[source.index].retain());
+            storage.record = record;
+          } else {
+            const input = graph.nodes[source.index].value as WebGpuStorage;
+            if (storage === input) return;
+            if (input.error !== null) {
+              storage.error = input.error;
+              return;
+            }
+            storage.place(runtime, input.block!.retain());
+            storage.record = input.record;
+            storage.cached = input.cached;
+          }
+        });
+      } finally {
+        for (const block of slots) block.release();
+      }
+    });
+    this.counts.runs++;
+    this.counts.dispatches += plan.dispatches.length;
+    this.#peakArena = Math.max(this.#peakArena, runtime.arenaBytes);
+  }
+
+  async read(values: { storage: Storage; dtype: DType; size: number }[]): Promise<TypedArray[]> {
+    await this.#recovery;
+    const reader = this.#reader;
+    return await Promise.all(values.map((v) => reader.read({ ...v, storage: v.storage as WebGpuStorage })));
+  }
+
+  peek(storage: Storage): TypedArray | null {
+    const { cached, error } = storage as WebGpuStorage;
+    return error !== null || cached === null ? null : cached.slice();
+  }
+
+  async sync(): Promise<void> {
+    await this.#recovery;
+    await this.#reader.sync();
+  }
+
+  free(storage: Storage): void {
+    (storage as WebGpuStorage).free();
+  }
+
+  memory(): MemoryReport {
+    const { pool, arenaBytes } = this.#runtime;
+    return { live: pool.live, pooled: pool.pooled, arena: arenaBytes, peak: pool.peak + this.#peakArena };
+  }
+
+  /** Destroys the device; the engine gets another one when it is used again. */
+  destroy(): void {
+    this.#runtime.destroy();
+  }
+}
+
+/** An engine on the fastest adapter, or null where there is none. */
+export async function createWebGpuEngine(): Promise<WebGpuEngine | null> {
+  const open = await openDevice();
+  return open === null ? null : new WebGpuEngine(open);
+}

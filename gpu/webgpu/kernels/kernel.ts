@@ -1,0 +1,115 @@
+/** What a kernel is: WGSL for any shape, its bindings and the size of its parameters. */
+import type { DType } from "../../../ops/dtype.ts";
+import { preludeFor } from "../prelude.ts";
+
+/** A compiled-once kernel; shapes, strides and offsets come in its parameters. */
+export interface Kernel {
+  readonly source: string;
+  /** For each storage binding: "r" read, "w" read and write. */
+  readonly access: string;
+  /** 32-bit words of parameters, a multiple of 4. */
+  readonly words: number;
+}
+
+/** Threads of a workgroup. */
+export const THREADS = 256;
+
+/** The type of elements in memory; booleans are stored as 0 and 1. */
+export function storedType(dtype: DType): "f32" | "f16" | "i32" | "u32" {
+  switch (dtype) {
+    case "f32":
+    case "f16":
+    case "i32":
+    case "u32":
+      return dtype;
+    case "bool":
+      return "u32";
+    case "f64":
+      throw new Error("Internal: f64 in a kernel");
+  }
+}
+
+/** The type that kernels compute in. */
+export function valueType(dtype: DType): "f32" | "i32" | "u32" | "bool" {
+  return dtype === "bool" ? "bool" : dtype === "i32" || dtype === "u32" ? dtype : "f32";
+}
+
+/** WGSL that turns a stored element into a value. */
+export function load(dtype: DType, element: string): string {
+  return dtype === "f16" ? `f32(${element})` : dtype === "bool" ? `(${element} != 0u)` : element;
+}
+
+/** WGSL that turns a value into a stored element. */
+export function store(dtype: DType, value: string): string {
+  return dtype === "f16" ? `f16(${value})` : dtype === "bool" ? `select(0u, 1u, ${value})` : value;
+}
+
+/** WGSL of parameter word `k`, a whole number. */
+export function word(k: number): string {
+  return `p.w[${k >> 2}].${"xyzw"[k & 3]}`;
+}
+
+/** Bytes of one element on the device. */
+export function storedBytes(dtype: DType): number {
+  return dtype === "f16" ? 2 : 4;
+}
+
+/** Puts a kernel together: bindings `b0`, `b1` ... of the given types, `p` the parameters, `body` the main function. */
+export function kernel(
+  { access, types, words, body, globals = "" }: {
+    access: string;
+    types: readonly string[];
+    words: number;
+    /** Statements; `group` (u32) and `lid` (u32) number workgroups and threads in them. */
+    body: string;
+    /** Functions and workgroup variables. */
+    globals?: string;
+  },
+): Kernel {
+  const rounded = Math.max(4, Math.ceil(words / 4) * 4);
+  const bindings = types.map((type, i) =>
+    `@group(0) @binding(${i + 1}) var<storage, ${access[i] === "r" ? "read" : "read_write"}> b${i}: array<${type}>;`
+  );
+  const source = `${types.includes("f16") ? "enable f16;\n" : ""}struct Params { w: array<vec4<i32>, ${rounded / 4}> }
+@group(0) @binding(0) var<uniform> p: Params;
+${bindings.join("\n")}
+${preludeFor(globals + body)}
+${globals}
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+  let group = wid.x + wid.y * nw.x;
+${body}
+}`;
+  return { source, access, words: rounded };
+}
+
+const kernels = new Map<string, Kernel>();
+
+/** The kernel of a form, made when it is first asked for. */
+export function cachedKernel(form: string, make: () => Kernel): Kernel {
+  let k = kernels.get(form);
+  if (k === undefined) kernels.set(form, k = make());
+  return k;
+}
+
+/** WGSL which splits the whole number `rest` into indices `i0`, `i1` ... of axes with lengths at `at`. */
+export function splitIndex(prefix: string, rest: string, rank: number, at: number): string {
+  const out = [`var ${prefix}rest = ${rest};`];
+  for (let axis = rank - 1; axis > 0; axis--) {
+    out.push(`let ${prefix}${axis} = ${prefix}rest % ${word(at + axis)}; ${prefix}rest = ${prefix}rest / ${word(at + axis)};`);
+  }
+  if (rank > 0) out.push(`let ${prefix}0 = ${prefix}rest;`);
+  return out.join("\n  ");
+}
+
+/** WGSL of the sum of indices times steps which stand at `at`. */
+export function dot(prefix: string, rank: number, at: number): string {
+  return Array.from({ length: rank }, (_, axis) => ` + ${prefix}${axis} * ${word(at + axis)}`).join("");
+}
+
+/** How many workgroups along each axis make at least `n`, none over the limit. */
+export function foldGroups(n: number, limit: number): [number, number] {
+  if (n <= limit) return [n, 1];
+  const y = Math.ceil(n / limit);
+  return [Math.ceil(n / y), y];
+}

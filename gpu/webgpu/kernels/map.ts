@@ -1,0 +1,63 @@
+/** Kernels of primitives with a body of their own, one thread a work item. */
+import type { DType } from "../../../ops/dtype.ts";
+import { cachedKernel, type Kernel, kernel, load, store, storedType, THREADS, valueType, word } from "./kernel.ts";
+
+/** Everything about a map kernel that is not a parameter. */
+export interface MapForm {
+  readonly body: string;
+  readonly operands: readonly { readonly dtype: DType; readonly binding: number }[];
+  readonly result: DType;
+  /** Number of `u(k)`. */
+  readonly uniforms: number;
+  /** The result's binding is the last of these; a kernel that calls fault() has one more. */
+  readonly access: string;
+}
+
+/** Where the parameters of a form stand. */
+export const MAP = {
+  /** Number of threads; the word that faults go to, and the number that stands for this dispatch. */
+  n: 0,
+  faultSlot: 1,
+  faultNumber: 2,
+  operand: (j: number): number => 3 + j,
+  uniforms: (operands: number): number => 3 + operands,
+};
+
+/** Whether a body can fail. */
+export function canFault(body: string): boolean {
+  return /\bfault\(\)/.test(body);
+}
+
+/** The kernel of a form. */
+export function mapKernel(f: MapForm): Kernel {
+  const faults = canFault(f.body), k = f.operands.length, first = MAP.uniforms(k);
+  // Few sizes, so that kernels whose number of uniforms depends on the rank are shared.
+  const words = Math.ceil((first + f.uniforms) / 16) * 16;
+  const key = `m|${f.body}|${f.operands.map((o) => `${o.dtype}${o.binding}`)}|${f.result}|${words}|${f.access}`;
+  return cachedKernel(key, () => {
+    const result = f.access.length - 1;
+    const types = new Array<string>(f.access.length);
+    const globals = [`fn u(k: i32) -> i32 { let j = k + ${first}; return p.w[j >> 2u][j & 3]; }`];
+    f.operands.forEach((o, j) => {
+      types[o.binding] = storedType(o.dtype);
+      globals.push(
+        `fn x${j}(i: i32) -> ${valueType(o.dtype)} { return ${load(o.dtype, `b${o.binding}[i + ${word(MAP.operand(j))}]`)}; }`,
+      );
+    });
+    types[result] = storedType(f.result);
+    globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { b${result}[i] = ${store(f.result, "v")}; }`);
+    if (faults) {
+      types.push("atomic<u32>");
+      globals.push(`fn fault() { atomicMax(&b${result + 1}[${word(MAP.faultSlot)}], u32(${word(MAP.faultNumber)})); }`);
+    }
+    return kernel({
+      access: faults ? f.access + "w" : f.access,
+      types,
+      words,
+      globals: globals.join("\n"),
+      body: `  let t = i32(group * ${THREADS}u + lid);
+  if (t >= ${word(MAP.n)}) { return; }
+  ${f.body}`,
+    });
+  });
+}

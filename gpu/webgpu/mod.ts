@@ -1,0 +1,3 @@
+/** The WebGPU engine. */
+export { createWebGpuEngine, WebGpuEngine } from "./engine.ts";
+export { adapterInfo, type AdapterReport, DeviceLostError } from "./device.ts";

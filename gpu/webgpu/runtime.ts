@@ -1,0 +1,227 @@
+/** One device and all that lives on it: memory, pipelines, the arena, and the encoding of runs. */
+import type { TypedArray } from "../../ops/dtype.ts";
+import type { OpenDevice } from "./device.ts";
+import { Faults } from "./faults.ts";
+import { Pipelines } from "./pipelines.ts";
+import type { Bound, Dispatch, Plan, RunAttributes } from "./plan.ts";
+import { aligned, type Block, BufferPool, classOf } from "./pool.ts";
+import { type Home, RunRecord } from "./storage.ts";
+
+const STORAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
+const PARAMETERS = 0x40 | 0x80 | 0x08; // UNIFORM | STORAGE | COPY_DST
+/** Uploads go in pieces: large writes are slow. */
+const PIECE = 2 ** 20;
+/** Dispatches in one command buffer. */
+const PASS = 8192;
+/** Bind groups that one dispatch keeps for buffers it has seen. */
+const GROUPS = 16;
+/** Runs, and dispatches in them, that may be in flight together. */
+const RUNS_IN_FLIGHT = 3, DISPATCHES_IN_FLIGHT = 256;
+
+/** A plan's bind groups on a device. */
+interface Prepared {
+  /** Changes with the buffers of arena and parameters. */
+  epoch: number;
+  readonly groups: Map<string, GPUBindGroup>[];
+  readonly offsets: Uint32Array[];
+}
+
+/** One device. */
+export class Runtime implements Home {
+  readonly device: GPUDevice;
+  readonly pool: BufferPool;
+  readonly pipelines: Pipelines;
+  readonly faults: Faults;
+  /** Why everything here is gone, or null. */
+  lost: Error | null = null;
+  /** Bytes of the arena. */
+  arenaBytes = 0;
+  /** Settles when the error scopes of all runs so far have been looked at. */
+  checked: Promise<unknown> = Promise.resolve();
+
+  readonly #prepared = new WeakMap<Plan, Prepared>();
+  readonly #arena: GPUBuffer[] = [];
+  #parameters: GPUBuffer | null = null;
+  #epoch = 0;
+  #runsInFlight = 0;
+  #dispatchesInFlight = 0;
+
+  constructor(readonly open: OpenDevice) {
+    const { device, limits } = open;
+    this.device = device;
+    this.pool = new BufferPool(device, limits.buffer);
+    this.pipelines = new Pipelines(device);
+    this.faults = new Faults(device);
+  }
+
+  /** A block that holds `bits`. */
+  upload(bits: ArrayBufferView<ArrayBuffer>): Block {
+    const block = this.pool.acquire(Math.max(4, bits.byteLength));
+    const { queue } = this.device;
+    let { byteLength } = bits;
+    if (byteLength % 4 !== 0) {
+      const padded = new Uint8Array(Math.ceil(byteLength / 4) * 4);
+      padded.set(new Uint8Array(bits.buffer, bits.byteOffset, byteLength));
+      bits = padded;
+      ({ byteLength } = bits);
+    }
+    for (let at = 0; at < byteLength; at += PIECE) {
+      queue.writeBuffer(block.buffer, block.offset + at, bits.buffer, bits.byteOffset + at, Math.min(PIECE, byteLength - at));
+    }
+    return block;
+  }
+
+  /** Submits a run; results are in `slots`. Errors of the device reach the record later. */
+  run(plan: Plan, inputs: readonly (Block | null)[], slots: readonly Block[], attributes: RunAttributes, record: RunRecord): void {
+    if (plan.dispatches.length === 0) return;
+    const { device } = this;
+    this.#awaitRoom(plan.dispatches.length);
+    this.#reserve(plan);
+    for (const patch of plan.patches) patch(plan.words, attributes);
+    if (plan.faults.length > 0) {
+      const slot = this.faults.watch(record, plan);
+      for (const { word } of plan.faults) plan.words.i32[word] = slot;
+    }
+    const { buffer } = plan.words.i32;
+    for (let at = 0; at < buffer.byteLength; at += PIECE) {
+      device.queue.writeBuffer(this.#parameters!, at, buffer, at, Math.min(PIECE, buffer.byteLength - at));
+    }
+    const prepared = this.#prepare(plan);
+    const fail = (error: Error): void => record.fail(error);
+    const { dispatches } = plan;
+    for (let first = 0; first < dispatches.length; first += PASS) {
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      let last: GPUComputePipeline | null = null;
+      const end = Math.min(dispatches.length, first + PASS);
+      for (let i = first; i < end; i++) {
+        const d = dispatches[i];
+        const { pipeline, layout } = this.pipelines.get(d.kernel, fail);
+        if (pipeline !== last) pass.setPipeline(last = pipeline);
+        let key = "";
+        for (const b of d.bindings) {
+          if (b.kind === "input") key += `${inputs[b.index]!.id},`;
+          else if (b.kind === "root") key += `${slots[b.index].id},`;
+        }
+        const groups = prepared.groups[i];
+        let group = groups.get(key);
+        if (group === undefined) {
+          if (groups.size >= GROUPS) groups.delete(groups.keys().next().value!);
+          groups.set(key, group = this.#group(d, layout, inputs, slots));
+        }
+        pass.setBindGroup(0, group, prepared.offsets[i], 0, 1);
+        pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
+      }
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+    }
+  }
+
+  /** Runs `work` and tells `record` of the errors that the device finds in it. */
+  watched(record: RunRecord, label: string, work: () => void): void {
+    const { device } = this;
+    device.pushErrorScope("out-of-memory");
+    device.pushErrorScope("validation");
+    record.open++;
+    try {
+      work();
+    } finally {
+      const validation = device.popErrorScope(), memory = device.popErrorScope();
+      this.checked = Promise.all([validation, memory]).then(([v, m]) => {
+        const error = m ?? v;
+        if (error === null) return record.pass();
+        record.fail(
+          m !== null
+            ? new Error(
+              `Cannot compute ${label}: the GPU is out of memory (${this.pool.total} bytes are in use, ${this.arenaBytes} for intermediates)`,
+              { cause: m },
+            )
+            : new Error(`Internal: WebGPU refused ${label}: ${error.message}`, { cause: error }),
+        );
+      }, (error) => record.fail(this.lost ?? error));
+    }
+  }
+
+  /** Keeps few runs in flight: asking when work is done waits for it, without awaiting. */
+  #awaitRoom(dispatches: number): void {
+    if (this.#runsInFlight >= RUNS_IN_FLIGHT && this.#dispatchesInFlight >= DISPATCHES_IN_FLIGHT) {
+      this.device.queue.onSubmittedWorkDone().catch(() => {});
+      this.idle();
+    }
+    this.#runsInFlight++;
+    this.#dispatchesInFlight += dispatches;
+  }
+
+  /** Called when everything submitted is known to be done. */
+  idle(): void {
+    this.#runsInFlight = this.#dispatchesInFlight = 0;
+  }
+
+  #reserve(plan: Plan): void {
+    plan.chunks.forEach((bytes, i) => {
+      const old = this.#arena[i];
+      if (old !== undefined && old.size >= bytes) return;
+      const size = Math.min(Math.max(classOf(bytes), 65536), Math.max(bytes, this.open.limits.buffer));
+      this.#arena[i] = this.device.createBuffer({ size, usage: STORAGE });
+      this.arenaBytes += size - (old?.size ?? 0);
+      old?.destroy();
+      this.#epoch++;
+    });
+    const { byteLength } = plan.words.i32.buffer;
+    if (this.#parameters === null || this.#parameters.size < byteLength) {
+      this.#parameters?.destroy();
+      const size = Math.max(65536, aligned(byteLength * 1.5));
+      this.#parameters = this.device.createBuffer({ size, usage: PARAMETERS });
+      this.#epoch++;
+    }
+  }
+
+  #prepare(plan: Plan): Prepared {
+    let prepared = this.#prepared.get(plan);
+    if (prepared === undefined) {
+      prepared = {
+        epoch: this.#epoch,
+        groups: plan.dispatches.map(() => new Map()),
+        offsets: plan.dispatches.map((d) => Uint32Array.of(d.at)),
+      };
+      this.#prepared.set(plan, prepared);
+    } else if (prepared.epoch !== this.#epoch) {
+      for (const groups of prepared.groups) groups.clear();
+      prepared.epoch = this.#epoch;
+    }
+    return prepared;
+  }
+
+  #group(d: Dispatch, layout: GPUBindGroupLayout, inputs: readonly (Block | null)[], slots: readonly Block[]): GPUBindGroup {
+    const entries: GPUBindGroupEntry[] = [
+      { binding: 0, resource: { buffer: this.#parameters!, offset: 0, size: d.kernel.words * 4 } },
+    ];
+    const resource = ({ kind, index, offset, bytes }: Bound): GPUBufferBinding => {
+      switch (kind) {
+        case "input":
+        case "root": {
+          const block = kind === "input" ? inputs[index]! : slots[index];
+          return { buffer: block.buffer, offset: block.offset + offset, size: bytes };
+        }
+        case "arena":
+          return { buffer: this.#arena[index], offset, size: bytes };
+        case "parameters":
+          return { buffer: this.#parameters!, offset, size: bytes };
+        case "faults":
+          return { buffer: this.faults.buffer, offset: 0, size: this.faults.bytes };
+      }
+    };
+    d.bindings.forEach((b, i) => entries.push({ binding: i + 1, resource: resource(b) }));
+    return this.device.createBindGroup({ layout, entries });
+  }
+
+  /** Frees everything at once. */
+  destroy(): void {
+    this.device.destroy();
+  }
+}
+
+/** The bits of a host array as the device stores them: booleans as 32-bit words. */
+export function deviceBits(data: TypedArray): ArrayBufferView<ArrayBuffer> {
+  return data instanceof Uint8Array ? Uint32Array.from(data, (x) => x === 0 ? 0 : 1) : data;
+}

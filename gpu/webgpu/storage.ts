@@ -1,0 +1,116 @@
+/** Values on the device, and the runs they come from: a failed run makes all that depends on it unreadable. */
+import type { Storage } from "../../ops/node.ts";
+import type { TypedArray } from "../../ops/dtype.ts";
+import type { Block } from "./pool.ts";
+
+/** One submitted run, until all checks on it are in. */
+export class RunRecord {
+  failure: Error | null = null;
+  /** Runs which used values of this one while it was unchecked. */
+  dependents: RunRecord[] = [];
+  /** Checks and unchecked runs that it waits for. */
+  open = 0;
+  /** Its word among the faults, or -1. */
+  slot = -1;
+
+  /** Whether it cannot fail any more. */
+  get settled(): boolean {
+    return this.open === 0;
+  }
+
+  /** Makes this run wait for `other` and fail with it. */
+  dependOn(other: RunRecord): void {
+    if (other.open === 0 || other.dependents[other.dependents.length - 1] === this) return;
+    other.dependents.push(this);
+    this.open++;
+  }
+
+  /** Counts one check as passed. */
+  pass(): void {
+    const stack: RunRecord[] = [this];
+    while (stack.length > 0) {
+      const record = stack.pop()!;
+      if (--record.open > 0) continue;
+      stack.push(...record.dependents);
+      record.dependents = [];
+    }
+  }
+
+  /** Poisons the results of this run and of all that used them. */
+  fail(error: Error): void {
+    const stack: RunRecord[] = [this];
+    while (stack.length > 0) {
+      const record = stack.pop()!;
+      if (record.failure !== null) continue;
+      record.failure = error;
+      stack.push(...record.dependents);
+    }
+  }
+}
+
+/** What a storage needs to know of its device. */
+export interface Home {
+  /** Why everything on the device is gone, or null. */
+  readonly lost: Error | null;
+}
+
+/** Gives blocks of unreachable storages back. */
+const registry = new FinalizationRegistry<{ block: Block | null }>((holder) => {
+  holder.block?.release();
+  holder.block = null;
+});
+
+/** A contiguous value in a block of device memory. */
+export class WebGpuStorage implements Storage {
+  readonly device = "webgpu";
+  /** Copy on the host, of small values that were read. */
+  cached: TypedArray | null = null;
+  /** The run which computes it, while that can still fail. */
+  record: RunRecord | null = null;
+  #error: Error | null = null;
+  #home: Home | null = null;
+  readonly #holder: { block: Block | null } = { block: null };
+
+  /** Takes over one ownership of `block`. */
+  place(home: Home, block: Block): void {
+    this.#home = home;
+    this.#holder.block = block;
+    registry.register(this, this.#holder);
+  }
+
+  /** Its memory, or null while it is not placed yet or when it is gone. */
+  get block(): Block | null {
+    return this.#holder.block;
+  }
+
+  get buffer(): GPUBuffer {
+    return this.#holder.block!.buffer;
+  }
+
+  /** Where it begins in its buffer, in bytes. */
+  get offset(): number {
+    return this.#holder.block!.offset;
+  }
+
+  get size(): number {
+    return this.#holder.block!.bytes;
+  }
+
+  get error(): Error | null {
+    if (this.#error !== null) return this.#error;
+    if (this.record !== null && this.record.failure !== null) return this.record.failure;
+    return this.#home?.lost ?? null;
+  }
+
+  set error(error: Error | null) {
+    this.#error = error;
+  }
+
+  /** Gives the memory back now. */
+  free(): void {
+    this.#error ??= new Error("Cannot use a tensor after dispose()");
+    this.#holder.block?.release();
+    this.#holder.block = null;
+    this.cached = null;
+  }
+}

@@ -1,0 +1,108 @@
+/** A reader in JupyterLab: graphs and charts are drawn, Stop ends a loop, and the kernel goes on with its state. */
+
+import { assert, assertEquals } from "@std/assert";
+import { codeCell, isDrawn, type OpenNotebook, openNotebook, svgImages, vegaDrawings } from "./lab.ts";
+
+// Browsers and servers close their connections when they like.
+const options = { sanitizeOps: false, sanitizeResources: false };
+
+const chart = {
+  $schema: "https://vega.github.io/schema/vega-lite/v5.json",
+  width: 300,
+  height: 150,
+  data: { values: [1, 4, 9, 16].map((y, x) => ({ x, y })) },
+  mark: { type: "line", point: true },
+  encoding: { x: { field: "x", type: "quantitative" }, y: { field: "y", type: "quantitative" } },
+};
+const drawing =
+  `<svg xmlns="http://www.w3.org/2000/svg" width="80" height="40"><rect width="80" height="40"/></svg>`;
+
+/** Cells for the end of any notebook: a training loop without an end, and what must work after Stop. */
+const stoppable = [
+  codeCell(
+    "stop-train",
+    `import { interruptSignal } from "@cotangent/cotangent";
+const stopped = interruptSignal();
+const secret = "kept";
+let steps = 0;
+console.log("training");
+while (!stopped.aborted) {
+  steps++;
+  await new Promise((resolve) => setTimeout(resolve, 1));
+}
+console.log("stopped");`,
+  ),
+  codeCell("stop-after", `console.log(secret, steps > 0, stopped.aborted, interruptSignal().aborted);`),
+];
+
+/** Runs the cells of \`stoppable\`, which are the last two of the notebook. */
+async function stopAndGoOn(notebook: OpenNotebook, screen: string): Promise<void> {
+  const [training, after] = [notebook.length - 2, notebook.length - 1];
+  await notebook.start(training);
+  await notebook.outputs(training).filter({ hasText: "training" }).waitFor();
+  await notebook.stop();
+  await notebook.finished(training, 20);
+  await notebook.outputs(training).filter({ hasText: "stopped" }).waitFor();
+  await notebook.start(after);
+  await notebook.finished(after, 20);
+  await notebook.outputs(after).filter({ hasText: "kept true true false" }).waitFor();
+  await notebook.screenshot(screen, notebook.cell(after));
+}
+
+Deno.test("a chart, an SVG and a live display are drawn, and Stop keeps the state", options, async () => {
+  const show = `await Deno.jupyter.display`;
+  await using notebook = await openNotebook("small.ipynb", {
+    cells: [
+      codeCell("package", `import "@cotangent/cotangent";`),
+      codeCell(
+        "chart",
+        `${show}({ "application/vnd.vegalite.v5+json": ${JSON.stringify(chart)} }, { raw: true });`,
+      ),
+      codeCell("svg", `${show}({ "image/svg+xml": ${JSON.stringify(drawing)} }, { raw: true });`),
+      codeCell(
+        "live",
+        `for (const [i, state] of ["first", "last"].entries()) {
+  ${show}({ "text/plain": state }, { raw: true, display_id: "live", update: i > 0 });
+}`,
+      ),
+      ...stoppable,
+    ],
+  });
+  for (const index of [0, 1, 2, 3]) {
+    await notebook.start(index);
+    await notebook.finished(index);
+  }
+  await vegaDrawings(notebook.cell(1)).waitFor();
+  assert(await isDrawn(vegaDrawings(notebook.cell(1))));
+  await svgImages(notebook.cell(2)).waitFor();
+  assert(await isDrawn(svgImages(notebook.cell(2))));
+  assertEquals(await notebook.outputs(3).allInnerTexts(), ["last"]);
+  await stopAndGoOn(notebook, "small");
+});
+
+Deno.test(
+  "the theory notebook runs, draws its graphs and charts, and Stop keeps the state",
+  options,
+  async () => {
+    await using notebook = await openNotebook("theory.ipynb", { added: stoppable });
+    // The added loop is the last but one cell that Run All starts.
+    await notebook.startAll();
+    const training = notebook.length - 2;
+    await notebook.outputs(training).filter({ hasText: "training" }).waitFor({ timeout: 600_000 });
+    const cells = notebook.page.locator(".jp-Notebook");
+    const errors = cells.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
+    const unexpected = (await errors.allInnerTexts()).filter((text) => !text.includes("raises-exception"));
+    assertEquals(unexpected, []);
+    const drawings = [...await vegaDrawings(cells).all(), ...await svgImages(cells).all()];
+    assert(drawings.length >= 2, `The notebook drew ${drawings.length} graphs and charts`);
+    for (const [index, drawing] of drawings.entries()) {
+      await drawing.scrollIntoViewIfNeeded();
+      assert(await isDrawn(drawing), `Drawing ${index + 1} of ${drawings.length} is empty`);
+    }
+    await notebook.screenshot("theory-first-drawing", drawings[0]);
+    await notebook.screenshot("theory-last-drawing", drawings.at(-1)!);
+    await notebook.stop();
+    await notebook.finished(training, 20);
+    await stopAndGoOn(notebook, "theory-stop");
+  },
+);

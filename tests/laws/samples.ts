@@ -1,0 +1,250 @@
+/** What the registry laws call each primitive with: families generate theirs, the rest stand in a table by name. */
+import { cat, checkpoint, crossEntropy, customJvp, customVjp, embedding, scan, type Tensor } from "../../mod.ts";
+import { apply } from "../../ops/node.ts";
+import type { DType } from "../../ops/dtype.ts";
+import { type Primitive, primitives, type Sample } from "../../ops/primitive.ts";
+import type { Shape } from "../../ops/shape.ts";
+
+/** A sample, possibly of several results, with what the laws need to know of it. */
+export interface Case extends Omit<Sample, "call"> {
+  readonly label: string;
+  readonly call: (...xs: Tensor[]) => Tensor | Tensor[];
+  /** Central differences hold; false for what stops or rounds on purpose. */
+  readonly differences?: boolean;
+  /** The type under test is free; false where `dtypes` say all. */
+  readonly free?: boolean;
+}
+
+const op = (name: string): Primitive => {
+  const record = primitives().get(name);
+  if (record === undefined) throw new Error(`There is no primitive ${name}`);
+  return record;
+};
+const direct = (name: string, p: unknown = null) => (...xs: Tensor[]): Tensor => apply(op(name), xs, p);
+
+type Entry = Omit<Case, "label">;
+const of = (shapes: Shape[], call: Case["call"], rest: Partial<Entry> = {}): Entry => ({ shapes, call, ...rest });
+
+const INDEX: Pick<Entry, "dtypes"> = { dtypes: [undefined, "i32"] };
+
+/** Samples of primitives that no family can sample, by name. */
+const table: Record<string, Entry[]> = {
+  cast: [
+    of([[2, 3]], (x) => x.to("f32"), { dtypes: ["f16"] }),
+    of([[2, 3]], (x) => x.to("f16"), { differences: false }),
+    of([[6]], (x) => x.to("i32"), { domain: [[-5, 5]] }),
+    of([[6]], (x) => x.to("bool"), { values: [[0, 1, -1, 0, 0.5, -0.25]] }),
+    of([[4]], (x) => x.to("f32"), { dtypes: ["i32"], values: [[-3, 0, 7, 100]] }),
+    of([[4]], (x) => x.to("i32"), { dtypes: ["bool"], values: [[1, 0, 0, 1]] }),
+    of([[4]], (x) => x.to("u32"), { dtypes: ["i32"], values: [[1, 0, 5, 9]] }),
+  ],
+  reshape: [
+    of([[2, 3]], (x) => x.reshape([3, 2])),
+    of([[2, 3]], (x) => x.reshape([6, 1])),
+    of([[2, 3, 2]], (x) => x.permute([1, 0, 2]).reshape([6, 2])),
+    of([[]], (x) => x.reshape([1, 1])),
+  ],
+  permute: [
+    of([[2, 3]], (x) => x.permute([1, 0])),
+    of([[2, 3, 4]], (x) => x.permute([2, 0, 1])),
+  ],
+  expand: [
+    of([[3]], (x) => x.expand([2, 3])),
+    of([[2, 1]], (x) => x.expand([3, 2, 4])),
+    of([[]], (x) => x.expand([2, 2])),
+    of([[1, 3]], (x) => x.expand([1, 1, 3])),
+  ],
+  slice: [
+    of([[3, 5]], (x) => x.slice([1, 3], [0, 5, 2])),
+    of([[5]], (x) => x.slice(2)),
+    of([[4, 3]], (x) => x.slice([null, null, -1], [1, 2])),
+    of([[4, 3]], (x) => x.narrow(0, 1, 2)),
+  ],
+  flip: [of([[2, 3]], (x) => x.flip(1)), of([[2, 3]], (x) => x.flip([0, 1]))],
+  matmul: [
+    of([[2, 3, 4], [4, 2]], (a, b) => a.matmul(b)),
+    of([[2, 1, 3, 2], [4, 2, 3]], (a, b) => a.matmul(b)),
+    of([[3], [3]], (a, b) => a.matmul(b)),
+    of([[2, 3], [3]], (a, b) => a.matmul(b)),
+  ],
+  cat: [
+    of([[2, 3], [2, 2]], (a, b) => cat([a, b], 1)),
+    of([[2], [1], [3]], (a, b, c) => cat([a, b, c])),
+    of([[2, 2, 2], [2, 1, 2]], (a, b) => cat([a, b], 1)),
+  ],
+  scatterWindow: [
+    of([[2, 3]], (x) => x.pad([[1, 2], [0, 1]])),
+    of([[2, 3]], (x) => x.scatterWindow([5, 7], [1, 2], [2, 2])),
+    of([[2]], (x) => x.pad([[1, 1]], 3)),
+  ],
+  gather: [
+    of([[3, 4], [3, 2]], (x, i) => x.gather(1, i), { ...INDEX, values: [undefined, [0, 3, 1, 1, -1, 2]] }),
+    of([[3, 4], [2, 4]], (x, i) => x.gather(0, i), { ...INDEX, values: [undefined, [0, 2, 1, 1, 2, 2, 0, -3]] }),
+    of([[2, 3, 2], [2, 2, 1]], (x, i) => x.gather(1, i), { ...INDEX, values: [undefined, [0, 2, 1, 1]] }),
+  ],
+  scatterAdd: [
+    of([[3, 4], [3, 2], [3, 2]], (x, i, s) => x.scatterAdd(1, i, s), {
+      dtypes: [undefined, "i32"],
+      values: [undefined, [0, 3, 1, 1, -1, 2]],
+    }),
+    of([[3, 2], [4, 2], [4, 2]], (x, i, s) => x.scatterAdd(0, i, s), {
+      dtypes: [undefined, "i32"],
+      values: [undefined, [0, 2, 1, 1, 0, 2, 0, 0]],
+    }),
+  ],
+  embedding: [
+    of([[5, 3], [4]], (w, i) => embedding(w, i), { ...INDEX, values: [undefined, [0, 4, 2, 2]] }),
+    of([[4, 2], [2, 2]], (w, i) => embedding(w, i), { ...INDEX, values: [undefined, [-1, 1, 3, 0]] }),
+    of([[3, 4], [2]], (x, i) => x.indexSelect(1, i), { ...INDEX, values: [undefined, [3, 0]] }),
+  ],
+  embeddingGrad: [
+    of([[4, 3], [4]], direct("embeddingGrad", { shape: [5, 3] }), { ...INDEX, values: [undefined, [0, 4, 2, -1]] }),
+    of([[2, 2, 3], [2, 2]], direct("embeddingGrad", { shape: [3, 3] }), { ...INDEX, values: [undefined, [0, 2, 2, 0]] }),
+  ],
+  logsumexp: [
+    of([[2, 4]], (x) => x.logsumexp(1)),
+    of([[3, 2]], (x) => x.logsumexp(0)),
+    of([[2, 3, 2]], (x) => x.logsumexp([0, 2], { keepdim: true })),
+  ],
+  softmax: [of([[2, 4]], (x) => x.softmax()), of([[3, 2]], (x) => x.softmax(0)), of([[2, 3, 2]], (x) => x.softmax(1))],
+  cumsum: [
+    of([[2, 4]], (x) => x.cumsum(1)),
+    of([[3, 2]], (x) => x.cumsum(0)),
+    of([[2, 3]], direct("cumsum", { axis: 1, reverse: true })),
+  ],
+  argmax: [of([[2, 4]], (x) => x.argmax(1)), of([[3, 2]], (x) => x.argmax(0)), of([[3, 2]], (x) => x.argmax())],
+  argsort: [
+    of([[2, 4]], (x) => x.argsort()),
+    of([[4, 2]], (x) => x.argsort(0, { descending: true })),
+    of([[2, 4]], (x) => x.sort().values),
+  ],
+  crossEntropy: [
+    of([[3, 4], [3]], (z, y) => crossEntropy(z, y, { reduction: "none" }), { ...INDEX, values: [undefined, [0, 3, 1]] }),
+    of([[2, 2, 3], [2, 2]], (z, y) => crossEntropy(z, y), { ...INDEX, values: [undefined, [0, 2, 1, 1]] }),
+    of([[3], []], (z, y) => crossEntropy(z, y), { ...INDEX, values: [undefined, [2]] }),
+  ],
+  randomBits: [
+    of([[2]], direct("randomBits", { shape: [2, 3] }), { dtypes: ["u32"], values: [[7, 9]] }),
+    of([[3, 2]], direct("randomBits", { shape: [2] }), { dtypes: ["u32"], values: [[7, 9, 0, 1, 4294967295, 5]] }),
+  ],
+  foldKey: [
+    of([[2], []], direct("foldKey"), { dtypes: ["u32", "i32"], values: [[7, 9], [3]] }),
+    of([[2], [3]], direct("foldKey"), { dtypes: ["u32", "i32"], values: [[7, 9], [0, 1, 2]] }),
+  ],
+  normalFromBits: [
+    of([[7]], direct("normalFromBits"), { dtypes: ["u32"], values: [[0, 1, 255, 256, 2147483648, 4294967295, 123456789]] }),
+  ],
+  uniformFromBits: [
+    of([[7]], direct("uniformFromBits"), { dtypes: ["u32"], values: [[0, 1, 255, 256, 2147483648, 4294967295, 123456789]] }),
+  ],
+  alias: [of([[2, 3]], direct("alias"))],
+  detach: [of([[2, 3]], (x) => x.stopGradient(), { differences: false })],
+  barrier: [of([[2, 3], [4]], direct("barrier"))],
+  scan: [
+    of([[2], [3, 2]], (c, xs) => {
+      const [last, ys] = scan((s: Tensor, x: Tensor) => [s.mul(x.sin()).add(x), s.square()], c, xs);
+      return [last, ys];
+    }),
+    of([[2, 2], [2], [3, 2]], (w, c, xs) => {
+      const [last, ys] = scan((s: Tensor, x: Tensor) => [w.matmul(s).tanh().add(x), s], c, xs, { reverse: true });
+      return [last, ys];
+    }),
+    of([[2]], (c) => scan((s: Tensor) => [s.sin(), s.sum()], c, null, { length: 3 })),
+    // Each step's carry is used after it, so that second derivatives reach the stacked carries.
+    of([[]], (c) => scan((s: Tensor) => [s.mul(s).cos(), s.exp()], c, null, { length: 4 })[0]),
+  ],
+  checkpoint: [
+    of([[2, 3], [3]], (x, w) => checkpoint((a: Tensor, b: Tensor) => a.mul(b).sin())(x, w)),
+    of([[3]], (x) => {
+      const { a, b } = checkpoint((t: Tensor) => ({ a: t.exp(), b: t.mul(t.sum()) }))(x);
+      return [a, b];
+    }),
+  ],
+  customVjp: [
+    of([[3], [3]], (x, y) =>
+      customVjp(
+        (a: Tensor, b: Tensor): [Tensor, Tensor[]] => [a.sin().mul(b), [a, b]],
+        ([a, b], ct: Tensor) => [ct.mul(b).mul(a.cos()), ct.mul(a.sin())],
+      )(x, y)),
+    of([[2, 2]], (x) =>
+      customVjp(
+        (a: Tensor): [Tensor[], Tensor] => [[a.exp(), a.sum(0)], a],
+        (a: Tensor, [c, d]: Tensor[]) => [c.mul(a.exp()).add(d.expand(a.shape))],
+      )(x)),
+  ],
+  customJvp: [
+    of([[3], [3]], (x, y) =>
+      customJvp(
+        (a: Tensor, b: Tensor) => a.mul(b).sin(),
+        ([a, b], [da, db]) => a.mul(b).cos().mul(da.mul(b).add(db.mul(a))),
+      )(x, y)),
+  ],
+};
+
+const FLOATS: DType[] = ["f32", "f16", "f64"];
+
+/** The operand types of an elementwise record when the type under test is `dtype`; null where it refuses it. */
+export function operandTypes(record: Extract<Primitive, { family: "elementwise" }>, dtype: DType): DType[] | null {
+  const all = Array<DType>(record.inputs).fill(dtype);
+  for (const types of [all, ["bool" as const, ...all.slice(1)]]) {
+    try {
+      record.infer(types.map((t) => ({ shape: [], dtype: t })), null);
+      return types;
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+    }
+  }
+  return null;
+}
+
+function elementwiseCases(record: Extract<Primitive, { family: "elementwise" }>): Case[] {
+  const n = record.inputs, call = direct(record.name);
+  const layouts: Shape[][] = n === 1
+    ? [[[2, 3]], [[]], [[0, 2]]]
+    : n === 2
+    ? [[[2, 3], [2, 3]], [[2, 3], [3]], [[2, 1], [1, 3]], [[], [2]], [[3], [2, 1]], [[2], []], [[0, 3], [3]]]
+    : [[[2, 3], [2, 3], [2, 3]], [[2, 3], [3], [2, 1]], [[3], [2, 1], []], [[], [], [2]]];
+  const types = operandTypes(record, "f64") ?? operandTypes(record, "bool") ?? operandTypes(record, "u32");
+  if (types === null) throw new Error(`Primitive ${record.name} takes neither floats, booleans nor u32: give it samples`);
+  const dtypes = types.map((t) => FLOATS.includes(t) ? undefined : t);
+  const domain = record.domain.map(([lo, hi]): [number, number] => [lo, hi]);
+  return layouts.map((shapes) => ({ label: JSON.stringify(shapes), shapes, call, dtypes, domain }));
+}
+
+function reductionCases(record: Primitive): Case[] {
+  const layouts: [Shape, number[]][] = [[[2, 3], [1]], [[2, 3], [0]], [[2, 3, 2], [0, 2]], [[4], [0]], [[1, 3], [0]]];
+  return layouts.map(([shape, axes]) => ({
+    label: `${JSON.stringify(shape)} over ${axes}`,
+    shapes: [shape],
+    call: direct(record.name, { axes }),
+  }));
+}
+
+/** Everything to try on a primitive; an empty list is a missing sample, which fails a test. */
+export function casesOf(record: Primitive): Case[] {
+  const own = [...record.samples ?? [], ...table[record.name] ?? []]
+    .map((c, i): Case => ({ ...c, label: `sample ${i} ${JSON.stringify(c.shapes)}` }));
+  switch (record.family) {
+    case "elementwise":
+      return own.length > 0 ? own : elementwiseCases(record);
+    case "reduction":
+      return [...reductionCases(record), ...own];
+    case "contraction": {
+      const shapes: Shape[][] = [[[2, 3], [3, 2]], [[2, 2, 3], [2, 3, 1]], [[1, 1], [1, 1]]];
+      return [...shapes.map((s): Case => ({ label: JSON.stringify(s), shapes: s, call: direct(record.name) })), ...own];
+    }
+    case "movement":
+    case "custom":
+    case "identity":
+    case "tuple":
+      return own;
+    case "leaf":
+    case "output":
+      return [];
+  }
+}
+
+/** Names in the table which no primitive has: left over from a removed one, or a typing error. */
+export function strayNames(): string[] {
+  return Object.keys(table).filter((name) => !primitives().has(name));
+}
