@@ -40,7 +40,7 @@ export type { RngState } from "./ops/rng.ts";
 export { memoryOf as memory, sync } from "./ops/runs.ts";
 export { enableGrad, noGrad, tidy } from "./ops/transforms/backward.ts";
 export { grad, jvp, linearize, stopGradient, valueAndGrad, vjp } from "./ops/transforms/functional.ts";
-export type { GradOptions, Pullback } from "./ops/transforms/functional.ts";
+export type { Any, GradOptions, Pullback } from "./ops/transforms/functional.ts";
 export { vmap } from "./ops/transforms/vmap.ts";
 export type { Axis, VmapOptions } from "./ops/transforms/vmap.ts";
 export { jit } from "./ops/transforms/jit.ts";

@@ -5,7 +5,9 @@ export type Bundle = Record<string, unknown>;
 
 /** A bundle with metadata, which is keyed by MIME type too. */
 export interface Presentation {
+  /** The bundle. */
   data: Bundle;
+  /** What a front end needs to know besides, such as a width. */
   metadata?: Record<string, unknown>;
 }
 
@@ -90,6 +92,7 @@ export function isBundle(value: unknown): value is Bundle {
   return types.length > 0 && types.every((type) => mimeType.test(type));
 }
 
+/** True for an object literal and its like. */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
   const prototype = Object.getPrototypeOf(value);
@@ -182,10 +185,12 @@ export abstract class Drawing {
     }
   }
 
+  /** For a notebook. */
   async [displayHook](): Promise<Bundle> {
     return await respond(await this.present());
   }
 
+  /** For `console.log`. */
   [textHook](): string {
     try {
       return this.text();

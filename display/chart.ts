@@ -9,33 +9,47 @@ export type Numbers = ArrayLike<number>;
 
 /** Points by their coordinates. */
 export interface Points {
+  /** Abscissae. */
   x: Numbers;
+  /** Ordinates, as many. */
   y: Numbers;
 }
 
 /** What all charts take: titles, and the size in pixels with axes and legend. */
 export interface ChartOptions {
+  /** Stands above the chart. */
   title?: string;
+  /** Stands below the title, smaller. */
   subtitle?: string;
+  /** Names the horizontal axis. */
   xTitle?: string;
+  /** Names the vertical axis. */
   yTitle?: string;
+  /** 560 pixels if left out. */
   width?: number;
+  /** Suits the kind of chart if left out. */
   height?: number;
 }
 
+/** What a line chart shows. */
 export interface LineChartOptions extends ChartOptions {
   /** One series, a list, or series by name; each as values, or as points with their own x. */
   series: Numbers | readonly Numbers[] | Record<string, Numbers | Points>;
   /** The x of every series given as values; 0, 1, 2, ... if left out. */
   x?: Numbers;
+  /** Linear if left out. */
   xScale?: "linear" | "log";
+  /** Linear if left out. */
   yScale?: "linear" | "log";
 }
 
+/** What a scatter chart shows. */
 export interface ScatterChartOptions extends ChartOptions {
   /** One cloud, or clouds by name. */
   points: Points | Record<string, Points>;
+  /** Linear if left out. */
   xScale?: "linear" | "log";
+  /** Linear if left out. */
   yScale?: "linear" | "log";
 }
 
@@ -44,6 +58,7 @@ const MOST_SCATTER_POINTS = 5000;
 
 /** A chart. `spec` is plain Vega-Lite, to be changed or written to a file. */
 export class Chart extends Drawing {
+  /** The figure as Vega-Lite v5. */
   readonly spec: VegaLiteSpec;
   readonly #still: VegaLiteSpec;
   readonly #text: () => string;
@@ -56,10 +71,12 @@ export class Chart extends Drawing {
     this.#text = text;
   }
 
+  /** The chart as a few lines of text. */
   override text(): string {
     return this.#text();
   }
 
+  /** Vega-Lite and SVG. */
   protected override render(): Promise<Presentation> {
     return presentFigure(this.spec, this.#still);
   }
@@ -280,7 +297,8 @@ function notes(counts: { hidden: number; thinned: number }, scales: Scales): str
   return lines;
 }
 
-export const range = ({ low, high, finite, other }: ReturnType<typeof extent>) =>
+/** `low … high`, and how many values are not finite. */
+export const range = ({ low, high, finite, other }: ReturnType<typeof extent>): string =>
   (finite === 0 ? "no finite value" : `${formatNumber(low)} … ${formatNumber(high)}`) +
   (other > 0 ? `, ${other} not finite` : "");
 

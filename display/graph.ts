@@ -2,43 +2,19 @@
 
 import { type Bundle, Drawing, type Presentation } from "./bundle.ts";
 import { graphSpec } from "./graph_spec.ts";
-import { formatNumber, plainLine, shorten } from "./parts.ts";
+import {
+  type GraphEdge,
+  type GraphNode,
+  type GraphOptions,
+  type GraphPicture,
+  nodeTitle,
+  typeText,
+  valueText,
+} from "./graph_picture.ts";
+import { formatNumber, plainLine } from "./parts.ts";
 import { presentFigure } from "./vega.ts";
 
-/** A node to draw. Values and cotangents are short text, or numbers. */
-export interface GraphNode {
-  id: string | number;
-  kind: "op" | "leaf" | "constant" | "output";
-  /** The op, or what a leaf is called if it has no name. */
-  label: string;
-  name?: string;
-  shape: readonly number[];
-  dtype: string;
-  value?: string | number;
-  cotangent?: string | number;
-  /** What the op computes, and its derivative; seen when pointed at. */
-  formula?: string;
-  derivative?: string;
-}
-
-/** An edge to draw, in the direction of the data. */
-export interface GraphEdge {
-  from: string | number;
-  to: string | number;
-  label?: string;
-}
-
-/** A computation graph as plain data. */
-export interface GraphPicture {
-  nodes: readonly GraphNode[];
-  edges: readonly GraphEdge[];
-}
-
-export interface GraphOptions {
-  title?: string;
-  /** Where the data flows; by default to the right if that fits the page, else down. */
-  direction?: "right" | "down";
-}
+export type { GraphEdge, GraphNode, GraphOptions, GraphPicture };
 
 const MOST_NODES = 300; // Drawn; more are summarised, since no one could read them.
 const MOST_LINES = 80;
@@ -64,21 +40,6 @@ class GraphDrawing extends Drawing {
     if (this.picture.nodes.length === 0 || this.picture.nodes.length > MOST_NODES) return { data };
     return await presentFigure(await graphSpec(this.picture, this.options));
   }
-}
-
-/** `f32[2,3]`, or `f32` for a scalar. */
-export function typeText({ dtype, shape }: { dtype: string; shape: readonly number[] }): string {
-  return plainLine(shape.length === 0 ? dtype : `${dtype}[${shape.join(",")}]`);
-}
-
-/** A value as text that fits a box. */
-export function valueText(value: string | number): string {
-  return shorten(typeof value === "number" ? formatNumber(value) : plainLine(value), 26);
-}
-
-/** How the drawing names a node: `name`, or the label. */
-export function nodeTitle(node: GraphNode): string {
-  return shorten(plainLine(node.name || node.label), 28);
 }
 
 function line(node: GraphNode): string {

@@ -1,24 +1,36 @@
 /** Layered layout of a graph of boxes, by d3-dag's version of Sugiyama's method. */
 
+/** A box to place, in pixels. */
 export interface Box {
+  /** Names the box in edges. */
   id: string | number;
+  /** Its extent across. */
   width: number;
+  /** Its extent down. */
   height: number;
 }
 
+/** A box and its centre. */
 export interface PlacedBox extends Box {
+  /** From the left. */
   x: number;
+  /** From the top. */
   y: number;
 }
 
+/** An edge to route. */
 export interface Edge {
+  /** Where it leaves. */
   from: string | number;
+  /** Where it enters. */
   to: string | number;
+  /** Carried along. */
   label?: string;
 }
 
 /** The points an edge runs along, from border to border. */
 export interface Route extends Edge {
+  /** Control points of a curve. */
   points: [x: number, y: number][];
   /** How far it enters from the middle of the side. */
   shift: number;
@@ -26,12 +38,17 @@ export interface Route extends Edge {
 
 /** Boxes by their centres. */
 export interface Layout {
+  /** Of the whole drawing. */
   width: number;
+  /** Of the whole drawing. */
   height: number;
+  /** In the order they were given. */
   boxes: PlacedBox[];
+  /** In the order they were given, without edges to nowhere. */
   routes: Route[];
 }
 
+/** Where the data flows. */
 export type Direction = "right" | "down";
 
 const ACROSS = 18; // Between neighbours of a layer.

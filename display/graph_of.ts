@@ -53,7 +53,8 @@ class TensorGraph extends Drawing {
   #isHidden(n: Node): boolean {
     const inputs = this.#inputs.get(n)!;
     return inputs.length === 1 && nodeNames.get(n) === undefined && n !== this.#root &&
-      (n.op.family === "identity" || n.op.name === "reshape" || (n.op.name === "expand" && inputs[0].op.name === "constant"));
+      (n.op.family === "identity" || n.op.name === "reshape" ||
+        (n.op.name === "expand" && inputs[0].op.name === "constant"));
   }
 
   #shownFor(n: Node): Node {
@@ -80,14 +81,18 @@ class TensorGraph extends Drawing {
     try {
       return await (await this.#drawing()).present();
     } catch (error) {
-      return { data: { "text/plain": `${this.text()}\n(${error instanceof Error ? error.message : error})` } };
+      return {
+        data: { "text/plain": `${this.text()}\n(${error instanceof Error ? error.message : error})` },
+      };
     }
   }
 
   async #drawing(): Promise<Drawing> {
     const few = this.#nodes.length <= MOST_NODES;
     const values = few
-      ? await summaries(new Map(this.#nodes.filter((n) => isValue(n) && !this.#isHidden(n)).map((n) => [n, wrap(n)])))
+      ? await summaries(
+        new Map(this.#nodes.filter((n) => isValue(n) && !this.#isHidden(n)).map((n) => [n, wrap(n)])),
+      )
       : new Map();
     const cotangents = few ? await summaries(this.#cotangents()) : new Map();
     return drawGraph(this.#picture(values, cotangents), this.options);

@@ -1,8 +1,14 @@
 /** A laid-out graph as a layered Vega-Lite spec: boxes, curves, text and tooltips, which need no script. */
 
-import type { GraphNode, GraphOptions, GraphPicture } from "./graph.ts";
-import { nodeTitle, typeText, valueText } from "./graph.ts";
 import { type Box, type Direction, type Layout, layOut } from "./graph_layout.ts";
+import {
+  type GraphNode,
+  type GraphOptions,
+  type GraphPicture,
+  nodeTitle,
+  typeText,
+  valueText,
+} from "./graph_picture.ts";
 import { ink, plainLine, shorten } from "./parts.ts";
 import { figure, type VegaLiteSpec } from "./vega.ts";
 

@@ -4,11 +4,13 @@ import { Chart, type ChartOptions, frame, heading, type Numbers, range, short } 
 import { extent, formatNumber, plainLine } from "./parts.ts";
 import { figure } from "./vega.ts";
 
+/** What a heat map shows. */
 export interface HeatmapOptions extends ChartOptions {
   /** Rows from top to bottom. */
   values: readonly Numbers[];
-  /** Labels of the columns and rows; their indices if left out. */
+  /** Labels of the columns; their indices if left out. */
   x?: readonly (string | number)[];
+  /** Labels of the rows. */
   y?: readonly (string | number)[];
   /** Write the number into each cell; only where there are at most 200. */
   numbers?: boolean;

@@ -87,7 +87,7 @@ export function sparkline(values: ArrayLike<number>, width = 48, log = false): s
   const { low, high } = extent(means);
   return means.map((mean) => {
     if (Number.isNaN(mean)) return "×";
-    const share = high === low ? 0.5 : mean / (high - low) - low / (high - low);
+    const share = high === low ? 0.5 : (mean / 2 - low / 2) / (high / 2 - low / 2); // Halves do not overflow.
     return bars[Math.max(0, Math.min(bars.length - 1, Math.floor(share * bars.length)))];
   }).join("");
 }

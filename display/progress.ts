@@ -9,10 +9,13 @@ import { isTerminal, type LiveDisplay, liveDisplay } from "./show.ts";
 const REDRAW_MS = 500;
 const MOST_LOSSES = 1000; // Kept; beyond that neighbours are averaged.
 
+/** What is known before a training. */
 export interface ProgressOptions {
   /** How many steps there will be, if that is known. */
   total?: number;
+  /** Stands before the status. */
   title?: string;
+  /** Of the loss; linear if left out. */
   yScale?: "linear" | "log";
 }
 
@@ -20,10 +23,13 @@ export interface ProgressOptions {
 export interface ProgressState {
   /** Steps done; one more than before if left out. */
   step?: number;
+  /** The epoch it is in. */
   epoch?: number;
+  /** What the curve shows. */
   loss?: number;
   /** The learning rate. */
   rate?: number;
+  /** Any other metric, by name. */
   [metric: string]: number | undefined;
 }
 

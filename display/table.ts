@@ -5,9 +5,11 @@ import { formatNumber, plainLine, shorten } from "./parts.ts";
 
 export { escapeHtml };
 
+/** How a table is written. */
 export interface TableOptions {
   /** Names of the columns, and their order where rows are records. */
   columns?: readonly string[];
+  /** Stands above the table. */
   title?: string;
   /** Significant digits of numbers. */
   digits?: number;

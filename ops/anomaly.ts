@@ -7,7 +7,9 @@ import { showShape } from "./shape.ts";
 
 /** Names the op that made the first value which is not finite. */
 export class AnomalyError extends Error {
+  /** The error's name. */
   override name = "AnomalyError";
+  /** Made by `detectAnomaly`. */
   constructor(
     message: string,
     /** The op. */

@@ -78,7 +78,8 @@ function fill(data: unknown, flat: (number | boolean)[], depth: number): number[
     return [];
   }
   if (!Array.isArray(data)) {
-    throw new TypeError(`Cannot make a tensor of ${data === null ? "null" : typeof data}: give numbers, nested arrays of numbers, or a typed array`);
+    const what = data instanceof Promise ? "a Promise (is an await missing?)" : data === null ? "null" : typeof data;
+    throw new TypeError(`Cannot make a tensor of ${what}: give numbers, nested arrays of numbers, or a typed array`);
   }
   let inner: number[] = [];
   for (let i = 0; i < data.length; i++) {
@@ -98,6 +99,9 @@ export function full(shape: Shape, value: number, options: TensorOptions = {}): 
   checkShape("make a tensor", shape);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
   checkOnDevice(dtype, device);
+  if (!isFloat(dtype) && !Number.isInteger(value)) {
+    throw new TypeError(`Cannot fill a tensor of type ${dtype} with ${value}: give a whole number, or dtype "f32"`);
+  }
   const scalar = wrap(constantNode(value, dtype, device));
   return finish(scalar.expand(shape), options);
 }
@@ -128,6 +132,7 @@ export function arange(n: number, options: TensorOptions & { start?: number; ste
 
 /** `n` numbers from `start` to `end`, both included, evenly spaced. */
 export function linspace(start: number, end: number, n: number, options: TensorOptions = {}): Tensor {
+  if (!Number.isInteger(n) || n < 0) throw new RangeError(`Cannot space ${n} numbers: the number of elements is a whole number`);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
   const bits = Float64Array.from({ length: n }, (_, i) => n === 1 ? start : start + (end - start) * (i / (n - 1)));
   return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);

@@ -50,8 +50,10 @@ export interface GradcheckReport {
 
 /** Thrown by `gradcheck` where derivatives and differences disagree. */
 export class GradcheckError extends Error {
+  /** The error's name. */
   override name = "GradcheckError";
-  constructor(readonly report: GradcheckReport) {
+  /** Made by `gradcheck`. */
+  constructor(/** What was found. */ readonly report: GradcheckReport) {
     super(report.message);
   }
 }

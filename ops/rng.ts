@@ -6,7 +6,9 @@ import type { Tensor } from "./tensor.ts";
 
 /** Seed and count; all that random numbers depend on. */
 export interface RngState {
+  /** The seed. */
   seed: number;
+  /** Random ops made since. */
   count: number;
 }
 

@@ -63,13 +63,15 @@ export function hasEngine(device: Device): boolean {
 const pending = new Set<Node>();
 // Strong references, cleared at each flush: a WeakRef would keep its target until the current job ends, and a
 // synchronous training loop is one job.
-let soft: Node[] = [];
+const soft = new Set<Node>();
 let scheduled = false;
 
 const SOFT_NODES = 256;
 setSoftRootListener((node) => {
-  soft.push(node);
-  if (soft.length > SOFT_NODES) soft.shift();
+  // A newer total includes the older one.
+  for (const x of node.inputs) soft.delete(x);
+  soft.add(node);
+  if (soft.size > SOFT_NODES) soft.delete(soft.values().next().value!);
 });
 
 /** Asks for a value to be computed in the next run. */
@@ -109,12 +111,10 @@ function isCheap(node: Node, running: Set<Node>): boolean {
 
 /** Roots that ride along: scalars with a long unrealised past, like a running total of losses. */
 function softRoots(running: Set<Node>): void {
-  // Newest first: an old total that a newer one includes is computed on the way.
-  for (let i = soft.length - 1; i >= 0; i--) {
-    const node = soft[i];
+  for (const node of soft) {
     if (node.value === null && !running.has(node) && isCheap(node, running)) running.add(node);
   }
-  soft = [];
+  soft.clear();
 }
 
 /** Computes all pending roots, and `extra`, as one run on each device. */

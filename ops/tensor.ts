@@ -97,11 +97,12 @@ export class Tensor {
   /** What replaced the value last, for errors. */
   replacedBy: string | null = null;
 
-  /** Wraps a node; use `tensor`, `zeros` and the like to make tensors. */
-  constructor(
-    /** The graph node behind this handle; `assign` exchanges it. */
-    public node: Node,
-  ) {
+  /** @internal The graph node behind this handle; `assign` exchanges it. */
+  node: Node;
+
+  /** @internal Wraps a node; use `tensor`, `zeros` and the like to make tensors. */
+  constructor(node: Node) {
+    this.node = node;
     ambient().tidy?.push(this);
   }
 

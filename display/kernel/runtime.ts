@@ -1,6 +1,7 @@
 /** What a Deno notebook kernel offers beyond a plain Deno process, found without disturbing one that is not a kernel. */
 
-type BroadcastResult = (executionCount: number, result: unknown) => Promise<void>;
+/** What the kernel calls with each result, and waits for. */
+export type BroadcastResult = (executionCount: number, result: unknown) => Promise<void>;
 
 interface Internals {
   jupyter?: { broadcastResult?: BroadcastResult };
@@ -9,19 +10,24 @@ interface Internals {
 
 /** The part of `Deno.jupyter` through which messages leave. */
 export interface JupyterApi {
+  /** Sends a message; its content is JSON. */
   broadcast(type: string, content: Record<string, unknown>): unknown;
+  /** Formats a value and sends it. */
   display(value: unknown, options?: unknown): Promise<void>;
 }
 
 /** A running kernel; `results` and `Console` are internals of Deno which a later version may not have. */
 export interface KernelRuntime {
+  /** What Deno documents. */
   api: JupyterApi;
+  /** Holds the function called with each result, which can be replaced. */
   results?: { broadcastResult: BroadcastResult };
+  /** A console that prints into a function. */
   Console?: new (print: (text: string, level: number) => void) => Console;
 }
 
-// Taken now, so that a fake clock in a cell stops nothing of ours.
 const { setTimeout: startTimer, clearTimeout: stopTimer } = globalThis;
+/** The timers as they were on import, so that a fake clock in a cell stops nothing of ours. */
 export const timers: { start: (action: () => void, ms: number) => number; stop: (id: number) => void } = {
   start: (action, ms) => startTimer(action, ms) as unknown as number,
   stop: (id) => stopTimer(id),

@@ -167,9 +167,9 @@ export interface GradOptions {
   hasAux?: boolean;
 }
 
-/** What `valueAndGrad` gives for a function of these arguments. */
+/** Anything: arguments that are passed on. */
 // deno-lint-ignore no-explicit-any
-type Any = any;
+export type Any = any;
 
 function gradients(f: (...x: Any[]) => Any, options: GradOptions): (...args: Any[]) => Any {
   const { argnums = 0, hasAux = false } = options;

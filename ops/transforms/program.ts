@@ -150,7 +150,7 @@ export function record(
   let outputs: Node[] = [];
   let effects: [Tensor, Node][] = [];
   try {
-    outputs = inTrace(trace, () => f(params.map((n) => new Tensor(n))).map((t) => t.node));
+    outputs = inTrace(trace, () => f(params.map((n) => new Tensor(n)))).map((t) => t.node);
   } finally {
     effects = [...trace.effects].map(([handle, before]): [Tensor, Node] => {
       const after = handle.node;

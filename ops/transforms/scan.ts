@@ -176,7 +176,9 @@ function scanTensors(
   let iteration: Tensor | null = null;
   const { program } = record(avals, (params) => {
     iteration = params[params.length - 1];
-    const [carry, ys] = body(params.slice(0, nC), params.slice(nC, -1));
+    const result = body(params.slice(0, nC), params.slice(nC, -1));
+    if ((result as unknown) instanceof Promise) return result as never;
+    const [carry, ys] = result;
     carry.forEach((c, i) => {
       if (!sameShape(c.shape, init[i].shape) || c.dtype !== init[i].dtype) {
         throw new RangeError(

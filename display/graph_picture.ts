@@ -1,0 +1,68 @@
+/** A computation graph as plain data, and how its nodes are named. */
+
+import { formatNumber, plainLine, shorten } from "./parts.ts";
+
+/** A node to draw. Values and cotangents are short text, or numbers. */
+export interface GraphNode {
+  /** Names the node in edges. */
+  id: string | number;
+  /** Decides the colour; an output is an op that is asked for. */
+  kind: "op" | "leaf" | "constant" | "output";
+  /** The op, or what a leaf is called if it has no name. */
+  label: string;
+  /** What the program calls it. */
+  name?: string;
+  /** Axis lengths; empty for a scalar. */
+  shape: readonly number[];
+  /** The type of its elements. */
+  dtype: string;
+  /** Shown as `data`. */
+  value?: string | number;
+  /** Shown as `grad`. */
+  cotangent?: string | number;
+  /** What the op computes; seen when pointed at. */
+  formula?: string;
+  /** Its derivative; seen when pointed at. */
+  derivative?: string;
+}
+
+/** An edge to draw, in the direction of the data. */
+export interface GraphEdge {
+  /** The node that is read. */
+  from: string | number;
+  /** The node that reads. */
+  to: string | number;
+  /** Which argument it is. */
+  label?: string;
+}
+
+/** A computation graph as plain data. */
+export interface GraphPicture {
+  /** In any order. */
+  nodes: readonly GraphNode[];
+  /** Those into one node in the order of its arguments. */
+  edges: readonly GraphEdge[];
+}
+
+/** How a graph is drawn. */
+export interface GraphOptions {
+  /** Stands above the drawing. */
+  title?: string;
+  /** Where the data flows; by default to the right if that fits the page, else down. */
+  direction?: "right" | "down";
+}
+
+/** `f32[2,3]`, or `f32` for a scalar. */
+export function typeText({ dtype, shape }: { dtype: string; shape: readonly number[] }): string {
+  return plainLine(shape.length === 0 ? dtype : `${dtype}[${shape.join(",")}]`);
+}
+
+/** A value as text that fits a box. */
+export function valueText(value: string | number): string {
+  return shorten(typeof value === "number" ? formatNumber(value) : plainLine(value), 26);
+}
+
+/** How the drawing names a node: `name`, or the label. */
+export function nodeTitle(node: GraphNode): string {
+  return shorten(plainLine(node.name || node.label), 28);
+}

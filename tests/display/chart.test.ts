@@ -1,0 +1,103 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { displayHook } from "../../display/bundle.ts";
+import { type Chart, lineChart, scatterChart, thin } from "../../display/chart.ts";
+import { heatmap } from "../../display/heatmap.ts";
+
+interface Row {
+  x: number | null;
+  y: number | null;
+  series: string;
+}
+
+const rowsOf = (chart: Chart): Row[] => (chart.spec.data as { values: Row[] }).values;
+
+Deno.test("a chart has a Vega-Lite v5 spec, an SVG and text, and no HTML that would outrank them", async () => {
+  const bundle = await lineChart({ series: { a: [1, 2], b: [2, 1] }, title: "T" })[displayHook]();
+  assertEquals(Object.keys(bundle), ["application/vnd.vegalite.v5+json", "image/svg+xml", "text/plain"]);
+  const spec = bundle["application/vnd.vegalite.v5+json"] as Record<string, unknown>;
+  assertEquals(spec.$schema, "https://vega.github.io/schema/vega-lite/v5.json");
+  assertStringIncludes(String(bundle["image/svg+xml"]), "<svg");
+  assertStringIncludes(String(bundle["text/plain"]), "1 … 2");
+});
+
+Deno.test("titles and names cannot inject markup", async () => {
+  const evil = `</text><script>alert("1")</script>`;
+  const bundle = await lineChart({ series: { [evil]: [1, 2], b: [1, 1] }, title: evil, xTitle: evil })
+    [displayHook]();
+  const svg = String(bundle["image/svg+xml"]);
+  assert(!svg.includes("<script"));
+  assertStringIncludes(svg, "&lt;script&gt;");
+});
+
+Deno.test("values that are not finite leave gaps and are counted", () => {
+  const chart = lineChart({ series: [1, NaN, 3, Infinity] });
+  assertEquals(rowsOf(chart).map(({ y }) => y), [1, null, 3, null]);
+  assertEquals((chart.spec.title as { text: string }).text, "2 values not finite");
+  assertStringIncludes(chart.text(), "2 not finite");
+});
+
+Deno.test("a log scale leaves out what is not positive", () => {
+  const chart = lineChart({ series: [1, 0, -1, 10], yScale: "log" });
+  assertEquals(rowsOf(chart).map(({ y }) => y), [1, null, null, 10]);
+  assertStringIncludes(JSON.stringify(chart.spec.title), "not positive");
+});
+
+Deno.test("series come as values, lists, typed arrays and points", () => {
+  assertEquals(rowsOf(lineChart({ series: [5, 6] })).map(({ x }) => x), [0, 1]);
+  assertEquals(rowsOf(lineChart({ series: [new Float32Array([5]), [6]] })).map(({ series }) => series), [
+    "0",
+    "1",
+  ]);
+  assertEquals(rowsOf(lineChart({ series: { a: { x: [7], y: [8] }, b: [9] }, x: [3] })), [
+    { x: 7, y: 8, series: "a" },
+    { x: 3, y: 9, series: "b" },
+  ]);
+});
+
+Deno.test("a long series keeps its first, last and extreme values", () => {
+  const values = Array.from({ length: 100_000 }, (_, i) => Math.sin(i / 1000));
+  values[54_321] = 9;
+  values[12_345] = -9;
+  const kept = thin(values, 1000);
+  assert(kept.length <= 1002);
+  for (const i of [0, 12_345, 54_321, 99_999]) assert(kept.includes(i));
+});
+
+Deno.test("charts of nothing and of one value are drawn", async () => {
+  const charts = [
+    lineChart({ series: [] }),
+    lineChart({ series: {} }),
+    lineChart({ series: [NaN] }),
+    lineChart({ series: [3] }),
+    scatterChart({ points: { x: [], y: [] } }),
+    heatmap({ values: [] }),
+    heatmap({ values: [[1]] }),
+  ];
+  for (const chart of charts) {
+    const bundle = await chart[displayHook]();
+    assertStringIncludes(String(bundle["image/svg+xml"]), "<svg");
+    assert(!String(bundle["text/plain"]).includes("drawing failed"));
+  }
+});
+
+Deno.test("a heat map keeps rows apart that have the same label", () => {
+  const chart = heatmap({ values: [[1], [2]], y: ["the", "the"] });
+  const rows = (chart.spec.data as { values: { row: string }[] }).values.map(({ row }) => row);
+  assertEquals(new Set(rows).size, 2);
+  assert(rows.every((row) => row.startsWith("the")));
+});
+
+Deno.test("a heat map of too many cells is averaged and says so", () => {
+  const values = Array.from({ length: 300 }, () => new Float32Array(300).fill(2));
+  const chart = heatmap({ values });
+  const cells = (chart.spec.data as { values: { value: number }[] }).values;
+  assert(cells.length <= 4096);
+  assert(cells.every(({ value }) => value === 2));
+  assertStringIncludes(JSON.stringify(chart.spec.title), "mean of 5 × 5");
+});
+
+Deno.test("a scatter chart shows each cloud and its size", () => {
+  const chart = scatterChart({ points: { a: { x: [0, 1], y: [0, 1] }, b: { x: [2], y: [2] } } });
+  assertEquals(rowsOf(chart).length, 3);
+  assertStringIncludes(chart.text(), "a (2), b (1)");
+});

@@ -1,0 +1,217 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { answerHooksWith, displayHook, Drawing, type Presentation } from "../../display/bundle.ts";
+import { reportFault } from "../../display/kernel/faults.ts";
+import { repairOutput } from "../../display/kernel/output.ts";
+import type { KernelRuntime } from "../../display/kernel/runtime.ts";
+import {
+  inKernel,
+  interrupt,
+  interruptSignal,
+  isInterruption,
+  repairKernel,
+  restoreKernel,
+  yieldToEvents,
+} from "../../display/kernel.ts";
+
+type Message = [type: string, content: unknown];
+
+/** A kernel that notes what it is given; `deno jupyter` itself is tried by the notebook tests. */
+function fakeKernel(
+  results = true,
+): { runtime: KernelRuntime; sent: Message[]; run: (result: unknown) => Promise<void> } {
+  const sent: Message[] = [];
+  const runtime: KernelRuntime = {
+    api: {
+      broadcast: (type, { name, text, data }) => sent.push([type, data ?? `${name}: ${text}`]),
+      display: (value) => Promise.resolve(void sent.push(["display_data", value])),
+    },
+    Console: (Deno as unknown as Record<symbol, { Console: KernelRuntime["Console"] }>)[
+      (Deno as unknown as { internal: symbol }).internal
+    ].Console!,
+  };
+  if (results) {
+    runtime.results = {
+      broadcastResult: (_, result) =>
+        Promise.resolve(void (result !== undefined && sent.push(["result", result]))),
+    };
+  }
+  return { runtime, sent, run: async (result) => await runtime.results!.broadcastResult(1, result) };
+}
+
+/** Runs `cell` with the output of a kernel repaired. */
+async function repaired(
+  cell: (kernel: ReturnType<typeof fakeKernel>) => Promise<void> | void,
+  results = true,
+): Promise<Message[]> {
+  const kernel = fakeKernel(results);
+  const undo = repairOutput(kernel.runtime, () => {});
+  try {
+    await cell(kernel);
+  } finally {
+    undo();
+  }
+  return kernel.sent;
+}
+
+const drawn = (text: string) => ({ [displayHook]: () => ({ "text/plain": text }) });
+
+Deno.test("outside a kernel the repair changes nothing", () => {
+  const before = [console.log, JSON.stringify, globalThis.onerror];
+  repairKernel();
+  assertEquals(inKernel(), false);
+  assertEquals([console.log, JSON.stringify, globalThis.onerror], before);
+  restoreKernel();
+});
+
+Deno.test("importing and repairing needs no permission and keeps no process alive", async () => {
+  const url = new URL("../../display/kernel.ts", import.meta.url).href;
+  const code = `import { repairKernel } from ${JSON.stringify(url)}; repairKernel(); console.log("done");`;
+  const file = await Deno.makeTempFile({ suffix: ".ts" });
+  await Deno.writeTextFile(file, code);
+  try {
+    const started = performance.now();
+    const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-prompt", "--no-lock", file],
+    }).output();
+    assert(success);
+    assertEquals(new TextDecoder().decode(stdout), "done\n");
+    assert(performance.now() - started < 20_000);
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("what a cell logs leaves in few messages, before its result", async () => {
+  const sent = await repaired(async ({ run }) => {
+    for (let i = 0; i < 100; i++) console.log(i);
+    await run("result");
+  });
+  assertEquals(sent[sent.length - 1], ["result", "result"]);
+  assert(sent.length <= 5, `${sent.length} messages`);
+  const text = sent.slice(0, -1).map(([, text]) => String(text).replace("stdout: ", "")).join("");
+  assertEquals(text, Array.from({ length: 100 }, (_, i) => `${i}\n`).join(""));
+});
+
+Deno.test("logs, errors and displays keep their order", async () => {
+  const sent = await repaired(async ({ run, runtime }) => {
+    console.log(1);
+    console.error(2);
+    await runtime.api.display(3);
+    console.log("%s of %d", 4, 5);
+    runtime.api.broadcast("display_data", { data: 6 });
+    console.warn(7);
+    await run(undefined);
+  });
+  assertEquals(sent, [
+    ["stream", "stdout: 1\n"],
+    ["stream", "stderr: 2\n"],
+    ["display_data", 3],
+    ["stream", "stdout: 4 of 5\n"],
+    ["display_data", 6],
+    ["stream", "stderr: 7\n"],
+  ]);
+});
+
+Deno.test("the first line after a silence leaves at once, so a hang does not hide it", async () => {
+  let first = -1;
+  await repaired(({ sent }) => {
+    console.log("about to hang");
+    first = sent.length;
+  });
+  assertEquals(first, 1);
+});
+
+Deno.test("what a cell logs before it throws leaves before the error", async () => {
+  let before: Message[] = [];
+  await repaired(({ sent }) => {
+    for (let i = 0; i < 3; i++) console.log(i);
+    assertEquals(sent.length, 1);
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 2; // The kernel's call comes from no file, so this one must not be seen.
+    JSON.stringify({ name: "Error", message: "thrown", stack: "" });
+    Error.stackTraceLimit = limit;
+    before = [...sent];
+  });
+  assertEquals(before, [["stream", "stdout: 0\n"], ["stream", "stdout: 1\n2\n"]]);
+});
+
+Deno.test("elements of arrays and objects that draw themselves are drawn", async () => {
+  const sent = await repaired(async ({ run }) => {
+    await run([drawn("a<"), 1]);
+    await run({ "<key>": { [displayHook]: () => ({ "image/svg+xml": "<svg/>" }) } });
+    await run([1, 2]);
+  });
+  const [array, ...others] = sent;
+  assertEquals(array[0], "execute_result");
+  assertStringIncludes(String((array[1] as Record<string, unknown>)["text/html"]), "a&lt;");
+  assertEquals(others.map(([type]) => type), ["display_data", "display_data", "result"]);
+  assertStringIncludes(JSON.stringify(others[0][1]), "&lt;key&gt;");
+});
+
+Deno.test("a result whose hook throws is shown as text", async () => {
+  const sent = await repaired(({ run }) =>
+    run({
+      [displayHook]: () => {
+        throw new TypeError("no device");
+      },
+    })
+  );
+  assertEquals(sent[0][0], "execute_result");
+  assertStringIncludes(JSON.stringify(sent[0][1]), "no device");
+});
+
+Deno.test("where the end of a cell cannot be held back, hooks send their drawing themselves", async () => {
+  class Word extends Drawing {
+    override text(): string {
+      return "word";
+    }
+    protected override render(): Promise<Presentation> {
+      return Promise.resolve({ data: { "text/html": "<i>word</i>" } });
+    }
+  }
+  let answer: unknown;
+  const sent = await repaired(async () => {
+    answer = await new Word()[displayHook]();
+  }, false);
+  assertEquals(answer, {});
+  assertEquals(sent, [["display_data", { "text/html": "<i>word</i>", "text/plain": "word" }]]);
+  answerHooksWith(undefined);
+  assertEquals(Object.keys(await new Word()[displayHook]()), ["text/html", "text/plain"]);
+});
+
+Deno.test("undoing the repair restores console and JSON", async () => {
+  const before = [console.log, console.error, console.table, JSON.stringify];
+  await repaired(() => assert(console.log !== before[0] && JSON.stringify !== before[3]));
+  assertEquals([console.log, console.error, console.table, JSON.stringify], before);
+});
+
+Deno.test("each interruption has its own signal", () => {
+  const first = interruptSignal();
+  interrupt();
+  assert(first.aborted && isInterruption(first.reason));
+  assert(!interruptSignal().aborted);
+});
+
+Deno.test("yielding lets timers run", async () => {
+  let ran = false;
+  setTimeout(() => ran = true, 0);
+  const deadline = performance.now() + 2000;
+  while (!ran && performance.now() < deadline) await yieldToEvents();
+  assert(ran);
+});
+
+Deno.test("a fault says where it comes from, once", async () => {
+  const error = console.error;
+  const lines: string[] = [];
+  console.error = (text: string) => lines.push(text);
+  try {
+    const fault = new RangeError("binding too large");
+    for (let i = 0; i < 5; i++) reportFault(fault, "WebGPU");
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+  } finally {
+    console.error = error;
+  }
+  assertEquals(lines.length, 2);
+  assertStringIncludes(lines[0], "WebGPU: RangeError: binding too large\n    at ");
+  assertEquals(lines[1], "(and 4 more like it)");
+});

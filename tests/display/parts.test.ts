@@ -1,0 +1,63 @@
+import { assertEquals } from "@std/assert";
+import {
+  brailleDots,
+  extent,
+  formatDuration,
+  formatNumber,
+  plainLine,
+  shorten,
+  sparkline,
+} from "../../display/parts.ts";
+
+Deno.test("numbers are written as a reader expects them", () => {
+  const written = [0, 1, -2, 0.1 + 0.2, 1234567, 1e9, 1.5e-7, -1e-5, 123.456, NaN, Infinity, -Infinity]
+    .map((value) => formatNumber(value));
+  assertEquals(written, [
+    "0",
+    "1",
+    "−2",
+    "0.3",
+    "1,234,567",
+    "1e9",
+    "1.5e−7",
+    "−1e−5",
+    "123.5",
+    "NaN",
+    "∞",
+    "−∞",
+  ]);
+});
+
+Deno.test("durations are written in the units that matter", () => {
+  assertEquals([0.42, 12.3, 200, 7500, NaN].map(formatDuration), [
+    "0.4 s",
+    "12 s",
+    "3 min 20 s",
+    "2 h 5 min",
+    "?",
+  ]);
+});
+
+Deno.test("a sparkline shows its extremes, its gaps and constants", () => {
+  assertEquals(sparkline([0, 1, 2, 3, 4, 5, 6, 7]), "▁▂▃▄▅▆▇█");
+  assertEquals(sparkline([1, NaN, 2]), "▁×█");
+  assertEquals(sparkline([5, 5]), "▅▅");
+  assertEquals(sparkline([]), "");
+  assertEquals(sparkline(Array.from({ length: 1000 }, (_, i) => i), 4).length, 4);
+  assertEquals(sparkline([1, 10, 100, 0], 4, true), "▁▅█×");
+  assertEquals(sparkline([-1e308, 1e308]), "▁█");
+});
+
+Deno.test("braille dots stand in the corners of the picture", () => {
+  assertEquals(brailleDots([[0, 0], [1, 1]], 1, 1), ["⡈"]);
+  assertEquals(brailleDots([], 2, 1), ["⠀⠀"]);
+});
+
+Deno.test("the extent ignores and counts what is not finite", () => {
+  assertEquals(extent([3, NaN, -1, Infinity]), { low: -1, high: 3, finite: 2, other: 2 });
+});
+
+Deno.test("text is cut by characters and freed of controls", () => {
+  assertEquals(shorten("αβγδ", 3), "αβ…");
+  assertEquals(plainLine("a\n\x1b[31mb\u2028c"), "a [31mb c");
+});

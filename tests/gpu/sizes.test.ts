@@ -1,0 +1,123 @@
+/** Large, empty, odd and many: sizes at which kernels, bindings and dispatches change. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { arange, cat, ones, tensor, type Tensor, zeros } from "../../mod.ts";
+import { random, read } from "../support/numbers.ts";
+import { engine, flush, test } from "./webgpu.ts";
+
+test("ten million numbers are summed to a few units in the last place", async () => {
+  const n = 10_000_000, x = new Float32Array(n), rng = random(1);
+  let exact = 0;
+  for (let i = 0; i < n; i++) exact += x[i] = rng();
+  const [s] = await read([tensor(x).sum()]);
+  assert(Math.abs(s[0] - exact) / exact < 1e-6, `${s[0]} is not ${exact}`);
+});
+
+test("columns and rows of any shape are summed right", async () => {
+  for (const [M, N] of [[1, 1], [3, 1000], [1000, 3], [257, 129], [1, 70000], [70000, 1], [5000, 40]]) {
+    const x = Float32Array.from({ length: M * N }, (_, i) => (i * 7919) % 13 - 6);
+    const [rows, columns, all] = await read([tensor(x, { shape: [M, N] }).sum(1), tensor(x, { shape: [M, N] }).sum(0), tensor(x, { shape: [M, N] }).sum()]);
+    const r = new Float64Array(M), c = new Float64Array(N);
+    x.forEach((v, i) => {
+      r[Math.floor(i / N)] += v;
+      c[i % N] += v;
+    });
+    assertEquals([...rows], [...r], `rows of ${M} x ${N}`);
+    assertEquals([...columns], [...c], `columns of ${M} x ${N}`);
+    assertEquals(all[0], r.reduce((a, b) => a + b), `all of ${M} x ${N}`);
+  }
+});
+
+test("products of matrices of odd sizes, transposed and batched, are right", async () => {
+  for (const [B, M, K, N] of [[1, 1, 1, 1], [1, 65, 33, 17], [2, 1, 300, 70], [1, 70, 5000, 3], [3, 16, 16, 16], [1, 128, 1, 128], [2, 49, 100, 65]]) {
+    const a = Float32Array.from({ length: B * M * K }, (_, i) => (i * 31) % 7 - 3);
+    const b = Float32Array.from({ length: B * K * N }, (_, i) => (i * 17) % 5 - 2);
+    const x = tensor(a, { shape: [B, M, K] }), y = tensor(b, { shape: [B, K, N] });
+    const xt = tensor(a, { shape: [B, M, K] }).mT().add(0), yt = y.mT().add(0); // stored the other way round
+    const e = new Float64Array(B * M * N);
+    for (let t = 0; t < B; t++) {
+      for (let i = 0; i < M; i++) {
+        for (let k = 0; k < K; k++) {
+          for (let j = 0; j < N; j++) e[(t * M + i) * N + j] += a[(t * M + i) * K + k] * b[(t * K + k) * N + j];
+        }
+      }
+    }
+    const [p, q] = await read([x.matmul(y), xt.mT().matmul(yt.mT())]);
+    assertEquals([...p], [...e], `${B} x ${M} x ${K} x ${N}`);
+    assertEquals([...q], [...e], `${B} x ${M} x ${K} x ${N} transposed`);
+  }
+});
+
+test("arrays over the binding limit are computed in pieces", async () => {
+  const limit = engine().info.limits.maxStorageBufferBindingSize;
+  const n = limit / 4 + 1000;
+  if (n > 40_000_000) return; // only where the limit is small
+  const x = new Float32Array(n).fill(2);
+  x[n - 1] = 5;
+  const [y] = await read([tensor(x).mul(3).add(1)]);
+  assertEquals([y[0], y[limit / 4 - 1], y[limit / 4], y[n - 2], y[n - 1]], [7, 7, 7, 7, 16]);
+});
+
+test("what no kernel can reach is refused with sizes and a way out", () => {
+  const limit = engine().info.limits.maxStorageBufferBindingSize, side = Math.ceil(Math.sqrt(limit / 4)) + 64;
+  if (side > 10_000) return;
+  const x = zeros([side, side]);
+  const error = assertThrows(() => {
+    x.add(1).matmul(x.add(1)).keep();
+    flush();
+  }, RangeError);
+  assert(error.message.includes(String(limit)) && error.message.includes("narrow"), error.message);
+});
+
+test("tensors without elements need no dispatch", async () => {
+  const before = engine().counts.dispatches;
+  const x = tensor([], { shape: [0, 3] });
+  const [y, s, m, p] = await read([x.exp(), x.sum(0), x.mT().matmul(x), cat([x, x])]);
+  assertEquals([y.length, [...s], [...m], p.length], [0, [0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0], 0]);
+  assertEquals(engine().counts.dispatches - before, 2); // the sum and the product have elements: zeros
+});
+
+test("more operands than a kernel can bind are joined", async () => {
+  for (const count of [30, 100]) {
+    const parts = Array.from({ length: count }, (_, i) => tensor([i, i + 0.5]));
+    const sums = parts.map((x) => x.mul(2));
+    const [all, computed, second] = await read([cat(parts), cat(sums), cat(parts.map((x) => x.reshape([2, 1])), 1)]);
+    assertEquals([...all], Array.from({ length: count }, (_, i) => [i, i + 0.5]).flat());
+    assertEquals([...computed], Array.from({ length: count }, (_, i) => [2 * i, 2 * i + 1]).flat());
+    assertEquals([...second], [...Array(count).keys(), ...Array.from({ length: count }, (_, i) => i + 0.5)]);
+  }
+});
+
+test("views of eight axes, reversed, broadcast and sliced, are walked right", async () => {
+  const x = arange(2 ** 8, { dtype: "f32" }).reshape([2, 2, 2, 2, 2, 2, 2, 2]);
+  const y = x.permute([7, 0, 6, 1, 5, 2, 4, 3]).flip([0, 3, 6]);
+  const [a, b] = await read([y.add(x.slice([0, 1], [1, 2])), y.reshape([256])]);
+  const at = (i: number[]): number => i.reduce((s, v) => 2 * s + v, 0);
+  const moved = (i: number[]): number => {
+    const j = i.map((v, k) => [0, 3, 6].includes(k) ? 1 - v : v), o = new Array<number>(8);
+    [7, 0, 6, 1, 5, 2, 4, 3].forEach((axis, k) => o[axis] = j[k]);
+    return at(o);
+  };
+  for (let k = 0; k < 256; k++) {
+    const i = Array.from({ length: 8 }, (_, d) => (k >> (7 - d)) & 1);
+    assertEquals(b[k], moved(i));
+    assertEquals(a[k], moved(i) + at([0, 1, ...i.slice(2)]));
+  }
+});
+
+test("a chain of 20,000 ops is one run", async () => {
+  let x: Tensor = ones([4]);
+  for (let i = 0; i < 20_000; i++) x = x.add(i % 2 === 0 ? 1 : -1);
+  const before = engine().counts.runs;
+  assertEquals([...await x.data()], [1, 1, 1, 1]);
+  assertEquals(engine().counts.runs - before, 1);
+});
+
+test("halves, whole numbers and booleans keep their types and odd lengths", async () => {
+  const h = tensor([16, 32, 65504], { dtype: "f16" }), b = tensor([true, false, true]);
+  const i = tensor([-5, 7, 2147483647], { dtype: "i32" }), u = tensor([1, 2, 4294967295], { dtype: "u32" });
+  const [h2, sum, b2, i2, u2, count] = await read([h.mul(0.5), h.sum(), b.logicalNot(), i.add(1), u.mul(2), b.sum()]);
+  assertEquals([...h2], [8, 16, 32752]);
+  assert(h2 instanceof Float16Array && b2 instanceof Uint8Array && i2 instanceof Int32Array && u2 instanceof Uint32Array);
+  assertEquals(sum[0], Infinity);
+  assertEquals([[...b2], [...i2], [...u2], count[0]], [[0, 1, 0], [-4, 8, -2147483648], [2, 4, 4294967294], 2]);
+});
