@@ -115,7 +115,7 @@ export class Bucket {
       const piece = delta.narrow(0, at, this.sizes[i]).reshape(p.shape);
       at += this.sizes[i];
       if (grads[i] === null) return;
-      const w = p.stopGradient().to(this.dtype);
+      const w = p.to(this.dtype);
       pairs.push([p, (shrink === null ? w : w.mul(shrink)).sub(piece).to(p.dtype)]);
     });
     return pairs;
@@ -133,7 +133,7 @@ export class Bucket {
     }
     let g = grad.to(this.dtype);
     if (maximize) g = g.neg();
-    if (weightDecay !== 0 && !decoupled) g = g.add(p.stopGradient().to(this.dtype).mul(weightDecay));
+    if (weightDecay !== 0 && !decoupled) g = g.add(p.to(this.dtype).mul(weightDecay));
     return g.reshape([-1]);
   }
 

@@ -237,9 +237,10 @@ function groupsOf<O>(params: Trainable<O>): readonly GroupOptions<O>[] {
   if (params instanceof Tensor) throw new TypeError("Cannot make an optimiser of a tensor: give a list, [x]");
   if (!Array.isArray(params)) {
     for (const [name, p] of Object.entries(params)) p.name ??= name;
-    return [{ params: Object.values(params) } as GroupOptions<O>];
+    return [{ params: Object.values<Tensor>(params) } as unknown as GroupOptions<O>];
   }
   const list = params as readonly (Tensor | GroupOptions<O>)[];
   const groups = list.filter((g): g is GroupOptions<O> => !(g instanceof Tensor) && typeof g === "object" && g !== null && "params" in g);
-  return groups.length > 0 && groups.length === list.length ? groups : [{ params: list as Tensor[] } as GroupOptions<O>];
+  if (groups.length > 0 && groups.length === list.length) return groups;
+  return [{ params: list } as unknown as GroupOptions<O>];
 }

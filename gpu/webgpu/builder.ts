@@ -80,10 +80,10 @@ export class PlanBuilder {
   /** A value of `shape` that dispatches will write. */
   value(kind: Value["kind"], dtype: DType, elements: number, step: number, position = -1): Value {
     const bytes = Math.max(4, Math.ceil(elements * storedBytes(dtype) / 4) * 4);
-    if (bytes > this.limits.buffer) {
+    if (bytes > this.limits.buffer || elements >= 2 ** 31) {
       throw new RangeError(
         `Cannot ${this.steps[step]?.op?.name ?? "hold"} into ${elements} elements of ${dtype}: they take ${bytes} bytes, ` +
-          `and a buffer of this device has at most ${this.limits.buffer}. Work on parts, or on the host`,
+          `and a buffer of this device has at most ${this.limits.buffer} bytes and 2^31 elements. Work on parts, or on the host`,
       );
     }
     const value: Value = { kind, dtype, elements, bytes, step, position, slot: -1, from: -1, to: -1, at: -1 };

@@ -8,12 +8,15 @@ import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from
 import { checkType, makePlan } from "./emit.ts";
 import type { Plan } from "./plan.ts";
 import type { Block } from "./pool.ts";
-import { Reader } from "./reads.ts";
+import { CACHED, Reader } from "./reads.ts";
 import { deviceBits, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
 
 /** Structures whose plans are kept, and dispatches in all of them. */
 const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
+
+/** Runs with indices that may go unchecked before the engine looks by itself. */
+const UNCHECKED = 256;
 
 /** What the engine did, for tests and benchmarks. */
 export interface EngineCounts {
@@ -39,6 +42,8 @@ export class WebGpuEngine implements Engine {
   readonly #plans = new Map<string, Plan>();
   #planned = 0;
   #peakArena = 0;
+  /** A look at the faults of runs that nobody reads. */
+  #checking: Promise<void> | null = null;
   readonly #collector = new Collector(() => this.#runtime.pool.live);
 
   constructor(open: OpenDevice) {
@@ -121,6 +126,7 @@ export class WebGpuEngine implements Engine {
       this.#runtime.watched(record, "an upload", () => storage.place(this.#runtime, this.#runtime.upload(own)));
       storage.record = record;
     }, (error) => storage.error = error);
+    if (data.byteLength <= CACHED) storage.cached = data.slice();
     this.#collector.check();
     return storage;
   }
@@ -198,6 +204,9 @@ export class WebGpuEngine implements Engine {
         for (const block of slots) block.release();
       }
     });
+    if (runtime.faults.unchecked >= UNCHECKED && this.#checking === null) {
+      this.#checking = this.#reader.sync().catch(() => {}).finally(() => this.#checking = null);
+    }
     this.counts.runs++;
     this.counts.dispatches += plan.dispatches.length;
     this.#peakArena = Math.max(this.#peakArena, runtime.arenaBytes);

@@ -18,7 +18,7 @@ interface Request extends Wanted {
 
 const MAP_READ = 0x01, COPY_DST = 0x08;
 /** Values up to this many bytes keep a copy on the host once they were read. */
-const CACHED = 1024;
+export const CACHED = 1024;
 /** Bytes that one staging buffer takes, unless a single value is larger. */
 const BATCH = 64 * 2 ** 20;
 /** Bytes of idle staging buffers which are kept. */

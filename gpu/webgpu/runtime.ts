@@ -130,6 +130,7 @@ export class Runtime implements Home {
       this.checked = Promise.all([validation, memory]).then(([v, m]) => {
         const error = m ?? v;
         if (error === null) return record.pass();
+        if (m !== null) this.pool.trim(0);
         record.fail(
           m !== null
             ? new Error(

@@ -69,6 +69,8 @@ export interface OpenNotebook extends AsyncDisposable {
   start(index: number): Promise<void>;
   /** Waits until the kernel has worked off the cell. */
   finished(index: number, seconds?: number): Promise<void>;
+  /** Waits until the cell shows the text; fails when the kernel is through with all cells before that. */
+  shows(index: number, text: string, seconds?: number): Promise<void>;
   /** Starts all cells. */
   startAll(): Promise<void>;
   /** The notebook toolbar's Stop. */
@@ -138,6 +140,24 @@ export async function openNotebook(
       await page.keyboard.press("Shift+Enter");
     },
     finished: (index, seconds = 120) => promptIs(index, /^\[\d+\]:$/, seconds * 1000),
+    async shows(index, text, seconds = 120) {
+      const outputs = cell(index).locator(".jp-OutputArea-output").filter({ hasText: text });
+      const running = panel.locator(".jp-InputPrompt").filter({ hasText: "[*]:" });
+      const deadline = Date.now() + seconds * 1000;
+      while (await outputs.count() === 0) {
+        if (await running.count() > 0 && Date.now() < deadline) {
+          await page.waitForTimeout(100);
+          continue;
+        }
+        // The last output may come together with the end.
+        await page.waitForTimeout(500);
+        if (await outputs.count() > 0) return;
+        const shown = await panel.locator(".jp-OutputArea-output").allInnerTexts();
+        throw new Error(
+          `Cell ${index + 1} does not show "${text}"; the last outputs are:\n${shown.slice(-3).join("\n")}`,
+        );
+      }
+    },
     async startAll() {
       await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Run$/ }).click();
       await page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click();

@@ -35,17 +35,15 @@ console.log("stopped");`,
   codeCell("stop-after", `console.log(secret, steps > 0, stopped.aborted, interruptSignal().aborted);`),
 ];
 
-/** Runs the cells of \`stoppable\`, which are the last two of the notebook. */
+/** Runs the cells of `stoppable`, which are the last two of the notebook. */
 async function stopAndGoOn(notebook: OpenNotebook, screen: string): Promise<void> {
   const [training, after] = [notebook.length - 2, notebook.length - 1];
   await notebook.start(training);
-  await notebook.outputs(training).filter({ hasText: "training" }).waitFor();
+  await notebook.shows(training, "training");
   await notebook.stop();
-  await notebook.finished(training, 20);
-  await notebook.outputs(training).filter({ hasText: "stopped" }).waitFor();
+  await notebook.shows(training, "stopped", 20);
   await notebook.start(after);
-  await notebook.finished(after, 20);
-  await notebook.outputs(after).filter({ hasText: "kept true true false" }).waitFor();
+  await notebook.shows(after, "kept true true false", 20);
   await notebook.screenshot(screen, notebook.cell(after));
 }
 
@@ -88,7 +86,7 @@ Deno.test(
     // The added loop is the last but one cell that Run All starts.
     await notebook.startAll();
     const training = notebook.length - 2;
-    await notebook.outputs(training).filter({ hasText: "training" }).waitFor({ timeout: 600_000 });
+    await notebook.shows(training, "training", 600);
     const cells = notebook.page.locator(".jp-Notebook");
     const errors = cells.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
     const unexpected = (await errors.allInnerTexts()).filter((text) => !text.includes("raises-exception"));

@@ -62,6 +62,13 @@ class Writer {
       own.push(v);
       last = v;
     }
+    // What was made on the way lives on in the result, so that little of it is dead.
+    const made = own.slice(scope.length - 1, -1);
+    if (made.length > 0 && this.rng() < 0.8) {
+      const v = { name: this.name(), shape: last.shape };
+      lines.push(`${indent}const ${v.name} = ${last.name}.add(${this.fit(this.pick(made), last.shape)}${this.rng() < 0.5 ? ".sin()" : ""});`);
+      last = v;
+    }
     return { lines, result: last };
   }
 
