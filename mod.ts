@@ -24,6 +24,7 @@ export {
   eye,
   full,
   linspace,
+  memory,
   ones,
   rand,
   randint,
@@ -37,7 +38,7 @@ export { broadcastTensors, cat, crossEntropy, einsum, embedding, split, stack, w
 export type { LossOptions } from "./ops/functions.ts";
 export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
 export type { RngState } from "./ops/rng.ts";
-export { memoryOf as memory, sync } from "./ops/runs.ts";
+export { sync } from "./ops/runs.ts";
 export { enableGrad, noGrad, tidy } from "./ops/transforms/backward.ts";
 export { grad, jvp, linearize, stopGradient, valueAndGrad, vjp } from "./ops/transforms/functional.ts";
 export type { Any, GradOptions, Pullback } from "./ops/transforms/functional.ts";
@@ -58,11 +59,12 @@ export { AnomalyError, detectAnomaly } from "./ops/anomaly.ts";
 
 export { graph } from "./display/graph_of.ts";
 export type { TensorGraphOptions } from "./display/graph_of.ts";
-export type { Drawing } from "./display/bundle.ts";
+export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
 export type { GraphEdge, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
 export { lineChart, scatterChart } from "./display/chart.ts";
-export type { Chart, ChartOptions, LineChartOptions, ScatterChartOptions } from "./display/chart.ts";
+export type { Chart, ChartOptions, LineChartOptions, Numbers, Points, ScatterChartOptions } from "./display/chart.ts";
+export type { VegaLiteSpec } from "./display/vega.ts";
 export { heatmap } from "./display/heatmap.ts";
 export type { HeatmapOptions } from "./display/heatmap.ts";
 export { table } from "./display/table.ts";

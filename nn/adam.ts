@@ -25,7 +25,12 @@ export class Adam extends Optimizer<Required<AdamOptions>> {
       throw new RangeError(`Cannot make ${name} with betas [${betas}]: they are two numbers in [0, 1)`);
     }
     const defaults = { lr: 1e-3, weightDecay: 0, maximize: false, eps: 1e-8, amsgrad: false };
-    super(name, params, { ...defaults, ...options, betas }, (o) => o.amsgrad ? ["m", "v", "largest"] : ["m", "v"]);
+    super(
+      name,
+      params,
+      { ...defaults, ...options, betas },
+      (o) => o.amsgrad ? ["m", "v", "largest"] : ["m", "v"],
+    );
   }
 
   /** One step on flat tensors. */

@@ -101,15 +101,15 @@ export class Bucket {
     const { delta, slots } = update({ g, t, lr: this.lr, slots: this.slots });
     // What has no gradient stays as it is, state included.
     const present = some
-      ? cat(grads.map((grad, i) => this.steps.scalarLike(grad === null ? 0 : 1).expand([this.sizes[i]]))).to("bool")
+      ? cat(grads.map((grad, i) => this.steps.scalarLike(grad === null ? 0 : 1).expand([this.sizes[i]]))).to(
+        "bool",
+      )
       : null;
     for (const [name, value] of Object.entries(slots)) {
       const old = this.slots[name];
       pairs.push([old, present === null ? value : value.where(present, old)]);
     }
-    const shrink = decay.decoupled && decay.weightDecay !== 0
-      ? this.lr.mul(-decay.weightDecay).add(1)
-      : null;
+    const shrink = decay.decoupled && decay.weightDecay !== 0 ? this.lr.mul(-decay.weightDecay).add(1) : null;
     let at = 0;
     this.parameters.forEach((p, i) => {
       const piece = delta.narrow(0, at, this.sizes[i]).reshape(p.shape);
@@ -126,9 +126,9 @@ export class Bucket {
     const p = this.parameters[i];
     if (!sameShape(grad.shape, p.shape)) {
       throw new RangeError(
-        `Cannot step: the gradient of ${p.name ?? `parameter ${i}`} has shape ${showShape(grad.shape)} and must have ${
-          showShape(p.shape)
-        }`,
+        `Cannot step: the gradient of ${p.name ?? `parameter ${i}`} has shape ${
+          showShape(grad.shape)
+        } and must have ${showShape(p.shape)}`,
       );
     }
     let g = grad.to(this.dtype);
@@ -163,7 +163,9 @@ export class Bucket {
       state.shapes.length !== shapes.length || state.shapes.some((s, i) => !sameShape(s, shapes[i]))
     ) {
       throw new RangeError(
-        `Cannot load the state of an optimiser for parameters of shapes ${state.shapes.map(showShape).join(" ")}: ` +
+        `Cannot load the state of an optimiser for parameters of shapes ${
+          state.shapes.map(showShape).join(" ")
+        }: ` +
           `this one has ${shapes.map(showShape).join(" ")}`,
       );
     }
@@ -181,6 +183,9 @@ export class Bucket {
 
   /** Bytes of state. */
   get nbytes(): number {
-    return Object.values(this.slots).reduce((n, t) => n + sizeOf(t.shape) * (this.dtype === "f64" ? 8 : 4), 0);
+    return Object.values(this.slots).reduce(
+      (n, t) => n + sizeOf(t.shape) * (this.dtype === "f64" ? 8 : 4),
+      0,
+    );
   }
 }

@@ -61,7 +61,9 @@ export function clipGradNorm(
   if (options.errorIfNonfinite !== true) return scale();
   return norm.item().then((value) => {
     if (Number.isFinite(value)) return scale();
-    throw new RangeError(`Cannot clip gradients: their norm is ${value}; see detectAnomaly for where it comes from`);
+    throw new RangeError(
+      `Cannot clip gradients: their norm is ${value}; see detectAnomaly for where it comes from`,
+    );
   });
 }
 

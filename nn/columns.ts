@@ -31,7 +31,8 @@ export interface Rows {
 
 /** Whether a list is a tuple of columns and not a list of examples. */
 function isTuple(data: readonly unknown[]): boolean {
-  return data.length > 0 && data.every((c) => c instanceof Tensor || ArrayBuffer.isView(c) || isArrayColumn(c));
+  return data.length > 0 &&
+    data.every((c) => c instanceof Tensor || ArrayBuffer.isView(c) || isArrayColumn(c));
 }
 
 function isArrayColumn(x: unknown): x is ArrayColumn {
@@ -54,7 +55,9 @@ export function rowsOf(data: Tree, device: Device): Rows {
     return joined(columns, (parts) => Object.fromEntries(keys.map((k, i) => [k, parts[i]])), keys);
   }
   throw new TypeError(
-    `Cannot load batches of ${data === null ? "null" : typeof data}: give tensors, typed arrays, a list of examples, ` +
+    `Cannot load batches of ${
+      data === null ? "null" : typeof data
+    }: give tensors, typed arrays, a list of examples, ` +
       `or an object or tuple of columns`,
   );
 }
@@ -65,9 +68,9 @@ function joined(columns: readonly Rows[], build: (parts: Tree[]) => Tree, names?
   columns.forEach(({ length }, i) => {
     if (length !== columns[0].length) {
       throw new RangeError(
-        `Cannot load batches of columns of different lengths: ${label(0)} has ${
-          columns[0].length
-        } rows and ${label(i)} ${length}`,
+        `Cannot load batches of columns of different lengths: ${label(0)} has ${columns[0].length} rows and ${
+          label(i)
+        } ${length}`,
       );
     }
   });
@@ -94,7 +97,9 @@ function arrayRows({ data, shape = [data.length], dtype }: ArrayColumn, device: 
   const own = dtypeOf(data), to = dtype ?? own;
   if (own === null || to === null) {
     throw new TypeError(
-      `Cannot load batches of a ${Object.prototype.toString.call(data).slice(8, -1)}: convert it first, as in Float32Array.from(data)`,
+      `Cannot load batches of a ${
+        Object.prototype.toString.call(data).slice(8, -1)
+      }: convert it first, as in Float32Array.from(data)`,
     );
   }
   if (own === "bool" && dtype === undefined) {
@@ -143,7 +148,9 @@ export function collate(examples: readonly Tree[], options: TensorOptions = {}):
     const own = dtypeOf(first);
     if (own === null || own === "bool") {
       throw new TypeError(
-        `Cannot put examples that are ${Object.prototype.toString.call(first).slice(8, -1)} into a batch: convert them first`,
+        `Cannot put examples that are ${
+          Object.prototype.toString.call(first).slice(8, -1)
+        } into a batch: convert them first`,
       );
     }
     const width = (first as TypedArray).length, all = allocate(own, examples.length * width);
@@ -153,14 +160,20 @@ export function collate(examples: readonly Tree[], options: TensorOptions = {}):
   if (typeof first === "number" || typeof first === "boolean") return tensor(examples as number[], options);
   if (Array.isArray(first)) {
     const numbers = (x: unknown): boolean =>
-      typeof x === "number" || typeof x === "boolean" || (Array.isArray(x) && (x.length === 0 || numbers(x[0])));
-    if (first.length > 0 && first.every(numbers) && first.every((x) => Array.isArray(x) === Array.isArray(first[0]))) {
+      typeof x === "number" || typeof x === "boolean" ||
+      (Array.isArray(x) && (x.length === 0 || numbers(x[0])));
+    if (
+      first.length > 0 && first.every(numbers) &&
+      first.every((x) => Array.isArray(x) === Array.isArray(first[0]))
+    ) {
       return tensor(examples, options);
     }
     return first.map((_, i) => collate(examples.map((e) => e[i]), options));
   }
   if (typeof first === "object" && first !== null) {
-    return Object.fromEntries(Object.keys(first).map((k) => [k, collate(examples.map((e) => e[k]), options)]));
+    return Object.fromEntries(
+      Object.keys(first).map((k) => [k, collate(examples.map((e) => e[k]), options)]),
+    );
   }
   throw new TypeError(`Cannot put examples of ${first === null ? "null" : typeof first} into a batch`);
 }

@@ -95,7 +95,10 @@ export class DataLoader<B extends Tree = any> implements AsyncIterable<B> {
 
   /** The batches of one epoch; after `loadStateDict`, the rest of the stored one. */
   async *[Symbol.asyncIterator](): AsyncGenerator<B, void, unknown> {
-    if (!this.#resume) this.#state.batch = 0;
+    // A loop that was broken off ends its epoch: the next one has an order of its own.
+    if (!this.#resume && this.#state.batch > 0) {
+      this.#state = { ...this.#state, epoch: this.#state.epoch + 1, batch: 0 };
+    }
     this.#resume = false;
     const { seed, epoch } = this.#state, n = this.examples, breath = new Breath();
     const order = this.shuffle ? shuffledOrder(n, seed, epoch) : Int32Array.from({ length: n }, (_, i) => i);
@@ -119,7 +122,9 @@ export class DataLoader<B extends Tree = any> implements AsyncIterable<B> {
   /** Goes on from a stored state: the next loop begins behind the batches that were handed out. */
   loadStateDict(state: LoaderState): void {
     if (![state.seed, state.epoch, state.batch].every((n) => Number.isSafeInteger(n) && n >= 0)) {
-      throw new RangeError(`Cannot load the state ${JSON.stringify(state)}: seed, epoch and batch are whole numbers`);
+      throw new RangeError(
+        `Cannot load the state ${JSON.stringify(state)}: seed, epoch and batch are whole numbers`,
+      );
     }
     const { seed, epoch, batch } = state;
     this.#state = { seed, epoch, batch };

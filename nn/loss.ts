@@ -10,7 +10,9 @@ function check(loss: string, input: Tensor, target: Tensor): void {
   // Broadcasting [B, 1] against [B] would compare everything with everything.
   if (!sameShape(input.shape, target.shape)) {
     throw new RangeError(
-      `Cannot take the ${loss} of predictions ${showShape(input.shape)} against targets ${showShape(target.shape)}: ` +
+      `Cannot take the ${loss} of predictions ${showShape(input.shape)} against targets ${
+        showShape(target.shape)
+      }: ` +
         `the shapes must be the same; use reshape or unsqueeze`,
     );
   }

@@ -76,7 +76,9 @@ export abstract class Module {
       for (const hook of [...this.#hooks]) output = hook(this, x, output) ?? output;
       return output;
     };
-    return (y as unknown) instanceof Promise ? (y as unknown as Promise<Tree>).then(after) as never : after(y);
+    return (y as unknown) instanceof Promise
+      ? (y as unknown as Promise<Tree>).then(after) as never
+      : after(y);
   }
 
   /** Calls `hook(module, args)` before each forward pass; returns how to remove it. */
@@ -327,7 +329,12 @@ function visitField(value: unknown, path: string, f: (path: string, value: objec
 }
 
 /** Calls `f` on a module and everything inside; `open` guards against modules that contain themselves. */
-function visit(module: Module, path: string, open: Set<Module>, f: (path: string, value: object) => void): void {
+function visit(
+  module: Module,
+  path: string,
+  open: Set<Module>,
+  f: (path: string, value: object) => void,
+): void {
   if (open.has(module)) return;
   open.add(module);
   f(path, module);

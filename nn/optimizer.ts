@@ -54,7 +54,9 @@ export class ParameterGroup<O extends Required<RateOptions>> {
       throw new RangeError(`Cannot set the learning rate to ${rate}: it is a finite number`);
     }
     if (currentTrace() !== null) {
-      throw new Error("Cannot set the learning rate inside jit, where it would be set once: set it before each call");
+      throw new Error(
+        "Cannot set the learning rate inside jit, where it would be set once: set it before each call",
+      );
     }
     if (rate === this.#lr) return;
     this.#lr = rate;
@@ -85,7 +87,9 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
     protected readonly slotsOf: (options: O) => readonly string[],
   ) {
     if (currentTrace() !== null) {
-      throw new Error(`Cannot make ${name} inside a transform: its state would be new at each call; make it outside`);
+      throw new Error(
+        `Cannot make ${name} inside a transform: its state would be new at each call; make it outside`,
+      );
     }
     this.#lr = defaults.lr;
     const seen = new Map<Tensor, number>();
@@ -97,17 +101,26 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
       const list = tensorsOf(params);
       list.forEach((p, i) => this.#check(p, `${p?.name ?? `parameter ${i}`} of group ${at}`, seen, at));
       if (list.length === 0) throw new RangeError(`Cannot make ${name}: group ${at} has no parameters`);
-      return new ParameterGroup(list, options, slotsOf(options), defaults.lr === 0 ? 1 : options.lr / defaults.lr);
+      return new ParameterGroup(
+        list,
+        options,
+        slotsOf(options),
+        defaults.lr === 0 ? 1 : options.lr / defaults.lr,
+      );
     });
     if (!this.parameters.some((p) => p.requiresGrad)) {
-      throw new Error(`Cannot make ${name}: none of the tensors requires gradients; wrap them in parameter(...)`);
+      throw new Error(
+        `Cannot make ${name}: none of the tensors requires gradients; wrap them in parameter(...)`,
+      );
     }
   }
 
   #check(p: Tensor, label: string, seen: Map<Tensor, number>, group: number): void {
     if (!(p instanceof Tensor)) throw new TypeError(`Cannot make ${this.name}: ${label} is not a tensor`);
     if (!p.isLeaf) {
-      throw new Error(`Cannot make ${this.name}: ${label} is computed from others; give the leaves it is computed from`);
+      throw new Error(
+        `Cannot make ${this.name}: ${label} is computed from others; give the leaves it is computed from`,
+      );
     }
     if (seen.has(p)) {
       throw new Error(`Cannot make ${this.name}: ${label} is there twice, also in group ${seen.get(p)}`);
@@ -145,7 +158,11 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
         const decay: Decay = { ...o, decoupled: this.decoupled };
         const absent = this.slotsOf(o).filter((name) => !(name in group.buckets[0].slots));
         if (absent.length > 0) {
-          throw new Error(`Cannot step: ${this.name} was made without ${absent.join(", ")}; make a new one with these options`);
+          throw new Error(
+            `Cannot step: ${this.name} was made without ${
+              absent.join(", ")
+            }; make a new one with these options`,
+          );
         }
         return group.buckets.flatMap((bucket) => bucket.step(decay, (f) => this.update(f, o)));
       })
@@ -218,8 +235,9 @@ function guarded<O extends object>(options: O): O {
   for (const key of Object.keys(options) as (keyof O)[]) {
     if (key === "lr") continue;
     const value = options[key];
-    if (Array.isArray(value)) copy[key] = value.map((_, i) => readGuarded(() => (options[key] as unknown[])[i])) as never;
-    else copy[key] = readGuarded(() => options[key]);
+    if (Array.isArray(value)) {
+      copy[key] = value.map((_, i) => readGuarded(() => (options[key] as unknown[])[i])) as never;
+    } else copy[key] = readGuarded(() => options[key]);
   }
   return copy;
 }
@@ -236,11 +254,14 @@ function groupsOf<O>(params: Trainable<O>): readonly GroupOptions<O>[] {
   if (isModule(params)) return [{ params } as GroupOptions<O>];
   if (params instanceof Tensor) throw new TypeError("Cannot make an optimiser of a tensor: give a list, [x]");
   if (!Array.isArray(params)) {
-    for (const [name, p] of Object.entries(params)) p.name ??= name;
-    return [{ params: Object.values<Tensor>(params) } as unknown as GroupOptions<O>];
+    const named = params as Record<string, Tensor>;
+    for (const [name, p] of Object.entries(named)) p.name ??= name;
+    return [{ params: Object.values(named) } as unknown as GroupOptions<O>];
   }
   const list = params as readonly (Tensor | GroupOptions<O>)[];
-  const groups = list.filter((g): g is GroupOptions<O> => !(g instanceof Tensor) && typeof g === "object" && g !== null && "params" in g);
+  const groups = list.filter((g): g is GroupOptions<O> =>
+    !(g instanceof Tensor) && typeof g === "object" && g !== null && "params" in g
+  );
   if (groups.length > 0 && groups.length === list.length) return groups;
   return [{ params: list } as unknown as GroupOptions<O>];
 }

@@ -18,7 +18,8 @@ export class RNNCell extends Module {
   constructor(inputs: number, readonly hidden: number, options: Omit<LinearOptions, "init"> = {}) {
     super();
     const bound = 1 / Math.sqrt(hidden);
-    const init: LinearOptions["init"] = (shape, rest) => uniform(shape, { ...rest, low: -bound, high: bound });
+    const init: LinearOptions["init"] = (shape, rest) =>
+      uniform(shape, { ...rest, low: -bound, high: bound });
     this.input = new Linear(inputs, hidden, { ...options, init });
     this.recurrent = new Linear(hidden, hidden, { ...options, init });
     this.input.bias?.assign(init([hidden], { dtype: this.input.bias.dtype, device: this.input.bias.device }));

@@ -21,7 +21,9 @@ export class Sequential extends Module {
     this.layers = layers.map((layer, i) => {
       if (layer instanceof Module) return layer;
       if (typeof layer === "function") return new Lambda(layer);
-      throw new TypeError(`Cannot put ${typeof layer} into a Sequential as layer ${i}: give modules or functions`);
+      throw new TypeError(
+        `Cannot put ${typeof layer} into a Sequential as layer ${i}: give modules or functions`,
+      );
     });
   }
 

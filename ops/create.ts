@@ -6,7 +6,7 @@ import { randomBits } from "./definitions/random.ts";
 import { constantNode } from "./definitions/structural.ts";
 import { apply, wrap } from "./node.ts";
 import { nextKey } from "./rng.ts";
-import { hasEngine } from "./runs.ts";
+import { hasEngine, memoryOf, type MemoryReport } from "./runs.ts";
 import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
 import { checkOnDevice, convert, fromStorageData, type Nested, type Tensor } from "./tensor.ts";
 
@@ -36,6 +36,11 @@ export function setDefaultDevice(device: Device): void {
 /** Where new tensors go. */
 export function defaultDevice(): Device {
   return ambient().device ?? fallback;
+}
+
+/** Bytes in use on a device; default the default device. */
+export function memory(device: Device = defaultDevice()): MemoryReport {
+  return memoryOf(device);
 }
 
 function finish(t: Tensor, options: TensorOptions): Tensor {

@@ -189,7 +189,7 @@ export function makeNode(op: Primitive, inputs: readonly Node[], p: Attributes, 
   if (state.anomaly !== null) {
     state.anomaly.entries.push({ node, stack: new Error().stack ?? "", backwardOf: state.anomaly.backwardOf });
   }
-  if (depth >= SOFT_DEPTH && shape.length === 0 && current === null) onSoftRoot(node);
+  if (depth >= SOFT_DEPTH && shape.length === 0 && op.family !== "tuple" && current === null) onSoftRoot(node);
   return node;
 }
 

@@ -78,7 +78,9 @@ export function planArena(lives: readonly Life[], capacity: number): ArenaPlan {
   lives.forEach((life, i) => {
     // What ended before this dispatch is free; what ends with it is still read by it.
     for (; done < life.from - 1; done++) {
-      for (const k of ending.get(done + 1) ?? []) chunks[places[k].chunk].give(places[k].offset, lives[k].bytes);
+      for (const k of ending.get(done + 1) ?? []) {
+        chunks[places[k].chunk].give(places[k].offset, lives[k].bytes);
+      }
       ending.delete(done + 1);
     }
     let chunk = 0, at = -1;

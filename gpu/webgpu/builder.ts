@@ -8,7 +8,15 @@ import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { planArena } from "./arena.ts";
 import type { Limits } from "./device.ts";
 import { foldGroups, type Kernel, storedBytes } from "./kernels/kernel.ts";
-import { type Bound, type Dispatch, type Patch, type Plan, type RootSource, type RunAttributes, Words } from "./plan.ts";
+import {
+  type Bound,
+  type Dispatch,
+  type Patch,
+  type Plan,
+  type RootSource,
+  type RunAttributes,
+  Words,
+} from "./plan.ts";
 import { aligned } from "./pool.ts";
 
 /** A contiguous array that views look at. */
@@ -82,7 +90,9 @@ export class PlanBuilder {
     const bytes = Math.max(4, Math.ceil(elements * storedBytes(dtype) / 4) * 4);
     if (bytes > this.limits.buffer || elements >= 2 ** 31) {
       throw new RangeError(
-        `Cannot ${this.steps[step]?.op?.name ?? "hold"} into ${elements} elements of ${dtype}: they take ${bytes} bytes, ` +
+        `Cannot ${
+          this.steps[step]?.op?.name ?? "hold"
+        } into ${elements} elements of ${dtype}: they take ${bytes} bytes, ` +
           `and a buffer of this device has at most ${this.limits.buffer} bytes and 2^31 elements. Work on parts, or on the host`,
       );
     }
@@ -93,7 +103,12 @@ export class PlanBuilder {
 
   /** A new contiguous result of a step. */
   result(step: number, shape: Shape, dtype: DType): Operand {
-    return { value: this.value("computed", dtype, sizeOf(shape), step), view: wholeView(shape), dtype, moving: -1 };
+    return {
+      value: this.value("computed", dtype, sizeOf(shape), step),
+      view: wholeView(shape),
+      dtype,
+      moving: -1,
+    };
   }
 
   /** Attributes of a step, in this run or in the run of `now`. */
@@ -176,7 +191,9 @@ export class PlanBuilder {
   tooLarge(value: Value): RangeError {
     const step = this.steps[value.step];
     return new RangeError(
-      `Cannot compute with a tensor of shape ${showShape(step.shape)} in one kernel: it takes ${value.bytes} bytes, and a ` +
+      `Cannot compute with a tensor of shape ${
+        showShape(step.shape)
+      } in one kernel: it takes ${value.bytes} bytes, and a ` +
         `kernel of this device reaches at most ${this.limits.binding}. Work on parts, as in x.narrow(...), or on the host`,
     );
   }
@@ -187,7 +204,13 @@ export class PlanBuilder {
   }
 
   /** Adds a dispatch of `threadGroups` workgroups; the last binding that is a value is its result. */
-  dispatch(kernel: Kernel, bindings: Binding[], threadGroups: number, at: number, words: readonly number[]): void {
+  dispatch(
+    kernel: Kernel,
+    bindings: Binding[],
+    threadGroups: number,
+    at: number,
+    words: readonly number[],
+  ): void {
     const number = this.#drafts.length;
     for (const { value } of bindings) {
       if (value === null) continue;
@@ -215,7 +238,10 @@ export class PlanBuilder {
       if (value.slot < 0) value.slot = slots.push(value.bytes) - 1;
       return { kind: "slot", index: value.slot };
     });
-    const inArena = this.#values.filter((v) => v.kind === "computed" && v.slot < 0 && v.from >= 0).sort((a, b) => a.from - b.from);
+    const inArena = this.#values.filter((v) => v.kind === "computed" && v.slot < 0 && v.from >= 0).sort((
+      a,
+      b,
+    ) => a.from - b.from);
     const { places, chunks } = planArena(
       inArena.map((v) => ({ bytes: aligned(v.bytes), from: v.from, to: v.to })),
       Math.floor(this.limits.buffer / 256) * 256,
@@ -228,7 +254,9 @@ export class PlanBuilder {
         inputs.add(value.position);
         return { kind: "input", index: value.position, offset, bytes };
       }
-      if (value.kind === "constant") return { kind: "parameters", index: 0, offset: value.at + offset, bytes };
+      if (value.kind === "constant") {
+        return { kind: "parameters", index: 0, offset: value.at + offset, bytes };
+      }
       if (value.slot >= 0) return { kind: "root", index: value.slot, offset, bytes };
       const place = placeOf.get(value)!;
       return { kind: "arena", index: place.chunk, offset: place.offset + offset, bytes };
@@ -263,6 +291,8 @@ export class PlanBuilder {
 
 /** The number of a binding among those of a dispatch, where the same memory is bound once. */
 export function bindOnce(bindings: Binding[], binding: Binding): number {
-  const found = bindings.findIndex((x) => x.value === binding.value && x.offset === binding.offset && x.bytes === binding.bytes);
+  const found = bindings.findIndex((x) =>
+    x.value === binding.value && x.offset === binding.offset && x.bytes === binding.bytes
+  );
   return found >= 0 ? found : bindings.push(binding) - 1;
 }

@@ -75,7 +75,8 @@ function report(adapter: GPUAdapter): AdapterReport {
     vendor: info.vendor,
     architecture: info.architecture,
     description: info.description,
-    isSoftware: fallback || SOFTWARE.test(`${info.vendor} ${info.architecture} ${info.device} ${info.description}`),
+    isSoftware: fallback ||
+      SOFTWARE.test(`${info.vendor} ${info.architecture} ${info.device} ${info.description}`),
     features: [...adapter.features],
     limits,
   };
@@ -94,7 +95,9 @@ export async function openDevice(): Promise<OpenDevice | null> {
   const info = report(adapter);
   const requiredLimits: Record<string, number> = {};
   for (const key of WANTED) requiredLimits[key] = info.limits[key];
-  const requiredFeatures = (["shader-f16", "timestamp-query"] as GPUFeatureName[]).filter((f) => adapter.features.has(f));
+  const requiredFeatures = (["shader-f16", "timestamp-query"] as GPUFeatureName[]).filter((f) =>
+    adapter.features.has(f)
+  );
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const { limits } = device;
   return {

@@ -1,15 +1,25 @@
 /** From the steps of a run to kernels: how each family of primitives is computed. */
 import type { DType } from "../../ops/dtype.ts";
 import type { Lowered } from "../../ops/lower.ts";
-import type { Aval, Contraction, Custom, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
+import type {
+  Aval,
+  Contraction,
+  Custom,
+  Elementwise,
+  Movement,
+  Reduction,
+  View,
+} from "../../ops/primitive.ts";
 import { type Shape, showShape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import type { Limits } from "./device.ts";
-import { type Binding, bindOnce, type Operand, PlanBuilder } from "./builder.ts";
+import { type Operand, PlanBuilder } from "./builder.ts";
 import { emitElementwise } from "./emit_elementwise.ts";
 import { emitFold, emitMatmul } from "./emit_folds.ts";
-import { canFault, MAP, mapKernel } from "./kernels/map.ts";
-import { THREADS } from "./kernels/kernel.ts";
+import { emitRows, rowOp } from "./emit_rows.ts";
+import { emitEmbeddingGrad } from "./emit_embedding.ts";
+import { emitMap } from "./emit_map.ts";
+import { MAP } from "./kernels/map.ts";
 import type { Plan, RunAttributes } from "./plan.ts";
 
 /** The plan of a run on devices with these limits. */
@@ -44,7 +54,8 @@ export function checkType(dtype: DType, limits: Limits): void {
 
 /** Whether a root may have the memory of this value for its own. */
 function isWhole({ value, view }: Operand): boolean {
-  return value.kind !== "constant" && isContiguous(view) && view.offset === 0 && sizeOf(view.shape) === value.elements;
+  return value.kind !== "constant" && isContiguous(view) && view.offset === 0 &&
+    sizeOf(view.shape) === value.elements;
 }
 
 function emitStep(b: PlanBuilder, i: number): Operand {
@@ -71,7 +82,11 @@ function emitStep(b: PlanBuilder, i: number): Operand {
 function elementwise(b: PlanBuilder, i: number, op: Elementwise): Operand {
   const { inputs, shape, dtype } = b.steps[i];
   const result = b.result(i, shape, dtype);
-  const expression = op.wgsl(inputs.map((_, j) => `a${j}`), inputs.map((j) => b.steps[j].dtype), b.attributes(i));
+  const expression = op.wgsl(
+    inputs.map((_, j) => `a${j}`),
+    inputs.map((j) => b.steps[j].dtype),
+    b.attributes(i),
+  );
   emitElementwise(b, expression, inputs.map((j) => b.operands[j]), shape, result);
   return result;
 }
@@ -148,33 +163,24 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   const operands = inputs.map((j) => contiguous(b, j));
   const result = b.result(i, shape, dtype);
   const p = b.attributes(i);
-  const threads = op.wgsl.threads(avals, y, p);
-  if (threads === 0) return result;
-  const bindings: Binding[] = [];
-  const bindingOf = operands.map(({ value }) => bindOnce(bindings, b.whole(value)));
-  bindings.push(b.whole(result.value));
-  const body = op.wgsl.body(avals, y, p);
-  const uniforms = op.wgsl.uniforms(avals, y, p);
-  const kernel = mapKernel({
-    body,
-    operands: operands.map((o, j) => ({ dtype: o.dtype, binding: bindingOf[j] })),
-    result: dtype,
-    uniforms: uniforms.length,
-    access: b.access(bindings),
-  });
-  const at = b.reserve(kernel);
-  const words = [threads, 0, 0, ...operands.map((o) => o.view.offset), ...uniforms];
-  if (canFault(body)) {
-    b.faults.push({ word: at / 4 + MAP.faultSlot, message: faultMessage(op.name, avals) });
-    words[MAP.faultNumber] = b.faults.length;
-    bindings.push({ value: null, offset: 0, bytes: 0 });
+  const message = faultMessage(op.name, avals), rows = rowOp(op.name, p?.axis, avals[0].shape.length);
+  if (rows !== null) {
+    emitRows(b, rows, operands, result, message);
+    return result;
   }
-  operands.forEach((o, j) => b.patchOffset(at, MAP.operand(j), o));
-  if (op.key !== undefined) {
+  if (op.name === "embeddingGrad" && emitEmbeddingGrad(b, operands, result, message)) return result;
+  const at = emitMap(b, {
+    body: op.wgsl.body(avals, y, p),
+    threads: op.wgsl.threads(avals, y, p),
+    uniforms: op.wgsl.uniforms(avals, y, p),
+    operands,
+    result,
+    message,
+  });
+  if (op.key !== undefined && at !== null) {
     const first = at / 4 + MAP.uniforms(operands.length);
     b.patch((w, now) => w.i32.set(op.wgsl.uniforms(avals, y, b.attributes(i, now)), first));
   }
-  b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
   return result;
 }
 

@@ -73,7 +73,13 @@ export function emitElementwise(
 }
 
 /** What to bind for elements `first` to `first + n` of an operand, and the offset of its element there. */
-function window(b: PlanBuilder, o: Operand, mode: Mode, first: number, n: number): { binding: Binding; offset: number } {
+function window(
+  b: PlanBuilder,
+  o: Operand,
+  mode: Mode,
+  first: number,
+  n: number,
+): { binding: Binding; offset: number } {
   if (o.value.bytes <= b.limits.binding) {
     return { binding: b.whole(o.value), offset: o.view.offset + (mode === "flat" ? first : 0) };
   }

@@ -39,9 +39,17 @@ function step(view: View, axes: readonly number[]): number {
   return Math.min(Infinity, ...axes.filter((i) => view.shape[i] > 1).map((i) => Math.abs(view.strides[i])));
 }
 
-function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, lanesFirst: boolean, to: Operand): void {
+function emitPass(
+  b: PlanBuilder,
+  f: Fold,
+  kept: readonly number[],
+  s: Spread,
+  lanesFirst: boolean,
+  to: Operand,
+): void {
   const { shape, strides, offset } = f.x.view;
-  const walk = (axes: readonly number[]) => collapse(axes.map((i) => shape[i]), [axes.map((i) => strides[i])]);
+  const walk = (axes: readonly number[]) =>
+    collapse(axes.map((i) => shape[i]), [axes.map((i) => strides[i])]);
   const k = walk(kept), r = walk(f.axes);
   const outputs = sizeOf(k.lengths), folded = sizeOf(r.lengths);
   const bindings: Binding[] = [b.whole(f.x.value), b.whole(to.value)];
@@ -83,7 +91,10 @@ const LEAST_SHARE = 256;
 export function emitMatmul(b: PlanBuilder, x: Operand, y: Operand, result: Operand): void {
   const rank = x.view.shape.length;
   const [M, K] = x.view.shape.slice(rank - 2), N = y.view.shape[rank - 1];
-  const batch = collapse(x.view.shape.slice(0, rank - 2), [x.view.strides.slice(0, rank - 2), y.view.strides.slice(0, rank - 2)]);
+  const batch = collapse(x.view.shape.slice(0, rank - 2), [
+    x.view.strides.slice(0, rank - 2),
+    y.view.strides.slice(0, rank - 2),
+  ]);
   const batches = sizeOf(batch.lengths);
   if (M * N * batches === 0) return;
   let rows = tile(M), columns = tile(N);

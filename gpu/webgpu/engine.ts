@@ -77,7 +77,9 @@ export class WebGpuEngine implements Engine {
 
   #onLost(runtime: Runtime, info: { readonly reason: string; readonly message: string }): void {
     runtime.lost = new DeviceLostError(
-      `The GPU device was lost (${info.message || info.reason}), and this tensor lived only there: compute it again from data ` +
+      `The GPU device was lost (${
+        info.message || info.reason
+      }), and this tensor lived only there: compute it again from data ` +
         `on the host. New tensors get a new device`,
     );
     if (runtime !== this.#runtime || this.#recovery !== null) return;
@@ -86,7 +88,9 @@ export class WebGpuEngine implements Engine {
       this.#queue = [];
       this.#recovery = null;
       if (open === null) {
-        const error = new DeviceLostError("The GPU device was lost and there is no other: compute on the host");
+        const error = new DeviceLostError(
+          "The GPU device was lost and there is no other: compute on the host",
+        );
         for (const { fail } of queue) fail(error);
         return;
       }
@@ -116,14 +120,20 @@ export class WebGpuEngine implements Engine {
     const { buffer } = this.#runtime.open.limits;
     const bits = deviceBits(data);
     if (bits.byteLength > buffer) {
-      throw new RangeError(`Cannot hold ${data.length} elements of ${dtype} in one buffer of this device: ${bits.byteLength} bytes, at most ${buffer}`);
+      throw new RangeError(
+        `Cannot hold ${data.length} elements of ${dtype} in one buffer of this device: ${bits.byteLength} bytes, at most ${buffer}`,
+      );
     }
     const storage = new WebGpuStorage();
     // A queued upload keeps its own copy: the caller may change the array meanwhile.
     const own = this.#recovery === null && this.#runtime.lost === null ? bits : deviceBits(data.slice());
     this.#submit(() => {
       const record = new RunRecord();
-      this.#runtime.watched(record, "an upload", () => storage.place(this.#runtime, this.#runtime.upload(own)));
+      this.#runtime.watched(
+        record,
+        "an upload",
+        () => storage.place(this.#runtime, this.#runtime.upload(own)),
+      );
       storage.record = record;
     }, (error) => storage.error = error);
     if (data.byteLength <= CACHED) storage.cached = data.slice();
@@ -167,7 +177,7 @@ export class WebGpuEngine implements Engine {
   }
 
   #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[]): void {
-    const runtime = this.#runtime, { pool } = runtime;
+    const runtime = this.#runtime;
     const record = new RunRecord();
     const inputs: (Block | null)[] = [];
     const banned = new Set<GPUBuffer>();
@@ -179,7 +189,7 @@ export class WebGpuEngine implements Engine {
       if (storage.record !== null) record.dependOn(storage.record);
     }
     runtime.watched(record, plan.label, () => {
-      const slots = plan.slots.map((bytes) => pool.acquire(bytes, banned));
+      const slots = runtime.slots(plan, banned);
       try {
         runtime.run(plan, inputs, slots, (source) => graph.nodes[source].p, record);
         plan.roots.forEach((source, i) => {

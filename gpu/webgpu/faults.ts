@@ -37,7 +37,9 @@ export class Faults {
       const fault = words[slot];
       if (fault === 0) record.pass();
       else {
-        record.fail(new RangeError(plan.faults[fault - 1]?.message ?? "Cannot index: an index is out of range"));
+        record.fail(
+          new RangeError(plan.faults[fault - 1]?.message ?? "Cannot index: an index is out of range"),
+        );
         this.device.queue.writeBuffer(this.buffer, slot * 4, new Uint32Array(1));
       }
       if (slot < SLOTS - 1) this.#free.push(slot);

@@ -35,7 +35,11 @@ export class Pipelines {
       this.device.popErrorScope().then((error) => {
         if (error === null) return;
         this.#compiled.delete(kernel);
-        fail(new Error(`Internal: a kernel does not compile: ${error.message}\n${kernel.source}`, { cause: error }));
+        fail(
+          new Error(`Internal: a kernel does not compile: ${error.message}\n${kernel.source}`, {
+            cause: error,
+          }),
+        );
       }, () => {}); // the device is lost, which is told elsewhere
       this.#compiled.set(kernel, compiled = { pipeline, layout: layout.group });
     }

@@ -11,6 +11,8 @@ let ids = 0;
 /** A buffer that small blocks share. */
 class Page {
   readonly free: Block[] = [];
+  /** Whether the pool knows that it has room. */
+  listed = true;
   constructor(readonly buffer: GPUBuffer, readonly slot: number) {}
 }
 
@@ -18,6 +20,10 @@ class Page {
 export class Block {
   readonly id = ids++;
   owners = 0;
+  /** Whether it stands in a list of free blocks; it may have been claimed since. */
+  listed = false;
+  /** Its buffer is destroyed. */
+  gone = false;
   constructor(
     readonly pool: BufferPool,
     readonly buffer: GPUBuffer,
@@ -25,6 +31,11 @@ export class Block {
     readonly bytes: number,
     readonly page: Page | null,
   ) {}
+
+  /** Whether a run may have it. */
+  get isFree(): boolean {
+    return this.owners === 0 && !this.gone;
+  }
 
   /** One more owner. */
   retain(): this {
@@ -64,14 +75,23 @@ export class BufferPool {
   /** A block of at least `bytes`, not in a buffer of `banned` (one buffer cannot be read and written at once). */
   acquire(bytes: number, banned: ReadonlySet<GPUBuffer> | null = null): Block {
     const size = Math.min(classOf(bytes), Math.max(this.largest, bytes));
-    const block = size <= SLOTS[SLOTS.length - 1] ? this.#fromPage(size, banned) : this.#whole(size);
+    return this.#use(size <= SLOTS[SLOTS.length - 1] ? this.#fromPage(size, banned) : this.#whole(size));
+  }
+
+  /** Takes this very block, which must be free. */
+  claim(block: Block): Block {
+    if (block.page === null) this.pooled -= block.bytes;
+    return this.#use(block);
+  }
+
+  #use(block: Block): Block {
     this.live += block.bytes;
     if (this.live > this.peak) this.peak = this.live;
     return block.retain();
   }
 
   #whole(size: number): Block {
-    const block = this.#free.get(size)?.pop();
+    const block = nextFree(this.#free.get(size));
     if (block !== undefined) {
       this.pooled -= size;
       return block;
@@ -82,16 +102,22 @@ export class BufferPool {
   #fromPage(slot: number, banned: ReadonlySet<GPUBuffer> | null): Block {
     let pages = this.#pages.get(slot);
     if (pages === undefined) this.#pages.set(slot, pages = []);
-    // Pages with room stand at the end.
     for (let i = pages.length - 1; i >= 0; i--) {
       const page = pages[i];
       if (banned !== null && banned.has(page.buffer)) continue;
-      const block = page.free.pop()!;
-      if (page.free.length === 0) pages.splice(i, 1);
-      return block;
+      const block = nextFree(page.free);
+      if (page.free.length === 0) {
+        page.listed = false;
+        pages.splice(i, 1);
+      }
+      if (block !== undefined) return block;
     }
     const page = new Page(this.#make(slot * SLOTS_PER_PAGE), slot);
-    for (let i = SLOTS_PER_PAGE - 1; i > 0; i--) page.free.push(new Block(this, page.buffer, i * slot, slot, page));
+    for (let i = SLOTS_PER_PAGE - 1; i > 0; i--) {
+      const block = new Block(this, page.buffer, i * slot, slot, page);
+      block.listed = true;
+      page.free.push(block);
+    }
     pages.push(page);
     return new Block(this, page.buffer, 0, slot, page);
   }
@@ -105,28 +131,47 @@ export class BufferPool {
   takeBack(block: Block): void {
     this.live -= block.bytes;
     const { page } = block;
-    if (page !== null) {
-      if (page.free.push(block) === 1) this.#pages.get(page.slot)!.push(page);
-      return;
+    if (page === null) this.pooled += block.bytes;
+    if (!block.listed) {
+      block.listed = true;
+      if (page !== null) page.free.push(block);
+      else {
+        const list = this.#free.get(block.bytes);
+        if (list === undefined) this.#free.set(block.bytes, [block]);
+        else list.push(block);
+      }
     }
-    const list = this.#free.get(block.bytes);
-    if (list === undefined) this.#free.set(block.bytes, [block]);
-    else list.push(block);
-    this.pooled += block.bytes;
-    if (this.pooled > Math.max(SPARE, this.live)) this.trim(Math.max(SPARE, this.live) / 2);
+    if (page !== null && !page.listed) {
+      page.listed = true;
+      this.#pages.get(page.slot)!.push(page);
+    }
+    const most = Math.max(SPARE, this.live);
+    if (this.pooled > most) this.trim(most / 2);
   }
 
   /** Destroys free buffers, largest first, until at most `keep` bytes of them are left. */
   trim(keep: number): void {
     for (const size of [...this.#free.keys()].sort((a, b) => b - a)) {
       const list = this.#free.get(size)!;
-      while (list.length > 0 && this.pooled > keep) {
-        list.shift()!.buffer.destroy();
+      let block: Block | undefined;
+      while (this.pooled > keep && (block = nextFree(list)) !== undefined) {
+        block.gone = true;
+        block.buffer.destroy();
         this.pooled -= size;
         this.total -= size;
       }
     }
   }
+}
+
+/** Takes the last block of a list that is still free. */
+function nextFree(list: Block[] | undefined): Block | undefined {
+  let block: Block | undefined;
+  while ((block = list?.pop()) !== undefined) {
+    block.listed = false;
+    if (block.isFree) return block;
+  }
+  return undefined;
 }
 
 /** Free bytes which are kept in any case. */

@@ -183,7 +183,8 @@ const FUNCTIONS: Record<string, string> = {
   return select(y, -y, q >= 2.0);
 }`,
   sinf: `fn sinf(x: f32) -> f32 { let t = quarters(x); return turn(t.x, t.y); }`,
-  cosf: `fn cosf(x: f32) -> f32 { let t = quarters(x); return turn(t.x, select(t.y + 1.0, 0.0, t.y == 3.0)); }`,
+  cosf:
+    `fn cosf(x: f32) -> f32 { let t = quarters(x); return turn(t.x, select(t.y + 1.0, 0.0, t.y == 3.0)); }`,
   // The remainder that division leaves, exact: long division of the mantissas.
   fmodf: `fn fmodf(x: f32, y: f32) -> f32 {
   let a = bitcast<u32>(x) & 0x7fffffffu;

@@ -120,7 +120,13 @@ export class Reader {
       const encoder = device.createCommandEncoder();
       if (unchecked > 0) encoder.copyBufferToBuffer(faults.buffer, 0, staging.buffer, 0, faults.bytes);
       batch.forEach(({ storage, dtype, size }, i) => {
-        encoder.copyBufferToBuffer(storage.buffer, storage.offset, staging.buffer, places[i], copied(dtype, size));
+        encoder.copyBufferToBuffer(
+          storage.buffer,
+          storage.offset,
+          staging.buffer,
+          places[i],
+          copied(dtype, size),
+        );
       });
       device.queue.submit([encoder.finish()]);
       const mapped = staging.buffer.mapAsync(MAP_READ, 0, staging.buffer.size);
@@ -153,7 +159,10 @@ export class Reader {
       return { buffer: this.#staging.splice(i, 1)[0], known: true };
     }
     const exact = Math.min(size, Math.max(bytes, this.runtime.open.limits.buffer));
-    return { buffer: this.runtime.device.createBuffer({ size: exact, usage: MAP_READ | COPY_DST }), known: false };
+    return {
+      buffer: this.runtime.device.createBuffer({ size: exact, usage: MAP_READ | COPY_DST }),
+      known: false,
+    };
   }
 
   #giveBack(buffer: GPUBuffer): void {

@@ -13,8 +13,8 @@ const PARAMETERS = 0x40 | 0x80 | 0x08; // UNIFORM | STORAGE | COPY_DST
 const PIECE = 2 ** 20;
 /** Dispatches in one command buffer. */
 const PASS = 8192;
-/** Bind groups that one dispatch keeps for buffers it has seen. */
-const GROUPS = 16;
+/** Sets of result blocks which a plan remembers, and bind groups for all of its dispatches together. */
+const SETS = 48, GROUPS = 16384;
 /** Runs, and dispatches in them, that may be in flight together. */
 const RUNS_IN_FLIGHT = 3, DISPATCHES_IN_FLIGHT = 256;
 
@@ -24,6 +24,10 @@ interface Prepared {
   epoch: number;
   readonly groups: Map<string, GPUBindGroup>[];
   readonly offsets: Uint32Array[];
+  /** Bind groups that each dispatch keeps, for buffers that it has seen. */
+  readonly keeps: number;
+  /** Blocks that earlier runs wrote their results to: the same again makes the same bind groups. */
+  readonly sets: Block[][];
 }
 
 /** One device. */
@@ -66,13 +70,50 @@ export class Runtime implements Home {
       ({ byteLength } = bits);
     }
     for (let at = 0; at < byteLength; at += PIECE) {
-      queue.writeBuffer(block.buffer, block.offset + at, bits.buffer, bits.byteOffset + at, Math.min(PIECE, byteLength - at));
+      queue.writeBuffer(
+        block.buffer,
+        block.offset + at,
+        bits.buffer,
+        bits.byteOffset + at,
+        Math.min(PIECE, byteLength - at),
+      );
     }
     return block;
   }
 
+  /** Blocks for the results of a run, each with one owner; where it can be, those of an earlier run. */
+  slots(plan: Plan, banned: ReadonlySet<GPUBuffer>): Block[] {
+    const { pool } = this, { slots } = plan;
+    if (slots.length === 0) return [];
+    const { sets } = this.#prepare(plan);
+    // Some results, like losses, may be held for long: half of a set is enough.
+    let free = 0;
+    const usable = (block: Block): boolean => block.isFree && !banned.has(block.buffer);
+    let set = sets.find((s) =>
+      (free = s.reduce((n, block) => n + (usable(block) ? 1 : 0), 0)) * 2 > s.length
+    );
+    if (set === undefined) {
+      free = 0;
+      set = [];
+      if (sets.length < SETS) sets.push(set);
+    }
+    const old = set;
+    slots.forEach((bytes, i) => {
+      const block = old[i];
+      if (free > 0 && block !== undefined && usable(block)) pool.claim(block);
+      else old[i] = pool.acquire(bytes, banned);
+    });
+    return [...old];
+  }
+
   /** Submits a run; results are in `slots`. Errors of the device reach the record later. */
-  run(plan: Plan, inputs: readonly (Block | null)[], slots: readonly Block[], attributes: RunAttributes, record: RunRecord): void {
+  run(
+    plan: Plan,
+    inputs: readonly (Block | null)[],
+    slots: readonly Block[],
+    attributes: RunAttributes,
+    record: RunRecord,
+  ): void {
     if (plan.dispatches.length === 0) return;
     const { device } = this;
     this.#awaitRoom(plan.dispatches.length);
@@ -106,7 +147,7 @@ export class Runtime implements Home {
         const groups = prepared.groups[i];
         let group = groups.get(key);
         if (group === undefined) {
-          if (groups.size >= GROUPS) groups.delete(groups.keys().next().value!);
+          if (groups.size >= prepared.keeps) groups.delete(groups.keys().next().value!);
           groups.set(key, group = this.#group(d, layout, inputs, slots));
         }
         pass.setBindGroup(0, group, prepared.offsets[i], 0, 1);
@@ -183,6 +224,8 @@ export class Runtime implements Home {
       prepared = {
         epoch: this.#epoch,
         groups: plan.dispatches.map(() => new Map()),
+        keeps: Math.min(2 * SETS, Math.max(2, Math.floor(GROUPS / plan.dispatches.length))),
+        sets: [],
         offsets: plan.dispatches.map((d) => Uint32Array.of(d.at)),
       };
       this.#prepared.set(plan, prepared);
@@ -193,7 +236,12 @@ export class Runtime implements Home {
     return prepared;
   }
 
-  #group(d: Dispatch, layout: GPUBindGroupLayout, inputs: readonly (Block | null)[], slots: readonly Block[]): GPUBindGroup {
+  #group(
+    d: Dispatch,
+    layout: GPUBindGroupLayout,
+    inputs: readonly (Block | null)[],
+    slots: readonly Block[],
+  ): GPUBindGroup {
     const entries: GPUBindGroupEntry[] = [
       { binding: 0, resource: { buffer: this.#parameters!, offset: 0, size: d.kernel.words * 4 } },
     ];

@@ -253,11 +253,10 @@ export const embedding = custom({
   jvp: ([dw], { x: [, ids] }) => dw === null ? null : apply(embedding, [dw, ids]),
   batch: ([w, ids], batched, _, B) => {
     if (!batched[0]) return apply(embedding, [w, ids]);
-    // Tables stacked below each other: ids of element b start at b V.
-    const V = w.shape[1], all = batched[1] ? ids : ids.expand([B, ...ids.shape]);
-    const base = all.arangeLike(B, "i32").mul(V).reshape([B, ...Array(all.rank - 1).fill(1)]);
-    const inRange = all.where(all.ge(0), all.add(V));
-    return apply(embedding, [w.reshape([B * V, ...w.shape.slice(2)]), inRange.add(base)]);
+    const all = batched[1] ? ids : ids.expand([B, ...ids.shape]);
+    const V = w.shape[1], N = sizeOf(all.shape.slice(1)), D = sizeOf(w.shape.slice(2));
+    const index = all.reshape([B, N, 1]).expand([B, N, D]);
+    return apply(gather, [w.reshape([B, V, D]), index], { axis: 1 }).reshape([...all.shape, ...w.shape.slice(2)]);
   },
 });
 
@@ -291,12 +290,12 @@ export const embeddingGrad = custom({
   vjp: (ct, { x: [, ids] }) => [apply(embedding, [ct, ids]), null],
   jvp: ([dct], { x: [, ids], p }) => dct === null ? null : apply(embeddingGrad, [dct, ids], p),
   batch: ([ct, ids], batched, p, B): Tensor => {
-    const V = p.shape[0], rest: Shape = p.shape.slice(1);
-    const all = batched[1] ? ids : ids.expand([B, ...ids.shape]);
-    const each = batched[0] ? ct : ct.expand([B, ...ct.shape]);
-    const base = all.arangeLike(B, "i32").mul(V).reshape([B, ...Array(all.rank - 1).fill(1)]);
-    const inRange = all.where(all.ge(0), all.add(V));
-    return apply(embeddingGrad, [each, inRange.add(base)], { shape: [B * V, ...rest] }).reshape([B, V, ...rest]);
+    const V = p.shape[0], D = sizeOf(p.shape.slice(1));
+    const all = batched[1] ? ids : ids.expand([B, ...ids.shape]), each = batched[0] ? ct : ct.expand([B, ...ct.shape]);
+    const N = sizeOf(all.shape.slice(1));
+    const index = all.reshape([B, N, 1]).expand([B, N, D]);
+    const none = ct.scalarLike(0).expand([B, V, D]);
+    return apply(scatterAdd, [none, index, each.reshape([B, N, D])], { axis: 1 }).reshape([B, ...p.shape]);
   },
 });
 

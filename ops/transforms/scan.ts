@@ -55,13 +55,15 @@ const loop: Tuple = define({
       ...stack(before, nC, program.params),
     ];
   },
-  vjp: (cts, { x, p }) => {
+  vjp: (cts, { x, p, needs }) => {
     const { program, nC, nX, T, reverse } = p as ScanAttributes;
     const nY = program.outputs.length - nC, nK = x.length - nC - nX;
     const init = x.slice(0, nC), xs = x.slice(nC, nC + nX), consts = x.slice(nC + nX);
     const all = tupleOutputs(loop, x, p);
     const before = all.slice(nC + nY);
-    const floatC = indices(init), floatX = indices(xs), floatK = indices(consts);
+    // Only what is wanted: the loop keeps all its state alive, and a NaN in an unwanted one would spread.
+    const floatC = indices(init);
+    const floatX = indices(xs).filter((i) => needs[nC + i]), floatK = indices(consts).filter((i) => needs[nC + nX + i]);
     // Cotangents that the stacked carries got (from second derivatives) join at each step.
     const ctCarry = floatC.map((i) => cts[i] ?? init[i].zerosLike());
     const ctY = Array.from({ length: nY }, (_, i) => isFloat(program.outputs[nC + i].dtype) ? cts[nC + i] : null);
@@ -101,7 +103,8 @@ const loop: Tuple = define({
     const { program, nC, nX, T, reverse } = p as ScanAttributes;
     const nY = program.outputs.length - nC;
     const init = x.slice(0, nC), xs = x.slice(nC, nC + nX), consts = x.slice(nC + nX);
-    const floatC = indices(init), floatX = indices(xs), floatK = indices(consts);
+    const floatC = indices(init);
+    const floatX = indices(xs).filter((i) => dx[nC + i] !== null), floatK = indices(consts).filter((i) => dx[nC + nX + i] !== null);
     const floatY = program.outputs.slice(nC).flatMap((y, i) => isFloat(y.dtype) ? [i] : []);
     const tangent = (i: number): Tensor => dx[i] ?? x[i].zerosLike();
     const state = [...init, ...floatC.map(tangent)];

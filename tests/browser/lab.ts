@@ -48,7 +48,7 @@ export interface CodeCell {
   cell_type: "code";
   id: string;
   source: string;
-  metadata: Record<string, unknown>;
+  metadata: { tags?: string[] };
   outputs: [];
   execution_count: null;
 }
@@ -71,6 +71,8 @@ export interface OpenNotebook extends AsyncDisposable {
   finished(index: number, seconds?: number): Promise<void>;
   /** Waits until the cell shows the text; fails when the kernel is through with all cells before that. */
   shows(index: number, text: string, seconds?: number): Promise<void>;
+  /** What cells that are not tagged with `raises-exception` wrote in red: errors and `console.error`. */
+  errors(): Promise<string[]>;
   /** Starts all cells. */
   startAll(): Promise<void>;
   /** The notebook toolbar's Stop. */
@@ -114,7 +116,7 @@ export async function openNotebook(
   await copyNotebooks();
   await Deno.mkdir(screens, { recursive: true });
   const path = join(workFolder, "notebooks", name);
-  const notebook = cells ? emptyNotebook() : JSON.parse(await Deno.readTextFile(path));
+  const notebook: { cells: CodeCell[] } = cells ? emptyNotebook() : JSON.parse(await Deno.readTextFile(path));
   notebook.cells.push(...cells ?? [], ...added);
   await Deno.writeTextFile(path, JSON.stringify(notebook));
   const length = notebook.cells.length;
@@ -157,6 +159,14 @@ export async function openNotebook(
           `Cell ${index + 1} does not show "${text}"; the last outputs are:\n${shown.slice(-3).join("\n")}`,
         );
       }
+    },
+    async errors() {
+      // Deno's tracebacks have no terminal colours, so JupyterLab shows an error as it shows standard error.
+      const error = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]';
+      const texts = notebook.cells.map(async ({ metadata }: CodeCell, index: number) =>
+        metadata.tags?.includes("raises-exception") ? [] : await cell(index).locator(error).allInnerTexts()
+      );
+      return (await Promise.all(texts)).flat();
     },
     async startAll() {
       await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Run$/ }).click();

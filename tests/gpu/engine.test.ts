@@ -1,6 +1,6 @@
 /** The engine around the kernels: structures met again, memory, failures, and the loss of the device. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { crossEntropy, embedding, memory, sync, tensor, type Tensor, zeros } from "../../mod.ts";
+import { crossEntropy, embedding, memory, sync, type Tensor, tensor, zeros } from "../../mod.ts";
 import { createWebGpuEngine, DeviceLostError, WebGpuEngine } from "../../gpu/webgpu/mod.ts";
 import { setEngine } from "../../ops/runs.ts";
 import { read } from "../support/numbers.ts";
@@ -8,7 +8,8 @@ import { engine, flush, macrotask, rejection, test } from "./webgpu.ts";
 
 test("numbers, keys and where slices start are data: a thousand runs are one structure", async () => {
   const x = tensor(Float32Array.from({ length: 64 }, (_, i) => i));
-  const f = (k: number): Tensor => x.narrow(0, k, 4).mul(k).add(x.scatterWindow([70], [k], [1]).narrow(0, k, 4)).sum();
+  const f = (k: number): Tensor =>
+    x.narrow(0, k, 4).mul(k).add(x.scatterWindow([70], [k], [1]).narrow(0, k, 4)).sum();
   await f(0).data();
   const before = engine().counts.planned;
   const results: Tensor[] = [];
@@ -28,7 +29,12 @@ test("a view of a slice of a slice starts where this run says", async () => {
     const row = (c: number): number[] => [3, 2, 1, 0].map((r) => (k + r) * 10 + k + c);
     assertEquals([...v], [...row(0), ...row(1)]);
     const dot = (a: number[], b: number[]): number => a.reduce((s, z, i) => s + z * b[i], 0);
-    assertEquals([...m], [dot(row(0), row(0)), dot(row(0), row(1)), dot(row(1), row(0)), dot(row(1), row(1))]);
+    assertEquals([...m], [
+      dot(row(0), row(0)),
+      dot(row(0), row(1)),
+      dot(row(1), row(0)),
+      dot(row(1), row(1)),
+    ]);
   }
 });
 
@@ -55,8 +61,14 @@ test("an index out of range fails the run that has it, by name, and no other", a
 
 test("wrong classes and ids are named", async () => {
   const logits = tensor([[1, 2, 3]]), table = tensor([[1, 2], [3, 4]]);
-  assertStringIncludes((await rejection(crossEntropy(logits, tensor([3], { dtype: "i32" })).data())).message, "crossEntropy");
-  assertStringIncludes((await rejection(embedding(table, tensor([2], { dtype: "i32" })).data())).message, "index is out of range");
+  assertStringIncludes(
+    (await rejection(crossEntropy(logits, tensor([3], { dtype: "i32" })).data())).message,
+    "crossEntropy",
+  );
+  assertStringIncludes(
+    (await rejection(embedding(table, tensor([2], { dtype: "i32" })).data())).message,
+    "index is out of range",
+  );
 });
 
 test("a fault shows at the next sync without a read", async () => {
@@ -73,7 +85,13 @@ test("what the device refuses poisons its run and names it, and the next run wor
   await sync();
   // A buffer of the wrong usage makes the device refuse the run.
   device.createBindGroup = (d) =>
-    make.call(device, { ...d, entries: [...d.entries].map((entry) => ({ ...entry, resource: { buffer: device.createBuffer({ size: 256, usage: 8 }) } })) });
+    make.call(device, {
+      ...d,
+      entries: [...d.entries].map((entry) => ({
+        ...entry,
+        resource: { buffer: device.createBuffer({ size: 256, usage: 8 }) },
+      })),
+    });
   const bad = x.mul(5).exp().keep();
   flush();
   device.createBindGroup = make;

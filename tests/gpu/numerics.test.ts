@@ -1,13 +1,18 @@
 /** Functions of one number on the device: as accurate as floats allow, and right where floats end. */
 import { assert, assertEquals } from "@std/assert";
-import { tensor, type Tensor } from "../../mod.ts";
+import { type Tensor, tensor } from "../../mod.ts";
 import { read } from "../support/numbers.ts";
 import { test } from "./webgpu.ts";
 
 const EPSILON = 2 ** -24;
 
 /** Largest error in half units in the last place, or an error where one is NaN or infinite and the other is not. */
-async function worst(name: string, x: Float32Array<ArrayBuffer>, f: (x: Tensor) => Tensor, exact: (x: number) => number): Promise<number> {
+async function worst(
+  name: string,
+  x: Float32Array<ArrayBuffer>,
+  f: (x: Tensor) => Tensor,
+  exact: (x: number) => number,
+): Promise<number> {
   const [y] = await read([f(tensor(x))]);
   let most = 0;
   for (let i = 0; i < x.length; i++) {
@@ -24,7 +29,8 @@ async function worst(name: string, x: Float32Array<ArrayBuffer>, f: (x: Tensor) 
 
 const between = (low: number, high: number, n = 20_000): Float32Array<ArrayBuffer> =>
   Float32Array.from({ length: n }, (_, i) => low + (high - low) * (i + 0.37) / n);
-const everySize = (n = 20_000): Float32Array<ArrayBuffer> => Float32Array.from({ length: n }, (_, i) => Math.exp(170 * (i / n - 0.5)));
+const everySize = (n = 20_000): Float32Array<ArrayBuffer> =>
+  Float32Array.from({ length: n }, (_, i) => Math.exp(170 * (i / n - 0.5)));
 
 const sigmoid = (x: number): number => x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x));
 const cases: [string, Float32Array<ArrayBuffer>, (x: Tensor) => Tensor, (x: number) => number][] = [
@@ -37,7 +43,12 @@ const cases: [string, Float32Array<ArrayBuffer>, (x: Tensor) => Tensor, (x: numb
   ["tanh", between(-12, 12), (x) => x.tanh(), Math.tanh],
   ["tanh near 0", between(-1e-3, 1e-3), (x) => x.tanh(), Math.tanh],
   ["sigmoid", between(-85, 40), (x) => x.sigmoid(), sigmoid],
-  ["softplus", between(-80, 40), (x) => x.softplus(), (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))],
+  [
+    "softplus",
+    between(-80, 40),
+    (x) => x.softplus(),
+    (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  ],
   ["pow 2.5", between(1e-3, 1e3), (x) => x.pow(2.5), (x) => x ** 2.5],
   ["pow -0.1 of every size", everySize(), (x) => x.pow(-0.1), (x) => x ** Math.fround(-0.1)],
   ["pow 33.3", between(0.1, 10), (x) => x.pow(33.3), (x) => x ** Math.fround(33.3)],
@@ -51,14 +62,38 @@ for (const [name, x, f, exact] of cases) {
   });
 }
 
-const SPECIAL = [0, -0, 1, -1, 0.5, -0.5, 2, -2, 3, -3, 64, 65, 1e-45, -1e-38, 3e38, -3e38, 88.8, -104, Infinity, -Infinity, NaN];
+const SPECIAL = [
+  0,
+  -0,
+  1,
+  -1,
+  0.5,
+  -0.5,
+  2,
+  -2,
+  3,
+  -3,
+  64,
+  65,
+  1e-45,
+  -1e-38,
+  3e38,
+  -3e38,
+  88.8,
+  -104,
+  Infinity,
+  -Infinity,
+  NaN,
+];
 
 test("powers at zeros, ones, infinities and NaN are those of IEEE 754", async () => {
   const x = SPECIAL.flatMap((a) => SPECIAL.map(() => a)), y = SPECIAL.flatMap(() => SPECIAL);
   const [z] = await read([tensor(x).pow(tensor(y))]);
   x.forEach((base, i) => {
     if (Math.abs(base) < 1e-37 && base !== 0) return; // subnormal: devices may take it for 0
-    const e = base === 1 || (base === -1 && Math.abs(y[i]) === Infinity) ? 1 : Math.fround(Math.fround(base) ** Math.fround(y[i]));
+    const e = base === 1 || (base === -1 && Math.abs(y[i]) === Infinity)
+      ? 1
+      : Math.fround(Math.fround(base) ** Math.fround(y[i]));
     if (Math.abs(e) < 1.2e-38) return assert(Math.abs(z[i]) < 1.2e-38, `${base} ** ${y[i]} is ${z[i]}`);
     const ok = Object.is(z[i], e) || Math.abs(z[i] - e) <= 1e-6 * Math.abs(e);
     assert(ok, `${base} ** ${y[i]} is ${z[i]}, not ${e}`);
@@ -72,7 +107,19 @@ test("small whole powers are exact", async () => {
 
 test("NaN goes through comparisons, extrema and activations as on the host", async () => {
   const x = tensor([NaN, 1, -1]), y = tensor([1, NaN, NaN]);
-  const results = await read([x.eq(x), x.ne(x), x.lt(y), x.ge(y), x.maximum(y), x.minimum(y), x.relu(), x.tanh(), x.sigmoid(), x.amax(), x.isnan()]);
+  const results = await read([
+    x.eq(x),
+    x.ne(x),
+    x.lt(y),
+    x.ge(y),
+    x.maximum(y),
+    x.minimum(y),
+    x.relu(),
+    x.tanh(),
+    x.sigmoid(),
+    x.amax(),
+    x.isnan(),
+  ]);
   assertEquals(results.map((r) => [...r].map((v) => Number.isNaN(v) ? "NaN" : v)).slice(0, 7), [
     [0, 1, 1],
     [1, 0, 0],
@@ -96,7 +143,10 @@ test("division and remainder of floats round as exact ones do", async () => {
   const [q, r] = await read([tensor(a).floorDivide(tensor(b)), tensor(a).remainder(tensor(b))]);
   f.forEach((x, i) => {
     if (Math.abs(x) < 1e-40) return; // subnormal
-    assert(Object.is(r[i], remainder[i]) || r[i] === remainder[i], `remainder ${x} ${g[i]} is ${r[i]}, not ${remainder[i]}`);
+    assert(
+      Object.is(r[i], remainder[i]) || r[i] === remainder[i],
+      `remainder ${x} ${g[i]} is ${r[i]}, not ${remainder[i]}`,
+    );
     const e = Math.fround(Math.floor(x / g[i]));
     assert(Object.is(q[i], e) || q[i] === e, `floorDivide ${x} ${g[i]} is ${q[i]}, not ${e}`);
   });

@@ -1,6 +1,6 @@
 /** Large, empty, odd and many: sizes at which kernels, bindings and dispatches change. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { arange, cat, ones, tensor, type Tensor, zeros } from "../../mod.ts";
+import { arange, cat, crossEntropy, embedding, grad, ones, type Tensor, tensor, zeros } from "../../mod.ts";
 import { random, read } from "../support/numbers.ts";
 import { engine, flush, test } from "./webgpu.ts";
 
@@ -15,7 +15,11 @@ test("ten million numbers are summed to a few units in the last place", async ()
 test("columns and rows of any shape are summed right", async () => {
   for (const [M, N] of [[1, 1], [3, 1000], [1000, 3], [257, 129], [1, 70000], [70000, 1], [5000, 40]]) {
     const x = Float32Array.from({ length: M * N }, (_, i) => (i * 7919) % 13 - 6);
-    const [rows, columns, all] = await read([tensor(x, { shape: [M, N] }).sum(1), tensor(x, { shape: [M, N] }).sum(0), tensor(x, { shape: [M, N] }).sum()]);
+    const [rows, columns, all] = await read([
+      tensor(x, { shape: [M, N] }).sum(1),
+      tensor(x, { shape: [M, N] }).sum(0),
+      tensor(x, { shape: [M, N] }).sum(),
+    ]);
     const r = new Float64Array(M), c = new Float64Array(N);
     x.forEach((v, i) => {
       r[Math.floor(i / N)] += v;
@@ -28,7 +32,17 @@ test("columns and rows of any shape are summed right", async () => {
 });
 
 test("products of matrices of odd sizes, transposed and batched, are right", async () => {
-  for (const [B, M, K, N] of [[1, 1, 1, 1], [1, 65, 33, 17], [2, 1, 300, 70], [1, 70, 5000, 3], [3, 16, 16, 16], [1, 128, 1, 128], [2, 49, 100, 65]]) {
+  for (
+    const [B, M, K, N] of [
+      [1, 1, 1, 1],
+      [1, 65, 33, 17],
+      [2, 1, 300, 70],
+      [1, 70, 5000, 3],
+      [3, 16, 16, 16],
+      [1, 128, 1, 128],
+      [2, 49, 100, 65],
+    ]
+  ) {
     const a = Float32Array.from({ length: B * M * K }, (_, i) => (i * 31) % 7 - 3);
     const b = Float32Array.from({ length: B * K * N }, (_, i) => (i * 17) % 5 - 2);
     const x = tensor(a, { shape: [B, M, K] }), y = tensor(b, { shape: [B, K, N] });
@@ -37,7 +51,9 @@ test("products of matrices of odd sizes, transposed and batched, are right", asy
     for (let t = 0; t < B; t++) {
       for (let i = 0; i < M; i++) {
         for (let k = 0; k < K; k++) {
-          for (let j = 0; j < N; j++) e[(t * M + i) * N + j] += a[(t * M + i) * K + k] * b[(t * K + k) * N + j];
+          for (let j = 0; j < N; j++) {
+            e[(t * M + i) * N + j] += a[(t * M + i) * K + k] * b[(t * K + k) * N + j];
+          }
         }
       }
     }
@@ -80,7 +96,11 @@ test("more operands than a kernel can bind are joined", async () => {
   for (const count of [30, 100]) {
     const parts = Array.from({ length: count }, (_, i) => tensor([i, i + 0.5]));
     const sums = parts.map((x) => x.mul(2));
-    const [all, computed, second] = await read([cat(parts), cat(sums), cat(parts.map((x) => x.reshape([2, 1])), 1)]);
+    const [all, computed, second] = await read([
+      cat(parts),
+      cat(sums),
+      cat(parts.map((x) => x.reshape([2, 1])), 1),
+    ]);
     assertEquals([...all], Array.from({ length: count }, (_, i) => [i, i + 0.5]).flat());
     assertEquals([...computed], Array.from({ length: count }, (_, i) => [2 * i, 2 * i + 1]).flat());
     assertEquals([...second], [...Array(count).keys(), ...Array.from({ length: count }, (_, i) => i + 0.5)]);
@@ -115,9 +135,62 @@ test("a chain of 20,000 ops is one run", async () => {
 test("halves, whole numbers and booleans keep their types and odd lengths", async () => {
   const h = tensor([16, 32, 65504], { dtype: "f16" }), b = tensor([true, false, true]);
   const i = tensor([-5, 7, 2147483647], { dtype: "i32" }), u = tensor([1, 2, 4294967295], { dtype: "u32" });
-  const [h2, sum, b2, i2, u2, count] = await read([h.mul(0.5), h.sum(), b.logicalNot(), i.add(1), u.mul(2), b.sum()]);
+  const [h2, sum, b2, i2, u2, count] = await read([
+    h.mul(0.5),
+    h.sum(),
+    b.logicalNot(),
+    i.add(1),
+    u.mul(2),
+    b.sum(),
+  ]);
   assertEquals([...h2], [8, 16, 32752]);
-  assert(h2 instanceof Float16Array && b2 instanceof Uint8Array && i2 instanceof Int32Array && u2 instanceof Uint32Array);
+  assert(
+    h2 instanceof Float16Array && b2 instanceof Uint8Array && i2 instanceof Int32Array &&
+      u2 instanceof Uint32Array,
+  );
   assertEquals(sum[0], Infinity);
-  assertEquals([[...b2], [...i2], [...u2], count[0]], [[0, 1, 0], [-4, 8, -2147483648], [2, 4, 4294967294], 2]);
+  assertEquals([[...b2], [...i2], [...u2], count[0]], [
+    [0, 1, 0],
+    [-4, 8, -2147483648],
+    [2, 4, 4294967294],
+    2,
+  ]);
+});
+
+test("gradients of a large table are sums by id", async () => {
+  const V = 300, D = 5, T = 200, rng = random(3);
+  const ids = Array.from({ length: T }, () => Math.floor(rng() * 40) * 7 - (rng() < 0.1 ? V : 0));
+  const ct = Float32Array.from({ length: T * D }, () => Math.floor(rng() * 9) - 4),
+    exact = new Float64Array(V * D);
+  ids.forEach((id, t) => {
+    for (let d = 0; d < D; d++) exact[((id + V) % V) * D + d] += ct[t * D + d];
+  });
+  const table = zeros([V, D]);
+  const [g] = await read([
+    grad((w: Tensor) => embedding(w, tensor(ids, { dtype: "i32" })).mul(tensor(ct, { shape: [T, D] })).sum())(
+      table,
+    ) as Tensor,
+  ]);
+  assertEquals([...g], [...exact]);
+});
+
+test("rows of any length have the softmax, logsumexp and crossEntropy of the definition", async () => {
+  for (const [rows, n] of [[1, 1], [3, 2], [5, 255], [2, 1000], [300, 10], [1, 5000]]) {
+    const rng = random(n), z = Float32Array.from({ length: rows * n }, () => 20 * rng() - 10);
+    const target = Array.from({ length: rows }, () => Math.floor(rng() * n));
+    const x = tensor(z, { shape: [rows, n] });
+    const [s, l, c] = await read([
+      x.softmax(),
+      x.logsumexp(1),
+      crossEntropy(x, tensor(target, { dtype: "i32" }), { reduction: "none" }),
+    ]);
+    for (let r = 0; r < rows; r++) {
+      const row = z.subarray(r * n, (r + 1) * n), sum = row.reduce((a, v) => a + Math.exp(v), 0);
+      assert(
+        Math.abs(l[r] - Math.log(sum)) < 1e-5 && Math.abs(c[r] - (Math.log(sum) - row[target[r]])) < 1e-5,
+        `${rows} x ${n}`,
+      );
+      row.forEach((v, k) => assert(Math.abs(s[r * n + k] - Math.exp(v) / sum) < 1e-6, `${rows} x ${n}`));
+    }
+  }
 });

@@ -1,6 +1,18 @@
 /** Kernels of elementwise functions and of copies: operands of any strides, a result of any strides. */
 import type { DType } from "../../../ops/dtype.ts";
-import { cachedKernel, dot, type Kernel, kernel, load, splitIndex, store, storedType, THREADS, valueType, word } from "./kernel.ts";
+import {
+  cachedKernel,
+  dot,
+  type Kernel,
+  kernel,
+  load,
+  splitIndex,
+  store,
+  storedType,
+  THREADS,
+  valueType,
+  word,
+} from "./kernel.ts";
 
 /** How an operand is addressed: element t; by its strides; always the same one; a number in the parameters. */
 export type Mode = "flat" | "walk" | "one" | "constant";
@@ -38,7 +50,9 @@ export const ELEMENTWISE = {
 
 /** The kernel of a form; the result is its last binding. */
 export function elementwiseKernel(f: ElementwiseForm): Kernel {
-  const key = `e|${f.expression}|${f.operands.map((o) => `${o.dtype}${o.mode}${o.binding}`)}|${f.result}${f.resultMode}|${f.rank}|${f.access}`;
+  const key = `e|${f.expression}|${
+    f.operands.map((o) => `${o.dtype}${o.mode}${o.binding}`)
+  }|${f.result}${f.resultMode}|${f.rank}|${f.access}`;
   return cachedKernel(key, () => {
     const k = f.operands.length, lengths = ELEMENTWISE.lengths(k);
     let at = lengths + f.rank;

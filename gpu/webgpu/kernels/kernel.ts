@@ -68,9 +68,13 @@ export function kernel(
 ): Kernel {
   const rounded = Math.max(4, Math.ceil(words / 4) * 4);
   const bindings = types.map((type, i) =>
-    `@group(0) @binding(${i + 1}) var<storage, ${access[i] === "r" ? "read" : "read_write"}> b${i}: array<${type}>;`
+    `@group(0) @binding(${i + 1}) var<storage, ${
+      access[i] === "r" ? "read" : "read_write"
+    }> b${i}: array<${type}>;`
   );
-  const source = `${types.includes("f16") ? "enable f16;\n" : ""}struct Params { w: array<vec4<i32>, ${rounded / 4}> }
+  const source = `${types.includes("f16") ? "enable f16;\n" : ""}struct Params { w: array<vec4<i32>, ${
+    rounded / 4
+  }> }
 @group(0) @binding(0) var<uniform> p: Params;
 ${bindings.join("\n")}
 ${preludeFor(globals + body)}
@@ -96,7 +100,11 @@ export function cachedKernel(form: string, make: () => Kernel): Kernel {
 export function splitIndex(prefix: string, rest: string, rank: number, at: number): string {
   const out = [`var ${prefix}rest = ${rest};`];
   for (let axis = rank - 1; axis > 0; axis--) {
-    out.push(`let ${prefix}${axis} = ${prefix}rest % ${word(at + axis)}; ${prefix}rest = ${prefix}rest / ${word(at + axis)};`);
+    out.push(
+      `let ${prefix}${axis} = ${prefix}rest % ${word(at + axis)}; ${prefix}rest = ${prefix}rest / ${
+        word(at + axis)
+      };`,
+    );
   }
   if (rank > 0) out.push(`let ${prefix}0 = ${prefix}rest;`);
   return out.join("\n  ");

@@ -1,6 +1,16 @@
 /** Kernels of primitives with a body of their own, one thread a work item. */
 import type { DType } from "../../../ops/dtype.ts";
-import { cachedKernel, type Kernel, kernel, load, store, storedType, THREADS, valueType, word } from "./kernel.ts";
+import {
+  cachedKernel,
+  type Kernel,
+  kernel,
+  load,
+  store,
+  storedType,
+  THREADS,
+  valueType,
+  word,
+} from "./kernel.ts";
 
 /** Everything about a map kernel that is not a parameter. */
 export interface MapForm {
@@ -33,7 +43,9 @@ export function mapKernel(f: MapForm): Kernel {
   const faults = canFault(f.body), k = f.operands.length, first = MAP.uniforms(k);
   // Few sizes, so that kernels whose number of uniforms depends on the rank are shared.
   const words = Math.ceil((first + f.uniforms) / 16) * 16;
-  const key = `m|${f.body}|${f.operands.map((o) => `${o.dtype}${o.binding}`)}|${f.result}|${words}|${f.access}`;
+  const key = `m|${f.body}|${
+    f.operands.map((o) => `${o.dtype}${o.binding}`)
+  }|${f.result}|${words}|${f.access}`;
   return cachedKernel(key, () => {
     const result = f.access.length - 1;
     const types = new Array<string>(f.access.length);
@@ -41,14 +53,18 @@ export function mapKernel(f: MapForm): Kernel {
     f.operands.forEach((o, j) => {
       types[o.binding] = storedType(o.dtype);
       globals.push(
-        `fn x${j}(i: i32) -> ${valueType(o.dtype)} { return ${load(o.dtype, `b${o.binding}[i + ${word(MAP.operand(j))}]`)}; }`,
+        `fn x${j}(i: i32) -> ${valueType(o.dtype)} { return ${
+          load(o.dtype, `b${o.binding}[i + ${word(MAP.operand(j))}]`)
+        }; }`,
       );
     });
     types[result] = storedType(f.result);
     globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { b${result}[i] = ${store(f.result, "v")}; }`);
     if (faults) {
       types.push("atomic<u32>");
-      globals.push(`fn fault() { atomicMax(&b${result + 1}[${word(MAP.faultSlot)}], u32(${word(MAP.faultNumber)})); }`);
+      globals.push(
+        `fn fault() { atomicMax(&b${result + 1}[${word(MAP.faultSlot)}], u32(${word(MAP.faultNumber)})); }`,
+      );
     }
     return kernel({
       access: faults ? f.access + "w" : f.access,

@@ -1,6 +1,18 @@
 /** Kernels of the batched matrix product: tiles in workgroup memory, operands of any strides. */
 import type { DType } from "../../../ops/dtype.ts";
-import { cachedKernel, dot, type Kernel, kernel, load, splitIndex, store, storedType, THREADS, valueType, word } from "./kernel.ts";
+import {
+  cachedKernel,
+  dot,
+  type Kernel,
+  kernel,
+  load,
+  splitIndex,
+  store,
+  storedType,
+  THREADS,
+  valueType,
+  word,
+} from "./kernel.ts";
 
 /** Everything about a product's kernel that is not a parameter. */
 export interface MatmulForm {
@@ -50,8 +62,10 @@ export function matmulKernel(f: MatmulForm): Kernel {
     types[a] = types[b] = storedType(f.from);
     const out = f.access.length - 1;
     types[out] = storedType(f.to);
-    const each = (n: number, line: (i: number) => string): string => Array.from({ length: n }, (_, i) => line(i)).join("\n");
-    const fma = (x: string, y: string, z: string): string => type === "f32" ? `fma(${x}, ${y}, ${z})` : `${z} + ${x} * ${y}`;
+    const each = (n: number, line: (i: number) => string): string =>
+      Array.from({ length: n }, (_, i) => line(i)).join("\n");
+    const fma = (x: string, y: string, z: string): string =>
+      type === "f32" ? `fma(${x}, ${y}, ${z})` : `${z} + ${x} * ${y}`;
     return kernel({
       access: f.access,
       types,
@@ -60,7 +74,9 @@ export function matmulKernel(f: MatmulForm): Kernel {
 var<workgroup> right: array<${type}, ${DEPTH * (wide + 1)}>;`,
       body: `
   let M = ${word(P.M)}; let N = ${word(P.N)};
-  let tilesN = u32(${word(P.tilesN)}); let tilesM = u32(${word(P.tilesM)}); let batches = u32(${word(P.batches)});
+  let tilesN = u32(${word(P.tilesN)}); let tilesM = u32(${word(P.tilesM)}); let batches = u32(${
+        word(P.batches)
+      });
   let column0 = i32(group % tilesN) * ${wide};
   let row0 = i32((group / tilesN) % tilesM) * ${high};
   let z = group / (tilesN * tilesM);
@@ -81,21 +97,28 @@ ${each(rows * columns, (i) => `  var s${i} = ${zero};`)}
       let k = select(i / ${high}, i % ${DEPTH}, aColumn == 1);
       let m = select(i % ${high}, i / ${DEPTH}, aColumn == 1);
       var v = ${zero};
-      if (row0 + m < M && k0 + k < end) { v = ${load(f.from, `b${a}[aBase + (row0 + m) * aRow + (k0 + k) * aColumn]`)}; }
+      if (row0 + m < M && k0 + k < end) { v = ${
+        load(f.from, `b${a}[aBase + (row0 + m) * aRow + (k0 + k) * aColumn]`)
+      }; }
       left[k * ${high + 1} + m] = v;
     }
     for (var i = i32(lid); i < ${DEPTH * wide}; i += ${THREADS}) {
       let k = select(i % ${DEPTH}, i / ${wide}, bColumn == 1);
       let n = select(i / ${DEPTH}, i % ${wide}, bColumn == 1);
       var v = ${zero};
-      if (column0 + n < N && k0 + k < end) { v = ${load(f.from, `b${b}[bBase + (k0 + k) * bRow + (column0 + n) * bColumn]`)}; }
+      if (column0 + n < N && k0 + k < end) { v = ${
+        load(f.from, `b${b}[bBase + (k0 + k) * bRow + (column0 + n) * bColumn]`)
+      }; }
       right[k * ${wide + 1} + n] = v;
     }
     workgroupBarrier();
     for (var k = 0; k < ${DEPTH}; k++) {
 ${each(rows, (r) => `      let l${r} = left[k * ${high + 1} + y + ${16 * r}];`)}
 ${each(columns, (c) => `      let r${c} = right[k * ${wide + 1} + x + ${16 * c}];`)}
-${each(rows * columns, (i) => `      s${i} = ${fma(`l${Math.floor(i / columns)}`, `r${i % columns}`, `s${i}`)};`)}
+${
+        each(rows * columns, (i) =>
+          `      s${i} = ${fma(`l${Math.floor(i / columns)}`, `r${i % columns}`, `s${i}`)};`)
+      }
     }
     workgroupBarrier();
   }

@@ -1,6 +1,17 @@
 /** Kernels which fold axes: lanes of a workgroup take turns along the axes, then join as a tree. */
 import type { DType } from "../../../ops/dtype.ts";
-import { cachedKernel, dot, type Kernel, kernel, load, splitIndex, store, storedType, THREADS, word } from "./kernel.ts";
+import {
+  cachedKernel,
+  dot,
+  type Kernel,
+  kernel,
+  load,
+  splitIndex,
+  store,
+  storedType,
+  THREADS,
+  word,
+} from "./kernel.ts";
 
 /** Everything about a folding kernel that is not a parameter. */
 export interface ReductionForm {
@@ -48,7 +59,9 @@ export function spread(outputs: number, folded: number, lanesFirst: boolean): Sp
   // Along contiguous axes neighbours must be lanes, so that they read neighbours in memory.
   const most = lanesFirst ? THREADS : outputs >= 32 ? 8 : THREADS;
   const useful = lanesFirst ? 4 : 16;
-  while (lanes < most && lanes * useful < folded && (lanesFirst || outputs * lanes < ENOUGH_THREADS)) lanes *= 2;
+  while (lanes < most && lanes * useful < folded && (lanesFirst || outputs * lanes < ENOUGH_THREADS)) {
+    lanes *= 2;
+  }
   const wanted = Math.ceil(ENOUGH_THREADS / (outputs * lanes));
   const splits = Math.max(1, Math.min(wanted, 1024, Math.floor(folded / (lanes * 16))));
   if (splits < 2) return { lanes, splits: 1, share: folded };
@@ -57,7 +70,9 @@ export function spread(outputs: number, folded: number, lanesFirst: boolean): Sp
 }
 
 function literal(value: number, type: "f32" | "i32" | "u32"): string {
-  if (type === "f32") return value === Infinity ? "inf()" : value === -Infinity ? "-inf()" : `${value.toFixed(1)}`;
+  if (type === "f32") {
+    return value === Infinity ? "inf()" : value === -Infinity ? "-inf()" : `${value.toFixed(1)}`;
+  }
   if (type === "u32") return `${value}u`;
   return `i32(${value})`;
 }

@@ -1,0 +1,44 @@
+/** Kernels with a body of their own, over contiguous operands. */
+import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
+import { canFault, MAP, mapKernel } from "./kernels/map.ts";
+import { THREADS } from "./kernels/kernel.ts";
+
+/** One call of a body. */
+export interface MapCall {
+  readonly body: string;
+  readonly threads: number;
+  readonly uniforms: readonly number[];
+  /** Contiguous. */
+  readonly operands: readonly Operand[];
+  readonly result: Operand;
+  /** What to say when the body calls fault(). */
+  readonly message: string;
+}
+
+/** Adds the call; where its parameters stand, or null where there is nothing to do. */
+export function emitMap(
+  b: PlanBuilder,
+  { body, threads, uniforms, operands, result, message }: MapCall,
+): number | null {
+  if (threads === 0) return null;
+  const bindings: Binding[] = [];
+  const bindingOf = operands.map(({ value }) => bindOnce(bindings, b.whole(value)));
+  bindings.push(b.whole(result.value));
+  const kernel = mapKernel({
+    body,
+    operands: operands.map((o, j) => ({ dtype: o.dtype, binding: bindingOf[j] })),
+    result: result.dtype,
+    uniforms: uniforms.length,
+    access: b.access(bindings),
+  });
+  const at = b.reserve(kernel);
+  const words = [threads, 0, 0, ...operands.map((o) => o.view.offset), ...uniforms];
+  if (canFault(body)) {
+    b.faults.push({ word: at / 4 + MAP.faultSlot, message });
+    words[MAP.faultNumber] = b.faults.length;
+    bindings.push({ value: null, offset: 0, bytes: 0 });
+  }
+  operands.forEach((o, j) => b.patchOffset(at, MAP.operand(j), o));
+  b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
+  return at;
+}
