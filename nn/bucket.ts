@@ -22,44 +22,56 @@ export interface FlatStep {
 
 /** What the equation gives: how far to go down, `[P]`, and the new states. */
 export interface FlatUpdate {
+  /** How far to go down, `[P]`. */
   readonly delta: Tensor;
+  /** The new states. */
   readonly slots: Record<string, Tensor>;
 }
 
 /** How weights decay. */
 export interface Decay {
+  /** λ. */
   readonly weightDecay: number;
   /** Shrinks the weights by lr λ instead of adding λ w to the gradient. */
   readonly decoupled: boolean;
+  /** Climbs instead of descending. */
   readonly maximize: boolean;
 }
 
 /** The state of a bucket, as it is stored. */
 export interface BucketState {
+  /** The parameters' shapes, in order. */
   shapes: number[][];
+  /** Steps taken. */
   step: Tensor;
+  /** Steps without a gradient, by parameter; null if there were none. */
   skipped: Tensor | null;
+  /** Flat states by name. */
   slots: Record<string, Tensor>;
 }
 
-/** Handles and assignments. */
-type Pair = readonly [Tensor, Tensor];
+/** A handle and its next value. */
+export type Pair = readonly [Tensor, Tensor];
 
 /** One flat piece of an optimiser's state. */
 export class Bucket {
   /** Half precision parameters have f32 state: squares of small gradients would vanish. */
   readonly dtype: DType;
+  /** Where its parameters are. */
   readonly device: Device;
+  /** Elements of each parameter. */
   readonly sizes: number[];
   /** A rank-0 cell, so that jit reads it anew at each call. */
   readonly lr: Tensor;
   /** Steps taken: a rank-0 cell. */
   readonly steps: Tensor;
+  /** Flat states, `[P]`, by name. */
   readonly slots: Record<string, Tensor> = {};
   /** For each parameter, the steps in which it had no gradient. */
   readonly skipped: Tensor;
   #everSkipped = false;
 
+  /** State for these parameters, which are of one type on one device. */
   constructor(readonly parameters: readonly Tensor[], rate: number, slots: readonly string[]) {
     this.device = parameters[0].device;
     this.dtype = parameters[0].dtype === "f64" ? "f64" : "f32";

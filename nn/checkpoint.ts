@@ -7,8 +7,10 @@ import { readSafetensors, writeSafetensors } from "./safetensors.ts";
 
 /** What knows how to store itself: modules, optimisers, loaders, schedulers. */
 export interface Stateful {
+  /** All state: tensors and plain values, nested. */
   // deno-lint-ignore no-explicit-any
   stateDict(): any;
+  /** Goes on from what `stateDict` gave. */
   // deno-lint-ignore no-explicit-any
   loadStateDict(state: any): unknown;
 }

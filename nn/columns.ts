@@ -9,6 +9,7 @@ import type { Tree } from "../ops/transforms/tree.ts";
 
 /** A typed array with the shape of the whole, `[N, ...]`, and the type of its batches. */
 export interface ArrayColumn {
+  /** All rows, one after the other. */
   readonly data: TypedArray;
   /** Default `[N]`. */
   readonly shape?: Shape;
@@ -18,6 +19,7 @@ export interface ArrayColumn {
 
 /** Examples that are made when they are asked for. */
 export interface Dataset {
+  /** Number of examples. */
   readonly length: number;
   /** An example: numbers, nested arrays, tensors, typed arrays, or objects of these. */
   at(i: number): Tree | Promise<Tree>;

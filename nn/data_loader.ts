@@ -23,7 +23,9 @@ export interface LoaderOptions {
 
 /** Where a loader is: all that the rest of its batches depends on. */
 export interface LoaderState {
+  /** Of the order. */
   seed: number;
+  /** Epochs ended. */
   epoch: number;
   /** Batches of this epoch that were handed out. */
   batch: number;
@@ -54,8 +56,11 @@ export function shuffledOrder(n: number, seed: number, epoch: number): Int32Arra
  */
 // deno-lint-ignore no-explicit-any
 export class DataLoader<B extends Tree = any> implements AsyncIterable<B> {
+  /** Examples in a batch. */
   readonly batchSize: number;
+  /** Whether each epoch has an order of its own. */
   readonly shuffle: boolean;
+  /** Whether a last batch that is not full is left out. */
   readonly dropLast: boolean;
   /** Number of examples. */
   readonly examples: number;

@@ -14,9 +14,13 @@ import type { Schedule } from "./schedule.ts";
 
 /** What `fit` needs of an optimiser. */
 export interface FitOptimizer extends Stateful {
+  /** Learning rate. */
   lr: number;
+  /** Updates the parameters. */
   step(): void;
+  /** Forgets all gradients. */
   zeroGrad(): void;
+  /** What it trains. */
   readonly parameters: readonly Tensor[];
 }
 
@@ -24,11 +28,15 @@ export interface FitOptimizer extends Stateful {
 export interface StepInfo<B> {
   /** Counted from 1. */
   readonly step: number;
+  /** Epochs ended before. */
   readonly epoch: number;
+  /** What it was taken on. */
   readonly batch: B;
+  /** Before the update. */
   readonly loss: Tensor;
   /** Norm of the gradients before clipping; null without `clip`. */
   readonly gradNorm: Tensor | null;
+  /** The rate it was taken with. */
   readonly lr: number;
 }
 
@@ -41,6 +49,7 @@ export interface FitOptions<M extends Module, B> {
   loader: AsyncIterable<B> | Iterable<B>;
   /** The scalar that is minimised. */
   loss: (model: M, batch: B) => Tensor;
+  /** What updates the model. */
   optimizer: FitOptimizer;
   /** Epochs in all; default 1 without `steps`. */
   epochs?: number;
@@ -74,6 +83,7 @@ export interface FitReport {
   readonly steps: number;
   /** Epochs ended. */
   readonly epochs: number;
+  /** Duration of this call. */
   readonly seconds: number;
   /** Whether a signal, or a loss that was not finite, ended the run early. */
   readonly stopped: boolean;
@@ -81,6 +91,7 @@ export interface FitReport {
   readonly loss: number;
   /** Losses by step, as read; thinned out where steps are very fast. */
   readonly losses: { readonly step: number; readonly loss: number }[];
+  /** What `evaluate` gave, by step. */
   readonly evaluations: { readonly step: number; readonly values: Metrics }[];
 }
 

@@ -11,20 +11,27 @@ import { nameByPath, replaceValue, type Role, roleOf } from "./parameter.ts";
 
 /** Tensors nested in plain objects as modules nest. */
 export interface ParameterTree {
+  /** By name. */
   [name: string]: Tensor | ParameterTree;
 }
 
 /** A tensor of a module: `first` is false where a tied tensor is reached again. */
 export interface Member {
+  /** Names of the fields that lead to it, joined by dots. */
   readonly path: string;
+  /** The handle. */
   readonly tensor: Tensor;
+  /** Trained, or only saved. */
   readonly role: Role;
+  /** False where it was reached before. */
   readonly first: boolean;
 }
 
 /** What `loadStateDict` did not find. */
 export interface LoadReport {
+  /** Members that the dict did not have. */
   readonly missing: string[];
+  /** Names in the dict that the module does not have. */
   readonly unexpected: string[];
 }
 

@@ -34,7 +34,9 @@ export class BatchNorm extends Module {
   runningMean: Tensor | null = null;
   /** `[C]`. */
   runningVar: Tensor | null = null;
+  /** ε. */
   readonly eps: number;
+  /** Weight of the newest batch in the running statistics. */
   readonly momentum: number;
 
   /** For inputs `[B, channels]` or `[B, channels, ...]`. */
@@ -123,6 +125,7 @@ export class LayerNorm extends Module {
   bias: Tensor | null = null;
   /** Lengths of the axes that are normalised over. */
   readonly shape: Shape;
+  /** ε. */
   readonly eps: number;
 
   /** For inputs `[..., ...shape]`; a number is the length of the last axis. */

@@ -28,6 +28,7 @@ export class ParameterGroup<O extends Required<RateOptions>> {
   readonly buckets: readonly Bucket[];
   #lr: number;
 
+  /** Made by optimisers. */
   constructor(
     readonly parameters: readonly Tensor[],
     /** All options but the rate, which is {@linkcode lr}. */
@@ -67,7 +68,9 @@ export class ParameterGroup<O extends Required<RateOptions>> {
 
 /** The state of an optimiser, as it is stored. */
 export interface OptimizerState {
+  /** The optimiser that it is of. */
   algorithm: string;
+  /** In order. */
   groups: { options: Record<string, unknown>; buckets: BucketState[] }[];
 }
 

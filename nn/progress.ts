@@ -8,6 +8,7 @@ export interface ProgressInfo {
   readonly steps: number | null;
   /** Epochs ended. */
   readonly epoch: number;
+  /** Epochs in all, if that is known. */
   readonly epochs: number | null;
   /** The latest loss that was read. */
   readonly loss: number | null;
@@ -15,7 +16,9 @@ export interface ProgressInfo {
   readonly losses: readonly { readonly step: number; readonly loss: number }[];
   /** Learning rate of the latest step. */
   readonly lr: number;
+  /** Since the beginning. */
   readonly seconds: number;
+  /** Average speed. */
   readonly stepsPerSecond: number;
   /** The latest evaluation. */
   readonly values: Readonly<Record<string, number>>;

@@ -1,6 +1,6 @@
 /** Tensors in files: the safetensors format, written and read strictly. */
 import type { Device } from "../ops/ambient.ts";
-import { tensor } from "../ops/create.ts";
+import { defaultDevice, tensor } from "../ops/create.ts";
 import { bytesPerElement, type DType, type TypedArray } from "../ops/dtype.ts";
 import { readNodes } from "../ops/runs.ts";
 import { nodeOf } from "../ops/node.ts";
@@ -8,7 +8,9 @@ import { Tensor } from "../ops/tensor.ts";
 
 /** What a file holds. */
 export interface SafetensorsFile {
+  /** By name. */
   readonly tensors: Record<string, Tensor>;
+  /** Texts by name. */
   readonly metadata: Record<string, string>;
   /** What was converted, as in "w: BF16 became f32". */
   readonly notes: string[];
@@ -190,7 +192,10 @@ export function loadSafetensors(bytes: Uint8Array, options: { device?: Device } 
     const own = TYPES.get(dtype);
     const data = own === undefined ? widen(name, dtype, raw) : elements(name, own, raw);
     if (own === undefined) notes.push(`${name}: ${dtype} became ${dtype === "BF16" ? "f32" : "i32"}`);
-    const t = tensor(data, { shape, ...options });
+    // The GPU has no double precision.
+    const stay = dtype === "F64" && (options.device ?? defaultDevice()) === "webgpu";
+    if (stay) notes.push(`${name}: F64 is on the host, since webgpu has no double precision`);
+    const t = tensor(data, { shape, ...options, ...stay ? { device: "host" as const } : {} });
     t.name = name;
     return [name, t];
   });

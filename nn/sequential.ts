@@ -13,6 +13,7 @@ import { Module } from "./module.ts";
  * ```
  */
 export class Sequential extends Module {
+  /** In order. */
   readonly layers: readonly Module[];
 
   /** These layers, in order. */

@@ -144,7 +144,7 @@ export class Tensor {
     return trace === null ? this.#grad : trace.grads!.read(this, this.#grad);
   }
   set grad(grad: Tensor | null) {
-    jitTrace(this)?.grads!.write(this, this.#grad);
+    jitTrace(this)?.grads?.write(this, this.#grad);
     this.#grad = grad;
   }
   /** Whether `backward` computes a gradient through this tensor. */

@@ -121,9 +121,10 @@ async function writeWhole(path: string, text: string): Promise<void> {
 }
 
 /** Under npx the path of Deno is in a cache that can vanish, so the kernel is described anew for each command. */
-async function describeKernel(): Promise<void> {
+async function configure(): Promise<void> {
   const folder = `${tools}/jupyter/kernels/deno`;
-  for (const path of [folder, `${tools}/home`]) await Deno.mkdir(path, { recursive: true });
+  const lab = `${tools}/jupyter/config/labconfig`;
+  for (const path of [folder, lab, `${tools}/home`]) await Deno.mkdir(path, { recursive: true });
   await Deno.mkdir(`${tools}/run`, { recursive: true, mode: 0o700 });
   const kernel = {
     argv: [Deno.execPath(), "jupyter", "--kernel", "--conn", "{connection_file}"],
@@ -131,6 +132,10 @@ async function describeKernel(): Promise<void> {
     language: "typescript",
   };
   await writeWhole(`${folder}/kernel.json`, JSON.stringify(kernel, null, 2));
+  const settings = {
+    "@jupyterlab/apputils-extension:notification": { fetchNews: "false", checkForUpdates: false },
+  };
+  await writeWhole(`${lab}/default_setting_overrides.json`, JSON.stringify(settings));
 }
 
 async function isWritable(folder: string | undefined): Promise<boolean> {
@@ -181,6 +186,6 @@ export async function ensureJupyter(): Promise<Record<string, string>> {
   await lock.lock(true);
   const hash = await requirementsHash();
   if (!await isUsable(hash)) await install(hash);
-  await describeKernel();
+  await configure();
   return await privateVariables();
 }

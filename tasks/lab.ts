@@ -44,10 +44,9 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
     `--ServerApp.root_dir=${folder}`,
     `--IdentityProvider.token=${token}`,
     ...["--log-level=ERROR", "--LabApp.log_level=ERROR"],
-    // The private Python is a kernel that nobody asked for, and nothing here is to call home.
+    // Kernels that other programs have installed for all users are not offered.
     ...["--KernelSpecManager.ensure_native_kernel=False", "--KernelSpecManager.allowed_kernelspecs=deno"],
-    ...["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-    ...["--LabApp.extension_manager=readonly"],
+    "--LabApp.extension_manager=readonly",
     ...(Deno.build.os !== "windows" && Deno.uid() === 0 ? ["--allow-root"] : []),
   ];
   const server = new Deno.Command(python, { args, env: variables, cwd: folder, stdin: "null" }).spawn();

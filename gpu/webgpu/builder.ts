@@ -44,6 +44,8 @@ export interface Operand {
   readonly dtype: DType;
   /** The step whose view starts where data says, or -1. */
   readonly moving: number;
+  /** The part of a value that is too large to bind, which the view's offset counts from. */
+  readonly window?: Binding;
 }
 
 /** A binding before memory is planned. */

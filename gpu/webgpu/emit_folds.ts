@@ -1,10 +1,11 @@
 /** Reductions and matrix products: spread over enough workgroups, in two passes where one has too few. */
+import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import type { View } from "../../ops/primitive.ts";
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import { MATMUL, matmulKernel } from "./kernels/matmul.ts";
 import { REDUCTION, reductionKernel, type Spread, spread } from "./kernels/reduction.ts";
-import { THREADS } from "./kernels/kernel.ts";
+import { storedBytes, THREADS } from "./kernels/kernel.ts";
 import { collapse } from "./views.ts";
 
 /** A fold of an operand over axes. */
@@ -19,6 +20,7 @@ export interface Fold {
 
 /** Folds `x` over axes into `result`. */
 export function emitFold(b: PlanBuilder, f: Fold): void {
+  if (f.x.value.bytes > b.limits.binding && f.x.window === undefined) return emitParts(b, f);
   const { view } = f.x;
   const kept = view.shape.map((_, i) => i).filter((i) => !f.axes.includes(i));
   const outputs = sizeOf(kept.map((i) => view.shape[i])), folded = sizeOf(f.axes.map((i) => view.shape[i]));
@@ -32,6 +34,39 @@ export function emitFold(b: PlanBuilder, f: Fold): void {
   const last = { ...f, x: partial, axes: [0] };
   const { lanes } = spread(outputs, s.splits, outputs === 1);
   emitPass(b, last, [1], { lanes, splits: 1, share: s.splits }, outputs === 1, f.result);
+}
+
+/** Folds what is too large to bind in parts of its first axis, each through a window. */
+function emitParts(b: PlanBuilder, f: Fold): void {
+  const { value, view: { shape, offset }, dtype, moving } = f.x;
+  if (!isContiguous(f.x.view) || moving >= 0) throw b.tooLarge(value);
+  // Folded as a whole, its shape does not matter.
+  const whole = f.axes.length === shape.length;
+  const lengths = whole ? [sizeOf(shape)] : shape, axes = whole ? [0] : f.axes;
+  const row = sizeOf(lengths.slice(1)), each = storedBytes(dtype);
+  const most = Math.floor((b.limits.binding - 256) / (row * each));
+  if (most < 1) throw b.tooLarge(value);
+  const outputs = sizeOf(f.result.view.shape),
+    folded = axes.includes(0),
+    count = Math.ceil(lengths[0] / most);
+  const partial = folded ? b.result(value.step, [count, outputs], f.through) : null;
+  for (let i = 0; i < count; i++) {
+    const first = i * most, n = Math.min(most, lengths[0] - first);
+    const start = (offset + first * row) * each, from = Math.floor(start / 256) * 256;
+    const to = Math.min(value.bytes, Math.ceil((start + n * row * each) / 4) * 4);
+    const part = [n, ...lengths.slice(1)];
+    const x: Operand = {
+      value,
+      view: { ...wholeView(part), offset: (start - from) / each },
+      dtype,
+      moving: -1,
+      window: { value, offset: from, bytes: to - from },
+    };
+    const at = folded ? i * outputs : first * (outputs / lengths[0]);
+    const result = partial ?? f.result;
+    emitFold(b, { ...f, axes, x, result: { ...result, view: { ...result.view, offset: at } } });
+  }
+  if (partial !== null) emitFold(b, { ...f, x: partial, axes: [0] });
 }
 
 /** The smallest distance in memory along some axes. */
@@ -52,7 +87,7 @@ function emitPass(
     collapse(axes.map((i) => shape[i]), [axes.map((i) => strides[i])]);
   const k = walk(kept), r = walk(f.axes);
   const outputs = sizeOf(k.lengths), folded = sizeOf(r.lengths);
-  const bindings: Binding[] = [b.whole(f.x.value), b.whole(to.value)];
+  const bindings: Binding[] = [f.x.window ?? b.whole(f.x.value), b.whole(to.value)];
   const kernel = reductionKernel({
     fold: f.fold,
     init: f.init,
@@ -74,7 +109,7 @@ function emitPass(
     lanesFirst ? 1 : 0,
     offset,
     blocks,
-    0,
+    to.view.offset,
     ...k.lengths,
     ...k.steps[0],
     ...r.lengths,

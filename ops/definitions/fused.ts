@@ -49,7 +49,7 @@ export const crossEntropy = custom({
       let C = u(0); let at = t * C; var k = i32(x1(t)); if (k < 0 || k >= C) { fault(); k = 0; }
       var m = -inf(); var s = 0.0;
       for (var j = 0; j < C; j++) { m = maxf(m, x0(at + j)); }
-      for (var j = 0; j < C; j++) { s += exp(x0(at + j) - m); }
+      for (var j = 0; j < C; j++) { s += expf(x0(at + j) - m); }
       put(t, logf(s) + (m - x0(at + k)));`,
   },
   definition: ([z, target]) => z.logsumexp(-1).sub(z.gather(-1, target.unsqueeze(-1)).squeeze(-1)),

@@ -134,8 +134,6 @@ function checkIndex(action: string, x: Shape, index: Aval, axis: number, sameAs:
   }
 }
 
-const lines = (s: Shape, axis: number): number[] => splitAt(s, axis).slice(1);
-
 /** `y[i, j] = x[index[i, j], j]` along axis 0, and likewise along any axis. */
 export const gather = custom({
   name: "gather",

@@ -132,7 +132,7 @@ export const logsumexp = custom({
       var m = -inf(); var s = 0.0;
       for (var k = 0; k < n; k++) { m = maxf(m, x0(start + k * stride)); }
       if (isFinite(m)) {
-        for (var k = 0; k < n; k++) { s += exp(x0(start + k * stride) - m); }
+        for (var k = 0; k < n; k++) { s += expf(x0(start + k * stride) - m); }
         put(t, m + logf(s));
       } else { put(t, m); }`,
   },
@@ -168,8 +168,8 @@ export const softmax = custom({
     body: () => `${LINE.wgsl}
       var m = -inf(); var s = 0.0;
       for (var k = 0; k < n; k++) { m = maxf(m, x0(start + k * stride)); }
-      for (var k = 0; k < n; k++) { s += exp(x0(start + k * stride) - m); }
-      for (var k = 0; k < n; k++) { put(start + k * stride, exp(x0(start + k * stride) - m) / s); }`,
+      for (var k = 0; k < n; k++) { s += expf(x0(start + k * stride) - m); }
+      for (var k = 0; k < n; k++) { put(start + k * stride, expf(x0(start + k * stride) - m) / s); }`,
   },
   flops: ([x]) => 25 * sizeOf(x.shape),
   vjp: (ct, { y, p }) => [y.mul(ct.sub(ct.mul(y).sum(p.axis, { keepdim: true })))],

@@ -3,7 +3,7 @@ import { randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
 import { makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
 import { placeholderNode } from "../definitions/structural.ts";
-import { nextKeyWords } from "../rng.ts";
+import { rngState, type RngState, setRngState } from "../rng.ts";
 import { registerRoot } from "../runs.ts";
 import { ambient } from "../ambient.ts";
 import { currentTrace } from "../node.ts";
@@ -21,6 +21,9 @@ interface Entry {
   readonly grads: readonly { handle: Tensor; output: number | null }[];
   readonly outputs: number;
   readonly guards: readonly { read: () => unknown; value: unknown }[];
+  /** Where the random numbers stood before the recording, and how many keys it took. */
+  readonly random: RngState;
+  readonly draws: number;
 }
 
 /** A recorded function, and what it recorded. */
@@ -84,7 +87,7 @@ function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuil
   const grads = {
     read: (handle: Tensor, grad: Tensor | null): Tensor | null => {
       if (written.has(handle)) return grad;
-      guard(() => handle.grad === null);
+      guards.push({ read: () => handle.grad === null, value: grad === null }); // reading it here would come back here
       if (grad === null) return null;
       let hole = gradHoles.get(handle);
       if (hole === undefined) {
@@ -106,7 +109,8 @@ function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuil
   const restore = (): void => {
     for (const [handle, before] of written) handle.grad = before;
   };
-  let recording;
+  let recording, draws = 0;
+  const random = rngState();
   try {
     recording = record(avals, (params) => {
       params.forEach((t, i) => t.node.cell = flat.leaves[i].node.cell);
@@ -131,6 +135,8 @@ function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuil
     });
   } finally {
     restore();
+    draws = rngState().count - random.count;
+    setRngState(random); // the recording itself draws nothing
   }
   const { program, effects } = recording;
   return {
@@ -141,17 +147,24 @@ function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuil
     grads: gradOutputs,
     outputs,
     guards,
+    random,
+    draws,
   };
 }
 
 function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
-  const { program } = entry;
+  const { program, random, draws } = entry;
+  const state = rngState();
   const consts = program.consts.map((c, i) => {
     const refill = entry.refill[i];
     if (refill !== null) return refill();
-    if (c.op === randomKey) return makeLeaf(randomKey, { value: nextKeyWords() }, c, c.device);
-    return c;
+    if (c.op !== randomKey) return c;
+    // The same count after the start as in the recording, so the numbers are those without jit; withSeed has its own.
+    const [seed, count] = c.p.value, k = count - random.count;
+    const own = seed !== random.seed || k < 0 || k >= draws;
+    return own ? c : makeLeaf(randomKey, { value: [state.seed, (state.count + k) >>> 0] }, c, c.device);
   });
+  setRngState({ ...state, count: state.count + draws });
   const nodes = program.fill(leaves.map((t) => nodeOf(t)), consts);
   const n = nodes.length - entry.assigned.length;
   for (const { handle, output } of entry.grads) {

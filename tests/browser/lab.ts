@@ -57,7 +57,7 @@ export function codeCell(id: string, source: string): CodeCell {
   return { cell_type: "code", id, source, metadata: {}, outputs: [], execution_count: null };
 }
 
-export interface OpenNotebook extends AsyncDisposable {
+export interface OpenNotebook {
   page: Page;
   /** How many cells there are, of all kinds. */
   length: number;
@@ -108,20 +108,35 @@ async function open(notebook: string): Promise<Open> {
   return { lab, browser, page };
 }
 
-/** Opens `notebooks/<name>`, or a notebook of the given cells, with further cells added at its end. */
-export async function openNotebook(
+/**
+ * Opens `notebooks/<name>`, or a notebook of the given cells, with further cells added at its end, for as long as `body`
+ * runs. Where it fails, `out/screens/<name>-failed.png` shows what there was to see.
+ */
+export async function withNotebook(
   name: string,
-  { cells, added = [] }: { cells?: CodeCell[]; added?: CodeCell[] } = {},
-): Promise<OpenNotebook> {
+  { cells, added = [] }: { cells?: CodeCell[]; added?: CodeCell[] },
+  body: (notebook: OpenNotebook) => Promise<void>,
+): Promise<void> {
   await copyNotebooks();
   await Deno.mkdir(screens, { recursive: true });
   const path = join(workFolder, "notebooks", name);
   const notebook: { cells: CodeCell[] } = cells ? emptyNotebook() : JSON.parse(await Deno.readTextFile(path));
   notebook.cells.push(...cells ?? [], ...added);
   await Deno.writeTextFile(path, JSON.stringify(notebook));
-  const length = notebook.cells.length;
-
   const { lab, browser, page } = await open(name);
+  await using _server = lab;
+  try {
+    await body(await notebookIn(page, notebook.cells));
+  } catch (error) {
+    await page.screenshot({ path: join(screens, `${name.replace(".ipynb", "")}-failed.png`) });
+    throw error;
+  } finally {
+    await browser.close();
+  }
+}
+
+async function notebookIn(page: Page, cells: CodeCell[]): Promise<OpenNotebook> {
+  const { length } = cells;
   const panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)");
   const cell = (index: number) => panel.locator(".jp-Notebook .jp-Cell").nth(index);
   const prompt = (index: number) => cell(index).locator(".jp-InputPrompt").first();
@@ -163,7 +178,7 @@ export async function openNotebook(
     async errors() {
       // Deno's tracebacks have no terminal colours, so JupyterLab shows an error as it shows standard error.
       const error = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]';
-      const texts = notebook.cells.map(async ({ metadata }: CodeCell, index: number) =>
+      const texts = cells.map(async ({ metadata }: CodeCell, index: number) =>
         metadata.tags?.includes("raises-exception") ? [] : await cell(index).locator(error).allInnerTexts()
       );
       return (await Promise.all(texts)).flat();
@@ -178,10 +193,6 @@ export async function openNotebook(
     async screenshot(name, element) {
       await element?.scrollIntoViewIfNeeded();
       await page.screenshot({ path: join(screens, `${name}.png`) });
-    },
-    async [Symbol.asyncDispose]() {
-      await browser.close();
-      await lab[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,7 +1,7 @@
 /** A reader in JupyterLab: graphs and charts are drawn, Stop ends a loop, and the kernel goes on with its state. */
 
 import { assert, assertEquals } from "@std/assert";
-import { codeCell, isDrawn, type OpenNotebook, openNotebook, svgImages, vegaDrawings } from "./lab.ts";
+import { codeCell, isDrawn, type OpenNotebook, svgImages, vegaDrawings, withNotebook } from "./lab.ts";
 
 // Browsers and servers close their connections when they like.
 const options = { sanitizeOps: false, sanitizeResources: false };
@@ -53,9 +53,9 @@ async function stopAndGoOn(notebook: OpenNotebook, screen: string): Promise<void
 
 Deno.test("a chart, an SVG and a live display are drawn, and Stop keeps the state", options, async () => {
   const show = `await Deno.jupyter.display`;
-  await using notebook = await openNotebook("small.ipynb", {
+  const small = {
     cells: [
-      codeCell("package", `import "@cotangent/cotangent";`),
+      codeCell("package", `import "@cotangent/cotangent";\nvoid 0;`),
       codeCell(
         "chart",
         `${show}({ "application/vnd.vegalite.v5+json": ${JSON.stringify(chart)} }, { raw: true });`,
@@ -69,37 +69,40 @@ Deno.test("a chart, an SVG and a live display are drawn, and Stop keeps the stat
       ),
       ...stoppable,
     ],
+  };
+  await withNotebook("small.ipynb", small, async (notebook) => {
+    for (const index of [0, 1, 2, 3]) {
+      await notebook.start(index);
+      await notebook.finished(index);
+    }
+    await vegaDrawings(notebook.cell(1)).waitFor();
+    assert(await isDrawn(vegaDrawings(notebook.cell(1))));
+    await svgImages(notebook.cell(2)).waitFor();
+    assert(await isDrawn(svgImages(notebook.cell(2))));
+    assertEquals(await notebook.outputs(3).allInnerTexts(), ["last"]);
+    await notebook.start(notebook.length - 2);
+    await notebook.shows(notebook.length - 2, "training");
+    await stopAndGoOn(notebook, "small");
   });
-  for (const index of [0, 1, 2, 3]) {
-    await notebook.start(index);
-    await notebook.finished(index);
-  }
-  await vegaDrawings(notebook.cell(1)).waitFor();
-  assert(await isDrawn(vegaDrawings(notebook.cell(1))));
-  await svgImages(notebook.cell(2)).waitFor();
-  assert(await isDrawn(svgImages(notebook.cell(2))));
-  assertEquals(await notebook.outputs(3).allInnerTexts(), ["last"]);
-  await notebook.start(notebook.length - 2);
-  await notebook.shows(notebook.length - 2, "training");
-  await stopAndGoOn(notebook, "small");
 });
 
 Deno.test(
   "the theory notebook runs, draws its graphs and charts, and Stop keeps the state",
   options,
   async () => {
-    await using notebook = await openNotebook("theory.ipynb", { added: stoppable });
-    await notebook.startAll();
-    await notebook.shows(notebook.length - 2, "training", 600);
-    assertEquals(await notebook.errors(), []);
-    const cells = notebook.page.locator(".jp-Notebook");
-    const drawings = [...await vegaDrawings(cells).all(), ...await svgImages(cells).all()];
-    assert(drawings.length >= 2, `The notebook drew ${drawings.length} graphs and charts`);
-    for (const [index, drawing] of drawings.entries()) {
-      await drawing.scrollIntoViewIfNeeded();
-      assert(await isDrawn(drawing), `Drawing ${index + 1} of ${drawings.length} is empty`);
-      if (index < 3) await notebook.screenshot(`theory-drawing-${index + 1}`, drawing);
-    }
-    await stopAndGoOn(notebook, "theory-stop");
+    await withNotebook("theory.ipynb", { added: stoppable }, async (notebook) => {
+      await notebook.startAll();
+      await notebook.shows(notebook.length - 2, "training", 600);
+      assertEquals(await notebook.errors(), []);
+      const cells = notebook.page.locator(".jp-Notebook");
+      const drawings = [...await vegaDrawings(cells).all(), ...await svgImages(cells).all()];
+      assert(drawings.length >= 2, `The notebook drew ${drawings.length} graphs and charts`);
+      for (const [index, drawing] of drawings.entries()) {
+        await drawing.scrollIntoViewIfNeeded();
+        assert(await isDrawn(drawing), `Drawing ${index + 1} of ${drawings.length} is empty`);
+        if (index < 3) await notebook.screenshot(`theory-drawing-${index + 1}`, drawing);
+      }
+      await stopAndGoOn(notebook, "theory-stop");
+    });
   },
 );

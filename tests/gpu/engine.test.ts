@@ -140,6 +140,48 @@ test("a lost device loses its tensors, and the next runs get a new one", async (
   e.destroy();
 });
 
+test("without any device what waits fails, and a later one is found", async () => {
+  const e = (await createWebGpuEngine())!;
+  setEngine(e);
+  const { gpu } = navigator, request = gpu.requestAdapter;
+  e.destroy();
+  await macrotask(5);
+  gpu.requestAdapter = () => Promise.resolve(null);
+  await macrotask(50); // the device of the first recovery is there
+  e.destroy();
+  const y = tensor(new Float32Array(1000)).add(1).keep();
+  flush();
+  await macrotask(20);
+  const z = tensor(new Float32Array(1000)).add(1).keep();
+  flush();
+  assert((await rejection(z.data())) instanceof DeviceLostError);
+  assert((await rejection(y.data())) instanceof DeviceLostError);
+  gpu.requestAdapter = request;
+  const w = tensor(new Float32Array(1000)).add(1).keep();
+  flush();
+  assertEquals((await w.data())[999], 1);
+  e.destroy();
+});
+
+test("thousands of lookups that nobody reads are checked all the same", async () => {
+  const table = tensor([[1, 2], [3, 4]]),
+    good = tensor([1], { dtype: "i32" }),
+    bad = tensor([7], { dtype: "i32" });
+  let last = table.sum();
+  const kept: Tensor[] = [];
+  for (let i = 0; i < 3000; i++) {
+    last = last.add(embedding(table, good).sum()).stopGradient().keep();
+    flush();
+    if (i % 1000 === 500) await macrotask();
+    if (i === 1500 || i === 2999) {
+      kept.push(embedding(table, bad).keep());
+      flush();
+    }
+  }
+  assertEquals(await last.item(), 10 + 7 * 3000);
+  for (const k of kept) assertStringIncludes((await rejection(k.data())).message, "out of range");
+});
+
 function flushOf(x: Tensor): void {
   x.keep();
   flush();

@@ -69,8 +69,17 @@ test("arrays over the binding limit are computed in pieces", async () => {
   if (n > 40_000_000) return; // only where the limit is small
   const x = new Float32Array(n).fill(2);
   x[n - 1] = 5;
-  const [y] = await read([tensor(x).mul(3).add(1)]);
+  const big = tensor(x), rows = big.reshape([n / 8, 8]);
+  const [y, sum, largest, columns, inRows] = await read([
+    big.mul(3).add(1),
+    big.sum(),
+    rows.amax(),
+    rows.amax(0),
+    rows.amax(1),
+  ]);
   assertEquals([y[0], y[limit / 4 - 1], y[limit / 4], y[n - 2], y[n - 1]], [7, 7, 7, 7, 16]);
+  assert(Math.abs(sum[0] / (2 * n + 3) - 1) < 1e-6, `${sum[0]} is not ${2 * n + 3}`);
+  assertEquals([largest[0], ...columns, inRows[0], inRows[n / 8 - 1]], [5, 2, 2, 2, 2, 2, 2, 2, 5, 2, 5]);
 });
 
 test("what no kernel can reach is refused with sizes and a way out", () => {

@@ -7,7 +7,18 @@ import { random } from "../support/numbers.ts";
 /** What programs call: the package, or a stand-in that says the same with loops. */
 export type Api = Pick<
   typeof api,
-  "grad" | "vjp" | "jvp" | "vmap" | "jit" | "checkpoint" | "scan" | "cat" | "stack" | "embedding" | "tensor" | "hvp"
+  | "grad"
+  | "vjp"
+  | "jvp"
+  | "vmap"
+  | "jit"
+  | "checkpoint"
+  | "scan"
+  | "cat"
+  | "stack"
+  | "embedding"
+  | "tensor"
+  | "hvp"
 >;
 
 /** A program: a function of three tensors, as text and as itself. */
@@ -56,7 +67,9 @@ class Writer {
     let last = scope[scope.length - 1];
     for (let i = 0; i < steps; i++) {
       const x = this.rng() < 0.6 ? last : this.pick(own);
-      const { text, shape } = depth > 0 && this.rng() < 0.4 ? this.transform(x, own, depth, indent) : this.op(x, own);
+      const { text, shape } = depth > 0 && this.rng() < 0.4
+        ? this.transform(x, own, depth, indent)
+        : this.op(x, own);
       const v = { name: this.name(), shape };
       lines.push(`${indent}const ${v.name} = ${text};`);
       own.push(v);
@@ -66,7 +79,11 @@ class Writer {
     const made = own.slice(scope.length - 1, -1);
     if (made.length > 0 && this.rng() < 0.8) {
       const v = { name: this.name(), shape: last.shape };
-      lines.push(`${indent}const ${v.name} = ${last.name}.add(${this.fit(this.pick(made), last.shape)}${this.rng() < 0.5 ? ".sin()" : ""});`);
+      lines.push(
+        `${indent}const ${v.name} = ${last.name}.add(${this.fit(this.pick(made), last.shape)}${
+          this.rng() < 0.5 ? ".sin()" : ""
+        });`,
+      );
       last = v;
     }
     return { lines, result: last };
@@ -78,9 +95,24 @@ class Writer {
     const without = shape.filter((_, i) => i !== axis);
     const other = this.pick(scope);
     const unary = [
-      "sin()", "cos()", "tanh()", "sigmoid()", "softplus()", "silu()", "mul(0.7)", "add(0.3)", "neg()", "tanh().exp()",
-      "square().add(1).log()", "square().add(0.5).sqrt()", "relu()", "abs()", "square().add(1).reciprocal()", "clamp(-1, 1)",
-      "square().add(0.5).pow(0.3)", "mul(0.5).pow(2)",
+      "sin()",
+      "cos()",
+      "tanh()",
+      "sigmoid()",
+      "softplus()",
+      "silu()",
+      "mul(0.7)",
+      "add(0.3)",
+      "neg()",
+      "tanh().exp()",
+      "square().add(1).log()",
+      "square().add(0.5).sqrt()",
+      "relu()",
+      "abs()",
+      "square().add(1).reciprocal()",
+      "clamp(-1, 1)",
+      "square().add(0.5).pow(0.3)",
+      "mul(0.5).pow(2)",
     ];
     const kind = this.int(rank > 0 ? 16 : 8);
     switch (kind) {
@@ -99,9 +131,14 @@ class Writer {
         return { text: `${name}.where(${mask}, ${this.fit(other, shape)}.sin())`, shape };
       }
       case 7:
-        return sizeOf(shape) * 2 > 24 ? { text: `${name}.sin()`, shape } : { text: `ct.stack([${name}, ${this.fit(other, shape)}])`, shape: [2, ...shape] };
+        return sizeOf(shape) * 2 > 24
+          ? { text: `${name}.sin()`, shape }
+          : { text: `ct.stack([${name}, ${this.fit(other, shape)}])`, shape: [2, ...shape] };
       case 8:
-        return { text: `${name}.${this.pick(["sum", "mean", "amax", "logsumexp"])}(${axis})`, shape: without };
+        return {
+          text: `${name}.${this.pick(["sum", "mean", "amax", "logsumexp"])}(${axis})`,
+          shape: without,
+        };
       case 9:
         return { text: `${name}.${this.pick(["softmax", "cumsum", "logSoftmax"])}(${axis}).sin()`, shape };
       case 10:
@@ -113,30 +150,50 @@ class Writer {
           ? { text: `${name}.matmul(${name}.mT().sin()).tanh()`, shape: [shape[0], shape[0]] }
           : { text: `${name}.flip(${axis})`, shape };
       case 13:
-        return rank >= 2 ? { text: `${name}.movedim(0, -1)`, shape: [...shape.slice(1), shape[0]] } : { text: `${name}.tanh().prod()`, shape: [] };
+        return rank >= 2
+          ? { text: `${name}.movedim(0, -1)`, shape: [...shape.slice(1), shape[0]] }
+          : { text: `${name}.tanh().prod()`, shape: [] };
       case 14: {
         const ids = [this.int(shape[0]), this.int(shape[0])];
-        return { text: `ct.embedding(${name}, ct.tensor([${ids}], { dtype: "i32" }))`, shape: [2, ...shape.slice(1)] };
+        return {
+          text: `ct.embedding(${name}, ct.tensor([${ids}], { dtype: "i32" }))`,
+          shape: [2, ...shape.slice(1)],
+        };
       }
       default: {
         const from = this.int(shape[axis]), n = 1 + this.int(shape[axis] - from);
-        return { text: `${name}.narrow(${axis}, ${from}, ${n})`, shape: shape.map((m, i) => i === axis ? n : m) };
+        return {
+          text: `${name}.narrow(${axis}, ${from}, ${n})`,
+          shape: shape.map((m, i) => i === axis ? n : m),
+        };
       }
     }
   }
 
   /** A function of one new variable and what is around it, as text. */
-  closure(param: Value, scope: Value[], depth: number, indent: string, end: (r: Value) => { text: string; shape: Shape }) {
+  closure(
+    param: Value,
+    scope: Value[],
+    depth: number,
+    indent: string,
+    end: (r: Value) => { text: string; shape: Shape },
+  ) {
     const visible = [...scope.filter(() => this.rng() < 0.5), param];
     const { lines, result } = this.block(visible, 1 + this.int(3), depth - 1, `${indent}  `);
     const { text, shape } = end(result);
-    return { text: `(${param.name}) => {\n${lines.join("\n")}\n${indent}  return ${text};\n${indent}}`, shape };
+    return {
+      text: `(${param.name}) => {\n${lines.join("\n")}\n${indent}  return ${text};\n${indent}}`,
+      shape,
+    };
   }
 
   transform(x: Value, scope: Value[], depth: number, indent: string): { text: string; shape: Shape } {
     const param = { name: this.name(), shape: x.shape };
     const as = (v: Value): { text: string; shape: Shape } => ({ text: v.name, shape: v.shape });
-    const scalar = (v: Value): { text: string; shape: Shape } => ({ text: `${v.name}.sin().sum()`, shape: [] });
+    const scalar = (v: Value): { text: string; shape: Shape } => ({
+      text: `${v.name}.sin().sum()`,
+      shape: [],
+    });
     switch (this.int(8)) {
       case 0:
       case 1: {
@@ -145,11 +202,17 @@ class Writer {
       }
       case 2: {
         const f = this.closure(param, scope, depth, indent, as);
-        return { text: `ct.vjp(${f.text}, ${x.name})[1](${this.fit(this.pick(scope), f.shape)}.cos())[0]`, shape: x.shape };
+        return {
+          text: `ct.vjp(${f.text}, ${x.name})[1](${this.fit(this.pick(scope), f.shape)}.cos())[0]`,
+          shape: x.shape,
+        };
       }
       case 3: {
         const f = this.closure(param, scope, depth, indent, as);
-        return { text: `ct.jvp(${f.text}, [${x.name}], [${this.fit(this.pick(scope), x.shape)}.sin()])[1]`, shape: f.shape };
+        return {
+          text: `ct.jvp(${f.text}, [${x.name}], [${this.fit(this.pick(scope), x.shape)}.sin()])[1]`,
+          shape: f.shape,
+        };
       }
       case 4: {
         if (x.shape.length === 0) return this.op(x, scope);
@@ -172,11 +235,15 @@ class Writer {
         const visible = [...scope.filter(() => this.rng() < 0.4), ...(xs === null ? [] : [row]), carry];
         const { lines, result } = this.block(visible, 1 + this.int(3), depth - 1, `${indent}  `);
         const next = this.fit(result, carry.shape);
-        const init = this.fit(this.pick(scope), carry.shape), over = xs === null ? "null, { length: 3 }" : `${xs.name}, { reverse: ${this.rng() < 0.3} }`;
-        const body = `(${carry.name}, ${row.name}) => {\n${lines.join("\n")}\n${indent}  return [${next}.tanh(), ${result.name}];\n${indent}}`;
-        return this.rng() < 0.5
-          ? { text: `ct.scan(${body}, ${init}, ${over})[0]`, shape: carry.shape }
-          : { text: `ct.scan(${body}, ${init}, ${over})[1]`, shape: [xs === null ? 3 : xs.shape[0], ...result.shape] };
+        const init = this.fit(this.pick(scope), carry.shape),
+          over = xs === null ? "null, { length: 3 }" : `${xs.name}, { reverse: ${this.rng() < 0.3} }`;
+        const body = `(${carry.name}, ${row.name}) => {\n${
+          lines.join("\n")
+        }\n${indent}  return [${next}.tanh(), ${result.name}];\n${indent}}`;
+        return this.rng() < 0.5 ? { text: `ct.scan(${body}, ${init}, ${over})[0]`, shape: carry.shape } : {
+          text: `ct.scan(${body}, ${init}, ${over})[1]`,
+          shape: [xs === null ? 3 : xs.shape[0], ...result.shape],
+        };
       }
     }
   }
@@ -196,8 +263,15 @@ export const plain: Api = {
   ...api,
   jit: ((f: unknown) => f) as typeof api.jit,
   checkpoint: ((f: unknown) => f) as typeof api.checkpoint,
-  vmap: ((f: (x: Tensor) => Tensor) => (x: Tensor) => stack(Array.from({ length: x.shape[0] }, (_, i) => f(x.select(0, i))))) as unknown as typeof api.vmap,
-  scan: ((body: (c: Tensor, x: Tensor | null) => [Tensor, Tensor], init: Tensor, xs: Tensor | null, options: { length?: number; reverse?: boolean }) => {
+  vmap:
+    ((f: (x: Tensor) => Tensor) => (x: Tensor) =>
+      stack(Array.from({ length: x.shape[0] }, (_, i) => f(x.select(0, i))))) as unknown as typeof api.vmap,
+  scan: ((
+    body: (c: Tensor, x: Tensor | null) => [Tensor, Tensor],
+    init: Tensor,
+    xs: Tensor | null,
+    options: { length?: number; reverse?: boolean },
+  ) => {
     const T = options.length ?? xs!.shape[0], ys: Tensor[] = [];
     let carry = init;
     for (let k = 0; k < T; k++) {

@@ -1,7 +1,7 @@
 /** Random programs of ops and nested transforms: every engine, jit, loops in place of vmap and scan, differences. */
 import { assertEquals } from "@std/assert";
 import * as api from "../../mod.ts";
-import { grad, jit, tensor, type Tensor, vmap } from "../../mod.ts";
+import { grad, jit, type Tensor, tensor, vmap } from "../../mod.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import { type Backend, byReference, testEach } from "../support/engines.ts";
@@ -22,7 +22,8 @@ function numbersOf(seed: number): { at: Numbers; other: Numbers; direction: Numb
   return { at: some(), other: some(), direction: some() };
 }
 
-const make = (x: Numbers, dtype: DType): Tensor[] => x.map((data, i) => tensor(data, { shape: INPUTS[i], dtype }));
+const make = (x: Numbers, dtype: DType): Tensor[] =>
+  x.map((data, i) => tensor(data, { shape: INPUTS[i], dtype }));
 const isFinite = (a: TypedArray): boolean => a.every((v) => Number.isFinite(v));
 
 /** The program's value and the gradient of a sum of sines of it. */
@@ -43,32 +44,60 @@ async function check(seed: number, b: Backend): Promise<void> {
     const repeated = recorded(...x as [Tensor, Tensor, Tensor]);
     // Batched over the first input alone, as per-example gradients are.
     const loss = (a: Tensor, b: Tensor, c: Tensor): Tensor => p.run(api, a, b, c).sin().sum();
-    const mapped = vmap((a: Tensor) => grad(loss, { argnums: [0, 1, 2] })(a, x[1], x[2]))(api.stack([x[0], y[0]]));
-    const step = 1e-6, moved = (s: number): Tensor[] => make(at.map((v, i) => v.map((e, k) => e + s * direction[i][k])), "f64");
-    const losses = [step, -step, step / 4, -step / 4].map((s) => loss(...moved(s) as [Tensor, Tensor, Tensor]));
-    const groups: Tensor[][] = [[value, ...gradients], naive, repeated, mapped.map((t: Tensor) => t.select(0, 0)), losses];
-    groups[0].forEach((t, i) => assertEquals([naive[i].shape, repeated[i].shape], [t.shape, t.shape], `shape of result ${i}`));
+    const mapped = vmap((a: Tensor) => grad(loss, { argnums: [0, 1, 2] })(a, x[1], x[2]))(
+      api.stack([x[0], y[0]]),
+    );
+    const step = 1e-6,
+      moved = (s: number): Tensor[] =>
+        make(at.map((v, i) => v.map((e, k) => e + s * direction[i][k])), "f64");
+    const losses = [step, -step, step / 4, -step / 4].map((s) =>
+      loss(...moved(s) as [Tensor, Tensor, Tensor])
+    );
+    const groups: Tensor[][] = [
+      [value, ...gradients],
+      naive,
+      repeated,
+      mapped.map((t: Tensor) => t.select(0, 0)),
+      losses,
+    ];
+    groups[0].forEach((t, i) =>
+      assertEquals([naive[i].shape, repeated[i].shape], [t.shape, t.shape], `shape of result ${i}`)
+    );
     const all = await read(groups.flat());
     let k = 0;
     const [now, loops, jitted, batched, [l1, l2, l3, l4]] = groups.map((g) => all.slice(k, k += g.length));
-    if (!now.every(isFinite)) throw new Error("the program is not finite: make the generator keep to moderate values");
-    now.forEach((v, i) => assertClose(loops[i], v, 1e-9, `${i === 0 ? "value" : `gradient ${i - 1}`} by loops`));
-    now.forEach((v, i) => assertClose(jitted[i], v, 1e-9, `${i === 0 ? "value" : `gradient ${i - 1}`} by jit`));
+    if (!now.every(isFinite)) {
+      throw new Error("the program is not finite: make the generator keep to moderate values");
+    }
+    now.forEach((v, i) =>
+      assertClose(loops[i], v, 1e-9, `${i === 0 ? "value" : `gradient ${i - 1}`} by loops`)
+    );
+    now.forEach((v, i) =>
+      assertClose(jitted[i], v, 1e-9, `${i === 0 ? "value" : `gradient ${i - 1}`} by jit`)
+    );
     now.slice(1).forEach((v, i) => assertClose(batched[i], v, 1e-9, `gradient ${i} by vmap`));
     const slope = now.slice(1).reduce((s, g, i) => s + inner(g, direction[i]), 0);
     const wide = (l1[0] - l2[0]) / (2 * step), narrow = (l3[0] - l4[0]) / (step / 2);
     // Where two steps disagree there is a kink between them, and differences say nothing.
-    if (Math.abs(wide - narrow) < 1e-6 * Math.max(1, Math.abs(wide))) assertClose([slope], [wide], 2e-5, "gradient by differences");
+    if (Math.abs(wide - narrow) < 1e-6 * Math.max(1, Math.abs(wide))) {
+      assertClose([slope], [wide], 2e-5, "gradient by differences");
+    }
     return;
   }
-  const run = async (dtype: DType): Promise<TypedArray[]> => await read(valueAndGradients(p, api, make(at, dtype)));
+  const run = async (dtype: DType): Promise<TypedArray[]> =>
+    await read(valueAndGradients(p, api, make(at, dtype)));
   const got = await run(b.float), truth = await byReference(b, () => run("f64"));
   // What the same arithmetic loses in f32 says how well the program is conditioned.
   const rounded = b.float === "f32" ? await byReference(b, () => run("f32")) : truth;
   got.forEach((v, i) => {
     const scale = Math.max(1, ...Array.from(truth[i], Math.abs));
     const lost = Math.max(0, ...Array.from(truth[i], (t, k) => Math.abs(rounded[i][k] - t))) / scale;
-    assertClose(v, truth[i], b.float === "f32" ? 1e-3 + 100 * lost : 1e-9, `${i === 0 ? "value" : `gradient ${i - 1}`} as the reference has it`);
+    assertClose(
+      v,
+      truth[i],
+      b.float === "f32" ? 1e-3 + 100 * lost : 1e-9,
+      `${i === 0 ? "value" : `gradient ${i - 1}`} as the reference has it`,
+    );
   });
 }
 
@@ -79,15 +108,26 @@ async function checkAll(seeds: number[], b: Backend): Promise<void> {
       await check(seed, b);
     } catch (error) {
       const { message, stack } = error as Error;
-      failures.push(`program ${seed} on ${b.name}: ${message}\n${programOf(seed).text}\n${stack?.split("\n").slice(1, 6).join("\n")}`);
+      failures.push(
+        `program ${seed} on ${b.name}: ${message}\n${programOf(seed).text}\n${
+          stack?.split("\n").slice(1, 6).join("\n")
+        }`,
+      );
     }
   }
-  if (failures.length > 0) throw new Error(`${failures.length} of ${seeds.length} programs fail:\n${failures.slice(0, 3).join("\n\n")}`);
+  if (failures.length > 0) {
+    throw new Error(
+      `${failures.length} of ${seeds.length} programs fail:\n${failures.slice(0, 3).join("\n\n")}`,
+    );
+  }
 }
 
 for (let shard = 0; shard < SHARDS; shard++) {
-  const n = COUNT / SHARDS, seeds = only === undefined
-    ? Array.from({ length: n }, (_, i) => 1 + shard * n + i)
-    : shard === 0 ? [Number(only)] : [];
+  const n = COUNT / SHARDS,
+    seeds = only === undefined
+      ? Array.from({ length: n }, (_, i) => 1 + shard * n + i)
+      : shard === 0
+      ? [Number(only)]
+      : [];
   if (seeds.length > 0) testEach(`random programs ${seeds[0]} to ${seeds.at(-1)}`, (b) => checkAll(seeds, b));
 }

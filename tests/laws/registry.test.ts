@@ -1,6 +1,6 @@
 /** Laws that every record of the registry obeys, on every engine: no test here knows any op by name. */
 import { assert, assertEquals } from "@std/assert";
-import { grad, jit, jvp, stack, tensor, type Tensor, vjp, vmap } from "../../mod.ts";
+import { grad, jit, jvp, stack, type Tensor, tensor, vjp, vmap } from "../../mod.ts";
 import { apply } from "../../ops/node.ts";
 import { type DType, isFloat, type TypedArray } from "../../ops/dtype.ts";
 import { type Primitive, primitives } from "../../ops/primitive.ts";
@@ -26,10 +26,17 @@ function inputOf(c: Case, i: number, float: DType, rng: () => number, turn = 0):
     // What f32 can hold, so that all engines see the same numbers in any type.
     return { shape, dtype, data: stored(draw(rng, n, domain), dtype === "f16" ? "f16" : "f32") };
   }
-  return { shape, dtype, data: dtype === "bool" ? drawWhole(rng, n, 0, 1) : drawWhole(rng, n, domain[0] < 0 && dtype === "i32" ? -6 : 1, 6) };
+  return {
+    shape,
+    dtype,
+    data: dtype === "bool"
+      ? drawWhole(rng, n, 0, 1)
+      : drawWhole(rng, n, domain[0] < 0 && dtype === "i32" ? -6 : 1, 6),
+  };
 }
 
-const make = (x: Input, data: readonly number[] = x.data): Tensor => tensor([...data], { shape: x.shape, dtype: x.dtype });
+const make = (x: Input, data: readonly number[] = x.data): Tensor =>
+  tensor([...data], { shape: x.shape, dtype: x.dtype });
 const list = (y: Tensor | Tensor[]): Tensor[] => Array.isArray(y) ? y : [y];
 
 /** A case as a function of what is differentiated, with data and directions. */
@@ -59,7 +66,16 @@ function problemOf(record: Primitive, c: Case, float: DType): Problem | null {
   const outputs = f(...wrt.map((i) => x[i])).map((y) => ({ shape: y.shape, dtype: y.dtype }));
   if (wrt.length === 0 || outputs.length === 0) return null;
   const like = (a: { shape: Shape }): number[] => stored(draw(rng, sizeOf(a.shape), [-1, 1]), "f16");
-  return { inputs, wrt, x, f, outputs, dx: wrt.map((i) => like(inputs[i])), v: wrt.map((i) => like(inputs[i])), ct: outputs.map(like) };
+  return {
+    inputs,
+    wrt,
+    x,
+    f,
+    outputs,
+    dx: wrt.map((i) => like(inputs[i])),
+    v: wrt.map((i) => like(inputs[i])),
+    ct: outputs.map(like),
+  };
 }
 
 /** Everything that the derivative laws speak of, as numbers. */
@@ -82,7 +98,8 @@ const total = (ts: Tensor[]): Tensor => ts.map((t) => t.sum()).reduce((a, b) => 
 
 async function derivativesOf(q: Problem): Promise<Derivatives> {
   const w = q.wrt.map((i) => q.x[i]);
-  const dx = q.wrt.map((i, k) => make(q.inputs[i], q.dx[k])), v = q.wrt.map((i, k) => make(q.inputs[i], q.v[k]));
+  const dx = q.wrt.map((i, k) => make(q.inputs[i], q.dx[k])),
+    v = q.wrt.map((i, k) => make(q.inputs[i], q.v[k]));
   const ct = q.outputs.map((o, k) => tensor(q.ct[k], o));
   const [y, dy] = jvp(q.f, w, dx);
   const pull = (...u: Tensor[]): Tensor[] => vjp(q.f, ...u)[1](ct);
@@ -111,7 +128,8 @@ async function derivativesOf(q: Problem): Promise<Derivatives> {
   return { y: a, dy: b, g: d, dg: e, h: i, r: j, back: k, jitted: l };
 }
 
-const sumInner = (a: ArrayLike<number>[], b: ArrayLike<number>[]): number => a.reduce((s, x, i) => s + inner(x, b[i]), 0);
+const sumInner = (a: ArrayLike<number>[], b: ArrayLike<number>[]): number =>
+  a.reduce((s, x, i) => s + inner(x, b[i]), 0);
 
 function assertLists(actual: TypedArray[], expected: TypedArray[], tolerance: number, what: string): void {
   assertEquals(actual.length, expected.length, what);
@@ -130,7 +148,9 @@ function assertConsistent(q: Problem, d: Derivatives, tolerance: number): void {
 
 /** Central differences in f64: of the function for first derivatives, of its pullback for second ones. */
 async function assertDifferences(q: Problem, d: Derivatives): Promise<void> {
-  const step = 1e-5, at = (s: number): Tensor[] => q.wrt.map((i, k) => make(q.inputs[i], q.inputs[i].data.map((x, j) => x + s * q.dx[k][j])));
+  const step = 1e-5,
+    at = (s: number): Tensor[] =>
+      q.wrt.map((i, k) => make(q.inputs[i], q.inputs[i].data.map((x, j) => x + s * q.dx[k][j])));
   const ct = q.outputs.map((o, k) => tensor(q.ct[k], o));
   const pull = (u: Tensor[]): Tensor[] => vjp(q.f, ...u)[1](ct);
   const [plus, minus] = [at(step), at(-step)];
@@ -139,16 +159,27 @@ async function assertDifferences(q: Problem, d: Derivatives): Promise<void> {
   let start = 0;
   const [fp, fm, gp, gm] = groups.map((g) => flat.slice(start, start += g.length));
   const slope = (p: TypedArray, m: TypedArray): number[] => Array.from(p, (x, i) => (x - m[i]) / (2 * step));
-  d.dy.forEach((dy, k) => assertClose(dy, slope(fp[k], fm[k]), 1e-6, `J dx = central differences, output ${k}`));
-  d.dg.forEach((dg, k) => assertClose(dg, slope(gp[k], gm[k]), 1e-6, `second derivative = central differences, input ${k}`));
+  d.dy.forEach((dy, k) =>
+    assertClose(dy, slope(fp[k], fm[k]), 1e-6, `J dx = central differences, output ${k}`)
+  );
+  d.dg.forEach((dg, k) =>
+    assertClose(dg, slope(gp[k], gm[k]), 1e-6, `second derivative = central differences, input ${k}`)
+  );
 }
 
 /** The value by the record's own host function, without any of the interpreter's indexing. */
-async function assertElementwiseValue(record: Extract<Primitive, { family: "elementwise" }>, c: Case, inputs: Input[]): Promise<void> {
+async function assertElementwiseValue(
+  record: Extract<Primitive, { family: "elementwise" }>,
+  c: Case,
+  inputs: Input[],
+): Promise<void> {
   const [y] = list(c.call(...inputs.map((x) => make(x))));
   const [got] = await read([y]);
   const expected = stored(
-    Array.from({ length: y.size }, (_, at) => record.host(...inputs.map((x) => x.data[broadcastIndex(at, y.shape, x.shape)]))),
+    Array.from(
+      { length: y.size },
+      (_, at) => record.host(...inputs.map((x) => x.data[broadcastIndex(at, y.shape, x.shape)])),
+    ),
     y.dtype,
   );
   assertClose(got, expected, 1e-12, "value by the host function");
@@ -176,16 +207,23 @@ async function derivativeLaws(record: Primitive, c: Case, b: Backend): Promise<v
   const loose = low ? 1e-2 : b.float === "f64" && q.outputs.every((o) => o.dtype === "f64") ? 1e-10 : 2e-4;
   if (c.differences !== false || c.shapes.length === 0) assertConsistent(q, d, loose);
   if (b.name === "reference") {
-    if (c.differences !== false && q.inputs.every((x) => x.dtype === "f64" || !isFloat(x.dtype))) await assertDifferences(q, d);
+    if (c.differences !== false && q.inputs.every((x) => x.dtype === "f64" || !isFloat(x.dtype))) {
+      await assertDifferences(q, d);
+    }
     return;
   }
   const truth = await byReference(b, () => derivativesOf(problemOf(record, c, "f64")!));
-  for (const k of ["y", "dy", "g", "dg", "h"] as const) assertLists(d[k], truth[k], loose, `${k} as the reference has it`);
+  for (const k of ["y", "dy", "g", "dg", "h"] as const) {
+    assertLists(d[k], truth[k], loose, `${k} as the reference has it`);
+  }
 }
 
 /** Which of `n` operands carry a batch axis: every choice but none. */
 function subsets(n: number): boolean[][] {
-  return Array.from({ length: 2 ** n - 1 }, (_, m) => Array.from({ length: n }, (_, i) => ((m + 1) >> i & 1) === 1));
+  return Array.from(
+    { length: 2 ** n - 1 },
+    (_, m) => Array.from({ length: n }, (_, i) => ((m + 1) >> i & 1) === 1),
+  );
 }
 
 const B = 2;
@@ -239,7 +277,9 @@ async function axisLaw(record: Primitive, c: Case, b: Backend): Promise<void> {
   const call = (...x: Tensor[]): Tensor[] => list(c.call(...x));
   const want = vmap(call)(...front), got = vmap(call, { inAxes: -1, outAxes: -1 })(...back);
   const values = await read([...want, ...got.map((t) => t.movedim(-1, 0))]);
-  want.forEach((_, k) => assertClose(values[want.length + k], values[k], 1e-6, `batch axis last, result ${k}`));
+  want.forEach((_, k) =>
+    assertClose(values[want.length + k], values[k], 1e-6, `batch axis last, result ${k}`)
+  );
 }
 
 /** jit repeats the recording on new data, and gives what the plain call gives. */
@@ -255,7 +295,31 @@ async function jitLaw(record: Primitive, c: Case, b: Backend): Promise<void> {
 }
 
 // Beyond 1e4 the sine of an f32 is noise; 3e38 and its square test overflow.
-const SPECIAL = [0, -0, 1, -1, 0.5, -0.5, 1.5, 2.5, 2, -2, 3, -3, 100, -100, 1e-3, 88.8, 1e4, -1e4, 3e38, -3e38, Infinity, -Infinity, NaN];
+const SPECIAL = [
+  0,
+  -0,
+  1,
+  -1,
+  0.5,
+  -0.5,
+  1.5,
+  2.5,
+  2,
+  -2,
+  3,
+  -3,
+  100,
+  -100,
+  1e-3,
+  88.8,
+  1e4,
+  -1e4,
+  3e38,
+  -3e38,
+  Infinity,
+  -Infinity,
+  NaN,
+];
 const LINES = [0, -0, 1, 1, -1, 2, 0.5, 100, -100, Infinity, -Infinity, NaN];
 
 /** Inputs of special numbers: all combinations for elementwise records, random picks elsewhere. */
@@ -263,9 +327,15 @@ function specialInputs(record: Primitive, c: Case, float: DType, round: number):
   const rng = random(seedOf(record.name + c.label) + round);
   const plain = c.shapes.map((_, i) => inputOf(c, i, float, rng));
   if (record.family !== "elementwise" || record.inputs > 2) {
-    const pick = record.family === "elementwise" ? SPECIAL : round === 0 ? LINES.filter((v) => Number.isFinite(v)) : LINES;
+    const pick = record.family === "elementwise"
+      ? SPECIAL
+      : round === 0
+      ? LINES.filter((v) => Number.isFinite(v))
+      : LINES;
     return plain.map((x, i) =>
-      isFloat(x.dtype) && c.values?.[i] === undefined ? { ...x, data: x.data.map(() => stored([pick[Math.floor(rng() * pick.length)]], x.dtype)[0]) } : x
+      isFloat(x.dtype) && c.values?.[i] === undefined
+        ? { ...x, data: x.data.map(() => stored([pick[Math.floor(rng() * pick.length)]], x.dtype)[0]) }
+        : x
     );
   }
   const n = SPECIAL.length, size = n ** record.inputs;
@@ -297,7 +367,9 @@ async function specialLaw(record: Primitive, c: Case, b: Backend): Promise<void>
     };
     const got = await compute(), want = await byReference(b, compute);
     got.forEach((a, k) => {
-      const what = `at special points, result ${k}, operands ${JSON.stringify(inputs.map((i) => i.data.slice(0, 24).map(String)))}`;
+      const what = `at special points, result ${k}, operands ${
+        JSON.stringify(inputs.map((i) => i.data.slice(0, 24).map(String)))
+      }`;
       assertEquals(a.length, want[k].length, what);
       for (let i = 0; i < a.length; i++) {
         const at = record.family === "elementwise" && record.inputs <= 2
@@ -318,8 +390,14 @@ function assertSpecial(a: number, e: number, what: string): void {
 }
 
 /** Every type that an elementwise record takes gives what its host function gives, rounded to the type. */
-async function typeLaw(record: Extract<Primitive, { family: "elementwise" }>, c: Case, b: Backend): Promise<void> {
-  const types: DType[] = b.device === "host" ? ["f32", "f64", "f16", "i32", "u32", "bool"] : ["f32", "f16", "i32", "u32", "bool"];
+async function typeLaw(
+  record: Extract<Primitive, { family: "elementwise" }>,
+  c: Case,
+  b: Backend,
+): Promise<void> {
+  const types: DType[] = b.device === "host"
+    ? ["f32", "f64", "f16", "i32", "u32", "bool"]
+    : ["f32", "f16", "i32", "u32", "bool"];
   for (const dtype of types) {
     const operands = operandTypes(record, dtype);
     if (operands === null) continue;
@@ -327,7 +405,10 @@ async function typeLaw(record: Extract<Primitive, { family: "elementwise" }>, c:
     const inputs = c.shapes.map((_, i) => inputOf({ ...c, dtypes: operands }, i, dtype, rng));
     const [y] = list(c.call(...inputs.map((x) => make(x))));
     const [got] = await read([y]);
-    const expected = Array.from({ length: y.size }, (_, at) => record.host(...inputs.map((x) => x.data[broadcastIndex(at, y.shape, x.shape)])));
+    const expected = Array.from(
+      { length: y.size },
+      (_, at) => record.host(...inputs.map((x) => x.data[broadcastIndex(at, y.shape, x.shape)])),
+    );
     const tolerance = { f64: 1e-14, f32: 4e-6, f16: 2e-3, i32: 0, u32: 0, bool: 0 }[y.dtype];
     assertClose(got, isFloat(y.dtype) ? expected : stored(expected, y.dtype), tolerance, `in ${dtype}`);
   }
@@ -355,11 +436,17 @@ async function halfLaw(record: Primitive, c: Case, b: Backend): Promise<void> {
     const outputs = f(...q.wrt.map((i) => x[i])).map((y) => ({ shape: y.shape, dtype: y.dtype }));
     return run({ ...q, inputs: wide, x, f, outputs });
   });
-  got.forEach((a, k) => assertClose(a, want[k], 2e-2, `in f16, ${k < low.outputs.length ? "output" : "gradient"} ${k}`));
+  got.forEach((a, k) =>
+    assertClose(a, want[k], 2e-2, `in f16, ${k < low.outputs.length ? "output" : "gradient"} ${k}`)
+  );
 }
 
 /** A fused record's kernel and rules are those of its definition. */
-async function definitionLaw(record: Extract<Primitive, { family: "custom" }>, c: Case, b: Backend): Promise<void> {
+async function definitionLaw(
+  record: Extract<Primitive, { family: "custom" }>,
+  c: Case,
+  b: Backend,
+): Promise<void> {
   const q = problemOf(record, c, b.float);
   const rng = random(seedOf(record.name + c.label));
   const x = c.shapes.map((_, i) => make(inputOf(c, i, b.float, rng)));
@@ -373,7 +460,9 @@ async function definitionLaw(record: Extract<Primitive, { family: "custom" }>, c
   }
   assert(found.length > 0, `the sample does not use ${record.name}`);
   const { inputs, p } = found[0];
-  const values = inputs.map((a, i) => c.values?.[i] ?? stored(draw(rng, sizeOf(a.shape), [-1.5, 1.5]), "f32"));
+  const values = inputs.map((a, i) =>
+    c.values?.[i] ?? stored(draw(rng, sizeOf(a.shape), [-1.5, 1.5]), "f32")
+  );
   const args = inputs.map((a, i) => tensor([...values[i]], { shape: a.shape, dtype: a.dtype }));
   const floats = args.flatMap((t, i) => isFloat(t.dtype) ? [i] : []);
   const results = (f: (x: Tensor[]) => Tensor): Tensor[] => {
@@ -394,13 +483,21 @@ async function definitionLaw(record: Extract<Primitive, { family: "custom" }>, c
   const fused = results((all) => apply(record, all, p)), plain = results((all) => record.definition!(all, p));
   const a = await read(fused), e = await read(plain);
   assertEquals(a.length, e.length);
-  a.forEach((v, i) => assertClose(v, e[i], b.float === "f32" ? 2e-4 : 1e-9, `kernel = definition, result ${i}`));
+  a.forEach((v, i) =>
+    assertClose(v, e[i], b.float === "f32" ? 2e-4 : 1e-9, `kernel = definition, result ${i}`)
+  );
   assert(q !== null);
 }
 
 test("every primitive has samples, and every sample a primitive", () => {
-  const missing = [...primitives().values()].filter((r) => r.family !== "leaf" && r.family !== "output" && casesOf(r).length === 0);
-  assertEquals(missing.map((r) => r.name), [], "primitives without a sample: add `samples` to the record, or a row to tests/laws/samples.ts");
+  const missing = [...primitives().values()].filter((r) =>
+    r.family !== "leaf" && r.family !== "output" && casesOf(r).length === 0
+  );
+  assertEquals(
+    missing.map((r) => r.name),
+    [],
+    "primitives without a sample: add `samples` to the record, or a row to tests/laws/samples.ts",
+  );
   assertEquals(strayNames(), []);
 });
 
@@ -430,16 +527,22 @@ for (const record of primitives().values()) {
     await t.step("vmap takes and puts its axis anywhere", () => axisLaw(record, cases[0], b));
     await each("jit is plain", (c) => jitLaw(record, c, b));
     if (b.name !== "reference") {
-      const some = record.family === "elementwise" && record.inputs <= 2 && record.name !== "cast" ? cases.slice(0, 1) : cases;
+      const some = record.family === "elementwise" && record.inputs <= 2 && record.name !== "cast"
+        ? cases.slice(0, 1)
+        : cases;
       await t.step("special points", async () => {
         for (const c of some) await specialLaw(record, c, b);
       });
     }
     if (record.family === "elementwise" && record.name !== "cast") {
       const { name } = record;
-      await t.step("types", () => typeLaw(record, cases.find((c) => c.shapes.length === record.inputs)!, b).catch((error) => {
-        throw new Error(`${name}: ${error.message}`, { cause: error });
-      }));
+      await t.step(
+        "types",
+        () =>
+          typeLaw(record, cases.find((c) => c.shapes.length === record.inputs)!, b).catch((error) => {
+            throw new Error(`${name}: ${error.message}`, { cause: error });
+          }),
+      );
     }
     await each("half precision", (c) => halfLaw(record, c, b));
     if (record.family === "custom" && record.definition !== undefined) {

@@ -1,5 +1,14 @@
 /** What the registry laws call each primitive with: families generate theirs, the rest stand in a table by name. */
-import { cat, checkpoint, crossEntropy, customJvp, customVjp, embedding, scan, type Tensor } from "../../mod.ts";
+import {
+  cat,
+  checkpoint,
+  crossEntropy,
+  customJvp,
+  customVjp,
+  embedding,
+  scan,
+  type Tensor,
+} from "../../mod.ts";
 import { apply } from "../../ops/node.ts";
 import type { DType } from "../../ops/dtype.ts";
 import { type Primitive, primitives, type Sample } from "../../ops/primitive.ts";
@@ -23,7 +32,11 @@ const op = (name: string): Primitive => {
 const direct = (name: string, p: unknown = null) => (...xs: Tensor[]): Tensor => apply(op(name), xs, p);
 
 type Entry = Omit<Case, "label">;
-const of = (shapes: Shape[], call: Case["call"], rest: Partial<Entry> = {}): Entry => ({ shapes, call, ...rest });
+const of = (shapes: Shape[], call: Case["call"], rest: Partial<Entry> = {}): Entry => ({
+  shapes,
+  call,
+  ...rest,
+});
 
 const INDEX: Pick<Entry, "dtypes"> = { dtypes: [undefined, "i32"] };
 
@@ -79,7 +92,10 @@ const table: Record<string, Entry[]> = {
   ],
   gather: [
     of([[3, 4], [3, 2]], (x, i) => x.gather(1, i), { ...INDEX, values: [undefined, [0, 3, 1, 1, -1, 2]] }),
-    of([[3, 4], [2, 4]], (x, i) => x.gather(0, i), { ...INDEX, values: [undefined, [0, 2, 1, 1, 2, 2, 0, -3]] }),
+    of([[3, 4], [2, 4]], (x, i) => x.gather(0, i), {
+      ...INDEX,
+      values: [undefined, [0, 2, 1, 1, 2, 2, 0, -3]],
+    }),
     of([[2, 3, 2], [2, 2, 1]], (x, i) => x.gather(1, i), { ...INDEX, values: [undefined, [0, 2, 1, 1]] }),
   ],
   scatterAdd: [
@@ -98,44 +114,70 @@ const table: Record<string, Entry[]> = {
     of([[3, 4], [2]], (x, i) => x.indexSelect(1, i), { ...INDEX, values: [undefined, [3, 0]] }),
   ],
   embeddingGrad: [
-    of([[4, 3], [4]], direct("embeddingGrad", { shape: [5, 3] }), { ...INDEX, values: [undefined, [0, 4, 2, -1]] }),
-    of([[2, 2, 3], [2, 2]], direct("embeddingGrad", { shape: [3, 3] }), { ...INDEX, values: [undefined, [0, 2, 2, 0]] }),
+    of([[4, 3], [4]], direct("embeddingGrad", { shape: [5, 3] }), {
+      ...INDEX,
+      values: [undefined, [0, 4, 2, -1]],
+    }),
+    of([[2, 2, 3], [2, 2]], direct("embeddingGrad", { shape: [3, 3] }), {
+      ...INDEX,
+      values: [undefined, [0, 2, 2, 0]],
+    }),
   ],
   logsumexp: [
     of([[2, 4]], (x) => x.logsumexp(1)),
     of([[3, 2]], (x) => x.logsumexp(0)),
     of([[2, 3, 2]], (x) => x.logsumexp([0, 2], { keepdim: true })),
   ],
-  softmax: [of([[2, 4]], (x) => x.softmax()), of([[3, 2]], (x) => x.softmax(0)), of([[2, 3, 2]], (x) => x.softmax(1))],
+  softmax: [
+    of([[2, 4]], (x) => x.softmax()),
+    of([[3, 2]], (x) => x.softmax(0)),
+    of([[2, 3, 2]], (x) => x.softmax(1)),
+  ],
   cumsum: [
     of([[2, 4]], (x) => x.cumsum(1)),
     of([[3, 2]], (x) => x.cumsum(0)),
     of([[2, 3]], direct("cumsum", { axis: 1, reverse: true })),
   ],
-  argmax: [of([[2, 4]], (x) => x.argmax(1)), of([[3, 2]], (x) => x.argmax(0)), of([[3, 2]], (x) => x.argmax())],
+  argmax: [
+    of([[2, 4]], (x) => x.argmax(1)),
+    of([[3, 2]], (x) => x.argmax(0)),
+    of([[3, 2]], (x) => x.argmax()),
+  ],
   argsort: [
     of([[2, 4]], (x) => x.argsort()),
     of([[4, 2]], (x) => x.argsort(0, { descending: true })),
     of([[2, 4]], (x) => x.sort().values),
   ],
   crossEntropy: [
-    of([[3, 4], [3]], (z, y) => crossEntropy(z, y, { reduction: "none" }), { ...INDEX, values: [undefined, [0, 3, 1]] }),
+    of([[3, 4], [3]], (z, y) => crossEntropy(z, y, { reduction: "none" }), {
+      ...INDEX,
+      values: [undefined, [0, 3, 1]],
+    }),
     of([[2, 2, 3], [2, 2]], (z, y) => crossEntropy(z, y), { ...INDEX, values: [undefined, [0, 2, 1, 1]] }),
     of([[3], []], (z, y) => crossEntropy(z, y), { ...INDEX, values: [undefined, [2]] }),
   ],
   randomBits: [
     of([[2]], direct("randomBits", { shape: [2, 3] }), { dtypes: ["u32"], values: [[7, 9]] }),
-    of([[3, 2]], direct("randomBits", { shape: [2] }), { dtypes: ["u32"], values: [[7, 9, 0, 1, 4294967295, 5]] }),
+    of([[3, 2]], direct("randomBits", { shape: [2] }), {
+      dtypes: ["u32"],
+      values: [[7, 9, 0, 1, 4294967295, 5]],
+    }),
   ],
   foldKey: [
     of([[2], []], direct("foldKey"), { dtypes: ["u32", "i32"], values: [[7, 9], [3]] }),
     of([[2], [3]], direct("foldKey"), { dtypes: ["u32", "i32"], values: [[7, 9], [0, 1, 2]] }),
   ],
   normalFromBits: [
-    of([[7]], direct("normalFromBits"), { dtypes: ["u32"], values: [[0, 1, 255, 256, 2147483648, 4294967295, 123456789]] }),
+    of([[7]], direct("normalFromBits"), {
+      dtypes: ["u32"],
+      values: [[0, 1, 255, 256, 2147483648, 4294967295, 123456789]],
+    }),
   ],
   uniformFromBits: [
-    of([[7]], direct("uniformFromBits"), { dtypes: ["u32"], values: [[0, 1, 255, 256, 2147483648, 4294967295, 123456789]] }),
+    of([[7]], direct("uniformFromBits"), {
+      dtypes: ["u32"],
+      values: [[0, 1, 255, 256, 2147483648, 4294967295, 123456789]],
+    }),
   ],
   alias: [of([[2, 3]], direct("alias"))],
   detach: [of([[2, 3]], (x) => x.stopGradient(), { differences: false })],
@@ -146,7 +188,9 @@ const table: Record<string, Entry[]> = {
       return [last, ys];
     }),
     of([[2, 2], [2], [3, 2]], (w, c, xs) => {
-      const [last, ys] = scan((s: Tensor, x: Tensor) => [w.matmul(s).tanh().add(x), s], c, xs, { reverse: true });
+      const [last, ys] = scan((s: Tensor, x: Tensor) => [w.matmul(s).tanh().add(x), s], c, xs, {
+        reverse: true,
+      });
       return [last, ys];
     }),
     of([[2]], (c) => scan((s: Tensor) => [s.sin(), s.sum()], c, null, { length: 3 })),
@@ -184,7 +228,10 @@ const table: Record<string, Entry[]> = {
 const FLOATS: DType[] = ["f32", "f16", "f64"];
 
 /** The operand types of an elementwise record when the type under test is `dtype`; null where it refuses it. */
-export function operandTypes(record: Extract<Primitive, { family: "elementwise" }>, dtype: DType): DType[] | null {
+export function operandTypes(
+  record: Extract<Primitive, { family: "elementwise" }>,
+  dtype: DType,
+): DType[] | null {
   const all = Array<DType>(record.inputs).fill(dtype);
   for (const types of [all, ["bool" as const, ...all.slice(1)]]) {
     try {
@@ -205,14 +252,19 @@ function elementwiseCases(record: Extract<Primitive, { family: "elementwise" }>)
     ? [[[2, 3], [2, 3]], [[2, 3], [3]], [[2, 1], [1, 3]], [[], [2]], [[3], [2, 1]], [[2], []], [[0, 3], [3]]]
     : [[[2, 3], [2, 3], [2, 3]], [[2, 3], [3], [2, 1]], [[3], [2, 1], []], [[], [], [2]]];
   const types = operandTypes(record, "f64") ?? operandTypes(record, "bool") ?? operandTypes(record, "u32");
-  if (types === null) throw new Error(`Primitive ${record.name} takes neither floats, booleans nor u32: give it samples`);
+  if (types === null) {
+    throw new Error(`Primitive ${record.name} takes neither floats, booleans nor u32: give it samples`);
+  }
   const dtypes = types.map((t) => FLOATS.includes(t) ? undefined : t);
   const domain = record.domain.map(([lo, hi]): [number, number] => [lo, hi]);
   return layouts.map((shapes) => ({ label: JSON.stringify(shapes), shapes, call, dtypes, domain }));
 }
 
 function reductionCases(record: Primitive): Case[] {
-  const layouts: [Shape, number[]][] = [[[2, 3], [1]], [[2, 3], [0]], [[2, 3, 2], [0, 2]], [[4], [0]], [[1, 3], [0]]];
+  const layouts: [Shape, number[]][] = [[[2, 3], [1]], [[2, 3], [0]], [[2, 3, 2], [0, 2]], [[4], [0]], [[
+    1,
+    3,
+  ], [0]]];
   return layouts.map(([shape, axes]) => ({
     label: `${JSON.stringify(shape)} over ${axes}`,
     shapes: [shape],
@@ -231,7 +283,10 @@ export function casesOf(record: Primitive): Case[] {
       return [...reductionCases(record), ...own];
     case "contraction": {
       const shapes: Shape[][] = [[[2, 3], [3, 2]], [[2, 2, 3], [2, 3, 1]], [[1, 1], [1, 1]]];
-      return [...shapes.map((s): Case => ({ label: JSON.stringify(s), shapes: s, call: direct(record.name) })), ...own];
+      return [
+        ...shapes.map((s): Case => ({ label: JSON.stringify(s), shapes: s, call: direct(record.name) })),
+        ...own,
+      ];
     }
     case "movement":
     case "custom":

@@ -1,12 +1,9 @@
 /** Small helpers of the nn tests. */
 import "../../mod.ts";
-import { tensor } from "../../ops/create.ts";
+import { defaultDevice, tensor } from "../../ops/create.ts";
 import { collect } from "../../ops/lower.ts";
 import { type Engine, engineOf, setEngine } from "../../ops/runs.ts";
 import type { Tensor } from "../../ops/tensor.ts";
-import { setDefaultDevice } from "../../ops/create.ts";
-
-setDefaultDevice("host");
 
 /** A parameter in double precision. */
 export function f64(data: number[] | number[][], name?: string): Tensor {
@@ -29,9 +26,9 @@ export async function sameBits(a: Record<string, Tensor>, b: Record<string, Tens
   return true;
 }
 
-/** Runs `f` and lists the structural key of every run on the host meanwhile. */
+/** Runs `f` and lists the structural key of every run on the default device meanwhile. */
 export async function keysOf(f: () => void | Promise<void>): Promise<string[]> {
-  const engine = engineOf("host"), keys: string[] = [];
+  const engine = engineOf(defaultDevice()), keys: string[] = [];
   const spy: Engine = new Proxy(engine, {
     get(target, name) {
       if (name === "run") {

@@ -20,8 +20,8 @@ import {
   stack,
   straightThrough,
   sync,
-  tensor,
   Tensor,
+  tensor,
   tidy,
   valueAndGrad,
   vjp,
@@ -35,7 +35,8 @@ import { test, testEach } from "../support/engines.ts";
 import { assertClose } from "../support/numbers.ts";
 
 const key = (...ts: Tensor[]): string => collect(ts.map((t) => t.node)).key;
-const parameter = (x: number | number[], name?: string): Tensor => tensor(x, { requiresGrad: true, ...name === undefined ? {} : { name } });
+const parameter = (x: number | number[], name?: string): Tensor =>
+  tensor(x, { requiresGrad: true, ...name === undefined ? {} : { name } });
 const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
 
 // ---- isolation ------------------------------------------------------------------------------------------------
@@ -72,14 +73,24 @@ testEach("isolation: the same tensor as two arguments is two variables", async (
   assertEquals([await a.item(), await b.item()], [18, 9]);
 });
 
-testEach("isolation: a pullback called inside another transform is differentiated by its cotangent", async () => {
-  // Regression: the second transform's mark had the bit of the first one and was taken away.
-  const [, pullback] = vjp((x: Tensor) => x.square(), tensor([1, 2]));
-  assertEquals(await grad((ct: Tensor) => pullback(ct)[0].sum())(tensor([5, 7])).toArray(), [2, 4]);
-  const [, push] = linearize((x: Tensor) => x.square(), tensor([1, 2]));
-  assertEquals(await grad((dx: Tensor) => push(dx).mul(tensor([1, 10])).sum())(tensor([5, 7])).toArray(), [2, 40]);
-  assertEquals(await grad((dx: Tensor) => grad((u: Tensor) => push(u).sum())(dx).mul(dx).sum())(tensor([5, 7])).toArray(), [2, 4]);
-});
+testEach(
+  "isolation: a pullback called inside another transform is differentiated by its cotangent",
+  async () => {
+    // Regression: the second transform's mark had the bit of the first one and was taken away.
+    const [, pullback] = vjp((x: Tensor) => x.square(), tensor([1, 2]));
+    assertEquals(await grad((ct: Tensor) => pullback(ct)[0].sum())(tensor([5, 7])).toArray(), [2, 4]);
+    const [, push] = linearize((x: Tensor) => x.square(), tensor([1, 2]));
+    assertEquals(await grad((dx: Tensor) => push(dx).mul(tensor([1, 10])).sum())(tensor([5, 7])).toArray(), [
+      2,
+      40,
+    ]);
+    assertEquals(
+      await grad((dx: Tensor) => grad((u: Tensor) => push(u).sum())(dx).mul(dx).sum())(tensor([5, 7]))
+        .toArray(),
+      [2, 4],
+    );
+  },
+);
 
 testEach("isolation: transforms nest to depth 40", async () => {
   let f = (x: Tensor): Tensor => x.mul(0.5).exp();
@@ -91,12 +102,15 @@ testEach("isolation: transforms nest to depth 40", async () => {
   assertClose([await f(tensor(0.5)).item()], [Math.exp(0.25)], 1e-5, "derivatives of e^(x/2), scaled");
 });
 
-testEach("isolation: backward does not see into a functional gradient's variable, and sees what it captures", async () => {
-  const w = parameter(3);
-  const y = grad((x: Tensor) => x.square().mul(w).sum())(tensor(2)); // 2 x w
-  y.backward();
-  assertEquals(await w.grad!.item(), 4);
-});
+testEach(
+  "isolation: backward does not see into a functional gradient's variable, and sees what it captures",
+  async () => {
+    const w = parameter(3);
+    const y = grad((x: Tensor) => x.square().mul(w).sum())(tensor(2)); // 2 x w
+    y.backward();
+    assertEquals(await w.grad!.item(), 4);
+  },
+);
 
 testEach("a leaked placeholder is an error that says so, and the engine goes on", async () => {
   let leaked: Tensor | null = null;
@@ -119,10 +133,12 @@ testEach("grad, vjp and jvp take asynchronous functions that read values", async
   assertEquals([await y.item(), await pullback(tensor(2))[0].toArray()], [5, [4, 8]]);
   const [, dy] = await jvp(f, [tensor([1, 2])], [tensor([1, 0])]);
   assertEquals(await dy.item(), 2);
-  const second = grad(async (x: Tensor) => (await grad(async (z: Tensor) => {
-    await z.data();
-    return z.pow(3).sum();
-  })(x)).sum());
+  const second = grad(async (x: Tensor) =>
+    (await grad(async (z: Tensor) => {
+      await z.data();
+      return z.pow(3).sum();
+    })(x)).sum()
+  );
   assertEquals(await (await second(tensor([2]))).toArray(), [12]);
 });
 
@@ -142,7 +158,10 @@ test("cache key: JavaScript numbers, slice offsets and random counters are data"
 });
 
 test("cache key: a thousand steps of Adam are one structure", async () => {
-  const w = tensor([1, 2, 3], { requiresGrad: true }), m = zeros([3]), v = zeros([3]), keys = new Set<string>();
+  const w = tensor([1, 2, 3], { requiresGrad: true }),
+    m = zeros([3]),
+    v = zeros([3]),
+    keys = new Set<string>();
   for (let t = 1; t <= 1000; t++) {
     const loss = w.sub(0.5).square().sum();
     w.zeroGrad();
@@ -171,7 +190,10 @@ test("values crossing runs: an RNN with carried state keeps its work per step", 
     sizes.push(unrealised(loss.node));
     await loss.data();
   }
-  assert(Math.max(...sizes.slice(3)) <= sizes[2] + 4, `nodes to compute: ${sizes.slice(0, 6)} ... ${sizes.slice(-3)}`);
+  assert(
+    Math.max(...sizes.slice(3)) <= sizes[2] + 4,
+    `nodes to compute: ${sizes.slice(0, 6)} ... ${sizes.slice(-3)}`,
+  );
 });
 
 /** How many nodes a read would have to compute. */
@@ -211,26 +233,32 @@ testEach("values crossing runs: a deep scalar into a checkpoint is no root by it
 
 // ---- old parameters -------------------------------------------------------------------------------------------
 
-testEach("old parameters: differentiating a graph from before a step names the step; values stay", async () => {
-  const w = parameter([1, 2], "w");
-  const loss = w.square().sum(), other = w.mul(3).sum();
-  await loss.data();
-  w.assign(tensor([5, 6]), "optimizer.step (step 12)");
-  for (const stale of [loss, other, loss.add(1)]) {
-    const error = assertThrows(() => stale.backward(), Error, "optimizer.step (step 12)");
-    assert(error.message.includes("Compute the loss anew"), error.message);
-  }
-  assertEquals([await loss.item(), await other.item()], [5, 9]);
-  w.square().sum().backward();
-  assertEquals(await w.grad!.toArray(), [10, 12]);
-});
+testEach(
+  "old parameters: differentiating a graph from before a step names the step; values stay",
+  async () => {
+    const w = parameter([1, 2], "w");
+    const loss = w.square().sum(), other = w.mul(3).sum();
+    await loss.data();
+    w.assign(tensor([5, 6]), "optimizer.step (step 12)");
+    for (const stale of [loss, other, loss.add(1)]) {
+      const error = assertThrows(() => stale.backward(), Error, "optimizer.step (step 12)");
+      assert(error.message.includes("Compute the loss anew"), error.message);
+    }
+    assertEquals([await loss.item(), await other.item()], [5, 9]);
+    w.square().sum().backward();
+    assertEquals(await w.grad!.toArray(), [10, 12]);
+  },
+);
 
-testEach("old parameters: a tensor computed before assign has the old value, read before or after", async () => {
-  const w = parameter([1, 2]), y = w.mul(10);
-  w.assign(tensor([3, 4]));
-  assertEquals([await y.toArray(), await w.toArray()], [[10, 20], [3, 4]]);
-  assertEquals([w.version, w.requiresGrad, w.isLeaf], [1, true, true]);
-});
+testEach(
+  "old parameters: a tensor computed before assign has the old value, read before or after",
+  async () => {
+    const w = parameter([1, 2]), y = w.mul(10);
+    w.assign(tensor([3, 4]));
+    assertEquals([await y.toArray(), await w.toArray()], [[10, 20], [3, 4]]);
+    assertEquals([w.version, w.requiresGrad, w.isLeaf], [1, true, true]);
+  },
+);
 
 testEach("old parameters: assign in terms of itself, twice", async () => {
   const s = tensor(1);
@@ -297,31 +325,39 @@ testEach("jit and state: random numbers are drawn anew at each call and follow t
   assertEquals(await zeros([3]).add(rand([3])).toArray(), a, "as without jit");
 });
 
-testEach("jit and state: numbers, strings and noGrad in the arguments join the key, new shapes record anew", async () => {
-  const f = jit((x: Tensor, o: { scale: number; mode: string }) => o.mode === "double" ? x.mul(2 * o.scale) : x.mul(o.scale));
-  assertEquals(await f(tensor([1]), { scale: 3, mode: "double" }).toArray(), [6]);
-  assertEquals(await f(tensor([1]), { scale: 3, mode: "single" }).toArray(), [3]);
-  assertEquals(await f(tensor([1]), { scale: 4, mode: "single" }).toArray(), [4]);
-  assertEquals(f.recordings(), 3);
-  assertEquals(await f(tensor([1, 2]), { scale: 4, mode: "single" }).toArray(), [4, 8]);
-  assertEquals(f.recordings(), 4);
-  assertEquals(f.explain().length, 3);
-});
+testEach(
+  "jit and state: numbers, strings and noGrad in the arguments join the key, new shapes record anew",
+  async () => {
+    const f = jit((x: Tensor, o: { scale: number; mode: string }) =>
+      o.mode === "double" ? x.mul(2 * o.scale) : x.mul(o.scale)
+    );
+    assertEquals(await f(tensor([1]), { scale: 3, mode: "double" }).toArray(), [6]);
+    assertEquals(await f(tensor([1]), { scale: 3, mode: "single" }).toArray(), [3]);
+    assertEquals(await f(tensor([1]), { scale: 4, mode: "single" }).toArray(), [4]);
+    assertEquals(f.recordings(), 3);
+    assertEquals(await f(tensor([1, 2]), { scale: 4, mode: "single" }).toArray(), [4, 8]);
+    assertEquals(f.recordings(), 4);
+    assertEquals(f.explain().length, 3);
+  },
+);
 
-testEach("jit and state: JavaScript runs once for a recording, and an error inside leaves nothing behind", async () => {
-  let calls = 0;
-  const w = parameter([1, 2]);
-  const f = jit((x: Tensor) => (calls++, w.mul(x).sum()));
-  for (let i = 0; i < 4; i++) f(tensor([i, i]));
-  assertEquals(calls, 1);
-  const broken = jit((x: Tensor) => {
-    w.assign(w.mul(2));
-    w.grad = w;
-    throw new Error(`on purpose ${x.rank}`);
-  });
-  assertThrows(() => broken(tensor(1)), Error, "on purpose");
-  assertEquals([await w.toArray(), w.grad], [[1, 2], null]);
-});
+testEach(
+  "jit and state: JavaScript runs once for a recording, and an error inside leaves nothing behind",
+  async () => {
+    let calls = 0;
+    const w = parameter([1, 2]);
+    const f = jit((x: Tensor) => (calls++, w.mul(x).sum()));
+    for (let i = 0; i < 4; i++) f(tensor([i, i]));
+    assertEquals(calls, 1);
+    const broken = jit((x: Tensor) => {
+      w.assign(w.mul(2));
+      w.grad = w;
+      throw new Error(`on purpose ${x.rank}`);
+    });
+    assertThrows(() => broken(tensor(1)), Error, "on purpose");
+    assertEquals([await w.toArray(), w.grad], [[1, 2], null]);
+  },
+);
 
 testEach("jit nests in every transform and every transform in jit", async () => {
   const f = (x: Tensor): Tensor => x.sin().mul(x).sum(), at = tensor([0.3, -0.7]);
@@ -335,20 +371,23 @@ testEach("jit nests in every transform and every transform in jit", async () => 
 
 // ---- effects --------------------------------------------------------------------------------------------------
 
-testEach("effects: a running statistic is updated once under checkpoint, however often it is rebuilt", async () => {
-  const mean = tensor(0), w = parameter(2);
-  let calls = 0;
-  const layer = checkpoint((x: Tensor) => {
-    calls++;
-    mean.assign(mean.mul(0.9).add(x.mean().detach().mul(0.1)));
-    return x.mul(w).sin();
-  });
-  layer(tensor([1, 2, 3])).sum().backward();
-  assertClose([await mean.item()], [0.2], 1e-6, "the statistic");
-  assertEquals(calls, 1);
-  const expected = [1, 2, 3].reduce((s, x) => s + x * Math.cos(2 * x), 0);
-  assertClose([await w.grad!.item()], [expected], 1e-5, "the gradient");
-});
+testEach(
+  "effects: a running statistic is updated once under checkpoint, however often it is rebuilt",
+  async () => {
+    const mean = tensor(0), w = parameter(2);
+    let calls = 0;
+    const layer = checkpoint((x: Tensor) => {
+      calls++;
+      mean.assign(mean.mul(0.9).add(x.mean().detach().mul(0.1)));
+      return x.mul(w).sin();
+    });
+    layer(tensor([1, 2, 3])).sum().backward();
+    assertClose([await mean.item()], [0.2], 1e-6, "the statistic");
+    assertEquals(calls, 1);
+    const expected = [1, 2, 3].reduce((s, x) => s + x * Math.cos(2 * x), 0);
+    assertClose([await w.grad!.item()], [expected], 1e-5, "the gradient");
+  },
+);
 
 testEach("effects: assigning what all elements share is fine under vmap, what differs is not", async () => {
   const state = tensor(1);
@@ -363,7 +402,11 @@ testEach("effects: assigning what all elements share is fine under vmap, what di
 
 testEach("effects: assigning inside scan is refused, and the cell keeps its value", async () => {
   const state = tensor(1);
-  assertThrows(() => scan((c: Tensor, x: Tensor) => (state.assign(x), [c, x]), tensor(0), tensor([1, 2])), Error, "scan");
+  assertThrows(
+    () => scan((c: Tensor, x: Tensor) => (state.assign(x), [c, x]), tensor(0), tensor([1, 2])),
+    Error,
+    "scan",
+  );
   assertEquals(await state.item(), 1);
 });
 
@@ -401,12 +444,16 @@ testEach("random numbers under vmap: error, same, different", async () => {
 
 testEach("random numbers: nested vmap, scan and jit draw all different numbers", async () => {
   // Regression: keys of one level were repeated over the other when both were batched.
-  const two = vmap((x: Tensor) => vmap((y: Tensor) => y.add(rand([2])), { randomness: "different" })(x), { randomness: "different" });
+  const two = vmap((x: Tensor) => vmap((y: Tensor) => y.add(rand([2])), { randomness: "different" })(x), {
+    randomness: "different",
+  });
   const flat = await two(zeros([3, 4, 2])).data();
   assertEquals(new Set(flat).size, 24);
   const [, ys] = scan((c: Tensor, x: Tensor) => [c, x.add(rand([3]))], tensor(0), zeros([5, 3]));
   assertEquals(new Set(await ys.data()).size, 15);
-  const mapped = vmap((x: Tensor) => scan((c: Tensor, r: Tensor) => [c, r.add(rand([2]))], tensor(0), x)[1], { randomness: "different" });
+  const mapped = vmap((x: Tensor) => scan((c: Tensor, r: Tensor) => [c, r.add(rand([2]))], tensor(0), x)[1], {
+    randomness: "different",
+  });
   assertEquals(new Set(await mapped(zeros([3, 4, 2])).data()).size, 24);
   assertEquals(new Set(await jit(mapped)(zeros([3, 4, 2])).data()).size, 24);
 });
@@ -443,20 +490,27 @@ testEach("ambient state: an awaiting noGrad does not leak to a concurrent task",
 
 testEach("ambient state: noGrad ends when its function throws", () => {
   const w = parameter([1]);
-  assertThrows(() => noGrad(() => { throw new Error("on purpose"); }));
+  assertThrows(() =>
+    noGrad(() => {
+      throw new Error("on purpose");
+    })
+  );
   assert(w.mul(2).requiresGrad);
   assert(noGrad(() => enableGrad(() => w.mul(2))).requiresGrad);
 });
 
-testEach("ambient state: a grad entered inside noGrad works, and its result is a constant outside", async () => {
-  const w = parameter(3);
-  const g = noGrad(() => grad((x: Tensor) => x.pow(3))(w));
-  assertEquals([await g.item(), g.requiresGrad], [27, false]);
-  const outer = grad((x: Tensor) => noGrad(() => grad((y: Tensor) => y.pow(3))(x)).mul(x));
-  assertEquals(await outer(tensor(2)).item(), 12);
-  const nested = noGrad(() => grad((x: Tensor) => grad((y: Tensor) => y.pow(3))(x))(tensor(2)));
-  assertEquals(await nested.item(), 12);
-});
+testEach(
+  "ambient state: a grad entered inside noGrad works, and its result is a constant outside",
+  async () => {
+    const w = parameter(3);
+    const g = noGrad(() => grad((x: Tensor) => x.pow(3))(w));
+    assertEquals([await g.item(), g.requiresGrad], [27, false]);
+    const outer = grad((x: Tensor) => noGrad(() => grad((y: Tensor) => y.pow(3))(x)).mul(x));
+    assertEquals(await outer(tensor(2)).item(), 12);
+    const nested = noGrad(() => grad((x: Tensor) => grad((y: Tensor) => y.pow(3))(x))(tensor(2)));
+    assertEquals(await nested.item(), 12);
+  },
+);
 
 testEach("ambient state: tidy disposes what is not returned", async () => {
   let inner: Tensor | null = null;
@@ -470,66 +524,110 @@ testEach("ambient state: tidy disposes what is not returned", async () => {
 
 // ---- custom rules ---------------------------------------------------------------------------------------------
 
-const clipped = customVjp((x: Tensor) => [x.exp(), [x]], ([x]: Tensor[], ct: Tensor) => [ct.mul(x.exp().clamp(-1, 1))]);
+const clipped = customVjp(
+  (x: Tensor) => [x.exp(), [x]],
+  ([x]: Tensor[], ct: Tensor) => [ct.mul(x.exp().clamp(-1, 1))],
+);
 /** x^3 with an honest rule: all modes and orders must agree with x.pow(3). */
-const cube = customVjp((x: Tensor) => [x.mul(x).mul(x), [x]], ([x]: Tensor[], ct: Tensor) => [ct.mul(x.square().mul(3))]);
+const cube = customVjp(
+  (x: Tensor) => [x.mul(x).mul(x), [x]],
+  ([x]: Tensor[], ct: Tensor) => [ct.mul(x.square().mul(3))],
+);
 
 testEach("custom rules: customVjp under grad, jvp, vmap, jit, and in their combinations", async () => {
   assertEquals(await grad((x: Tensor) => clipped(x).sum())(tensor([2, -1])).data().then((d) => d[0]), 1);
   const [y, dy] = jvp(clipped, [tensor([2, 0])], [tensor([3, 3])]);
   assertClose(await dy.data(), [3, 3], 1e-6, "jvp transposes the rule");
   assertClose(await y.data(), [Math.exp(2), 1], 1e-5, "the value");
-  assertClose(await vmap(grad((x: Tensor) => clipped(x)))(tensor([2, -1, 0])).data(), [1, Math.exp(-1), 1], 1e-6, "vmap of grad");
-  assertClose(await grad((x: Tensor) => vmap(clipped)(x).sum())(tensor([2, -1])).data(), [1, Math.exp(-1)], 1e-6, "grad of vmap");
+  assertClose(
+    await vmap(grad((x: Tensor) => clipped(x)))(tensor([2, -1, 0])).data(),
+    [1, Math.exp(-1), 1],
+    1e-6,
+    "vmap of grad",
+  );
+  assertClose(
+    await grad((x: Tensor) => vmap(clipped)(x).sum())(tensor([2, -1])).data(),
+    [1, Math.exp(-1)],
+    1e-6,
+    "grad of vmap",
+  );
   assertClose(await jit(grad((x: Tensor) => clipped(x)))(tensor(2)).data(), [1], 1e-6, "jit of grad");
-  assertClose(await vmap((x: Tensor) => jvp(clipped, [x], [x])[1])(tensor([2, 1])).data(), [2, 1], 1e-6, "vmap of jvp");
+  assertClose(
+    await vmap((x: Tensor) => jvp(clipped, [x], [x])[1])(tensor([2, 1])).data(),
+    [2, 1],
+    1e-6,
+    "vmap of jvp",
+  );
 });
 
 testEach("custom rules: gradients of gradients through customVjp and customJvp", async () => {
-  const forward = customJvp((x: Tensor) => x.mul(x).mul(x), ([x]: Tensor[], [dx]: Tensor[]) => dx.mul(x.square().mul(3)));
+  const forward = customJvp(
+    (x: Tensor) => x.mul(x).mul(x),
+    ([x]: Tensor[], [dx]: Tensor[]) => dx.mul(x.square().mul(3)),
+  );
   for (const f of [cube, forward]) {
     assertClose([await grad(f)(tensor(2)).item()], [12], 1e-6, "first");
     assertClose([await grad(grad(f))(tensor(2)).item()], [12], 1e-6, "second");
     assertClose([await grad(grad(grad(f)))(tensor(2)).item()], [6], 1e-6, "third");
     assertClose([await jvp(grad(f), [tensor(2)], [tensor(1)])[1].item()], [12], 1e-6, "forward over reverse");
-    assertClose([await grad((x: Tensor) => jvp(f, [x], [tensor(1)])[1])(tensor(2)).item()], [12], 1e-6, "reverse over forward");
+    assertClose(
+      [await grad((x: Tensor) => jvp(f, [x], [tensor(1)])[1])(tensor(2)).item()],
+      [12],
+      1e-6,
+      "reverse over forward",
+    );
     assertClose([await vmap(grad(grad(f)))(tensor([1, 2])).sum().item()], [18], 1e-6, "vmap of the second");
   }
 });
 
-testEach("custom rules: straightThrough passes the cotangent, and nothing is computed for unused residuals", async () => {
-  const q = straightThrough((x: Tensor) => x.round());
-  assertEquals(await q(tensor([0.4, 1.6])).toArray(), [0, 2]);
-  assertEquals(await grad((x: Tensor) => q(x).mul(tensor([3, 5])).sum())(tensor([0.4, 1.6])).toArray(), [3, 5]);
-  const bad = customVjp((x: Tensor) => [x.mul(2), [x.gather(0, tensor([7], { dtype: "i32" }))]], (_: Tensor[], ct: Tensor) => [ct.mul(2)]);
-  assertEquals(await bad(tensor([1, 2])).toArray(), [2, 4]); // the residual's index is out of range
-});
+testEach(
+  "custom rules: straightThrough passes the cotangent, and nothing is computed for unused residuals",
+  async () => {
+    const q = straightThrough((x: Tensor) => x.round());
+    assertEquals(await q(tensor([0.4, 1.6])).toArray(), [0, 2]);
+    assertEquals(await grad((x: Tensor) => q(x).mul(tensor([3, 5])).sum())(tensor([0.4, 1.6])).toArray(), [
+      3,
+      5,
+    ]);
+    const bad = customVjp(
+      (x: Tensor) => [x.mul(2), [x.gather(0, tensor([7], { dtype: "i32" }))]],
+      (_: Tensor[], ct: Tensor) => [ct.mul(2)],
+    );
+    assertEquals(await bad(tensor([1, 2])).toArray(), [2, 4]); // the residual's index is out of range
+  },
+);
 
 testEach("custom rules: null for an argument is no gradient", async () => {
-  const f = customVjp((a: Tensor, b: Tensor) => [a.mul(b), [a, b]], ([, b]: Tensor[], ct: Tensor) => [ct.mul(b), null]);
+  const f = customVjp(
+    (a: Tensor, b: Tensor) => [a.mul(b), [a, b]],
+    ([, b]: Tensor[], ct: Tensor) => [ct.mul(b), null],
+  );
   const [da, db] = grad((a: Tensor, b: Tensor) => f(a, b), { argnums: [0, 1] })(tensor(2), tensor(5));
   assertEquals([await da.item(), await db.item()], [5, 0]);
 });
 
-testEach("hooks: they run synchronously, in order of registration, on lazy cotangents, and can be removed", async () => {
-  const w = parameter([1, 2]), y = w.mul(3), log: string[] = [];
-  y.registerHook((ct) => {
-    log.push("first");
-    return ct.mul(2);
-  });
-  const remove = y.registerHook((ct) => {
-    log.push("second");
-    return ct.add(1);
-  });
-  w.registerHook(() => void log.push("leaf"));
-  y.sum().backward();
-  assertEquals(log, ["first", "second", "leaf"]);
-  assertEquals(await w.grad!.toArray(), [9, 9]);
-  remove();
-  w.zeroGrad();
-  w.mul(0).add(y).sum().backward();
-  assertEquals(await w.grad!.toArray(), [6, 6]);
-});
+testEach(
+  "hooks: they run synchronously, in order of registration, on lazy cotangents, and can be removed",
+  async () => {
+    const w = parameter([1, 2]), y = w.mul(3), log: string[] = [];
+    y.registerHook((ct) => {
+      log.push("first");
+      return ct.mul(2);
+    });
+    const remove = y.registerHook((ct) => {
+      log.push("second");
+      return ct.add(1);
+    });
+    w.registerHook(() => void log.push("leaf"));
+    y.sum().backward();
+    assertEquals(log, ["first", "second", "leaf"]);
+    assertEquals(await w.grad!.toArray(), [9, 9]);
+    remove();
+    w.zeroGrad();
+    w.mul(0).add(y).sum().backward();
+    assertEquals(await w.grad!.toArray(), [6, 6]);
+  },
+);
 
 testEach("hooks: a hook on a parameter outlives its replacement", async () => {
   const w = parameter([1, 2]);
@@ -539,21 +637,24 @@ testEach("hooks: a hook on a parameter outlives its replacement", async () => {
   assertEquals(await w.grad!.toArray(), [20, 20]);
 });
 
-testEach("backward: accumulates, takes inputs, retains gradients of what was computed, and createGraph", async () => {
-  const w = parameter([1, 2]), v = parameter([3, 4]);
-  const y = w.mul(v).retainGrad(), loss = y.square().sum();
-  loss.backward(undefined, { inputs: [w] });
-  assertEquals(v.grad, null);
-  loss.backward();
-  assertEquals(await w.grad!.toArray(), [36, 128]);
-  assertEquals(await v.grad!.toArray(), [6, 32]);
-  const x = parameter(2);
-  x.pow(3).backward(undefined, { createGraph: true });
-  const first = x.grad!;
-  x.zeroGrad();
-  first.backward();
-  assertEquals(await x.grad!.item(), 12);
-});
+testEach(
+  "backward: accumulates, takes inputs, retains gradients of what was computed, and createGraph",
+  async () => {
+    const w = parameter([1, 2]), v = parameter([3, 4]);
+    const y = w.mul(v).retainGrad(), loss = y.square().sum();
+    loss.backward(undefined, { inputs: [w] });
+    assertEquals(v.grad, null);
+    loss.backward();
+    assertEquals(await w.grad!.toArray(), [36, 128]);
+    assertEquals(await v.grad!.toArray(), [6, 32]);
+    const x = parameter(2);
+    x.pow(3).backward(undefined, { createGraph: true });
+    const first = x.grad!;
+    x.zeroGrad();
+    first.backward();
+    assertEquals(await x.grad!.item(), 12);
+  },
+);
 
 // ---- JavaScript's traps ---------------------------------------------------------------------------------------
 
@@ -567,7 +668,18 @@ test("JavaScript's traps: tensors are neither thenable nor callable", async () =
 test("JavaScript's traps: operators throw, templates show type and shape", () => {
   // deno-lint-ignore no-explicit-any
   const x = tensor([1, 2]) as any;
-  for (const f of [() => x + 1, () => 1 + x, () => x > 0, () => x * 2, () => -x, () => x == 1, () => Math.max(x, 1), () => x + ""]) {
+  for (
+    const f of [
+      () => x + 1,
+      () => 1 + x,
+      () => x > 0,
+      () => x * 2,
+      () => -x,
+      () => x == 1,
+      () => Math.max(x, 1),
+      () => x + "",
+    ]
+  ) {
     assertThrows(f, TypeError, "operator");
   }
   assertEquals(`${x}`, "Tensor([2], f32)");
@@ -587,20 +699,34 @@ const value = (x: number, n: number): number => {
   return y;
 };
 
-testEach("depth: a chain of 100,000 nodes has a value, a gradient by backward, and dies in peace", async () => {
-  const x = parameter([0.5, -0.25]);
-  const y = chain(x, DEEP);
-  y.sum().backward();
-  assertClose(await y.data(), [value(0.5, DEEP), value(-0.25, DEEP)], 2e-3, "value");
-  assertClose(await x.grad!.data(), Array(2).fill(1.0001 ** (DEEP / 2)), 2e-3, "gradient");
-}, { only: ["reference", "host"] });
+testEach(
+  "depth: a chain of 100,000 nodes has a value, a gradient by backward, and dies in peace",
+  async () => {
+    const x = parameter([0.5, -0.25]);
+    const y = chain(x, DEEP);
+    y.sum().backward();
+    assertClose(await y.data(), [value(0.5, DEEP), value(-0.25, DEEP)], 2e-3, "value");
+    assertClose(await x.grad!.data(), Array(2).fill(1.0001 ** (DEEP / 2)), 2e-3, "gradient");
+  },
+  { only: ["reference", "host"] },
+);
 
 testEach("depth: jvp, vmap and jit of a chain of 100,000 nodes", async () => {
   const x = tensor([0.5, -0.25]);
   const [, dy] = jvp((t: Tensor) => chain(t, DEEP), [x], [ones([2])]);
   assertClose(await dy.data(), Array(2).fill(1.0001 ** (DEEP / 2)), 2e-3, "jvp");
-  assertClose(await vmap((t: Tensor) => chain(t, DEEP))(x).data(), [value(0.5, DEEP), value(-0.25, DEEP)], 2e-3, "vmap");
-  assertClose(await jit((t: Tensor) => chain(t, DEEP))(x).data(), [value(0.5, DEEP), value(-0.25, DEEP)], 2e-3, "jit");
+  assertClose(
+    await vmap((t: Tensor) => chain(t, DEEP))(x).data(),
+    [value(0.5, DEEP), value(-0.25, DEEP)],
+    2e-3,
+    "vmap",
+  );
+  assertClose(
+    await jit((t: Tensor) => chain(t, DEEP))(x).data(),
+    [value(0.5, DEEP), value(-0.25, DEEP)],
+    2e-3,
+    "jit",
+  );
 }, { only: ["host"] });
 
 testEach("depth: a chain of 10,000 nodes, on every engine", async () => {
@@ -612,7 +738,9 @@ testEach("depth: a chain of 10,000 nodes, on every engine", async () => {
 // ---- errors ---------------------------------------------------------------------------------------------------
 
 testEach("a failed run poisons its tensors, and the next run works", async () => {
-  const w = tensor([[1, 2], [3, 4]]), bad = w.gather(0, tensor([[5, 0]], { dtype: "i32" })), dependent = bad.mul(2);
+  const w = tensor([[1, 2], [3, 4]]),
+    bad = w.gather(0, tensor([[5, 0]], { dtype: "i32" })),
+    dependent = bad.mul(2);
   await assertRejects(() => dependent.data(), RangeError);
   await assertRejects(() => dependent.add(1).data(), RangeError);
   assertEquals(await w.sum().item(), 10);
@@ -649,7 +777,10 @@ test("permissions: with none, importing mod.ts asks for nothing and computes on 
   const file = await Deno.makeTempFile({ suffix: ".ts" });
   try {
     // Static imports need no permission; a dynamic one of a local file would.
-    await Deno.writeTextFile(file, code.replace(/const (\{[^}]*\}) = await import\(([^)]*)\);/, "import $1 from $2;"));
+    await Deno.writeTextFile(
+      file,
+      code.replace(/const (\{[^}]*\}) = await import\(([^)]*)\);/, "import $1 from $2;"),
+    );
     const config = new URL("../../deno.json", import.meta.url).pathname;
     const { code: exit, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "--no-prompt", "--no-check", "--config", config, file],

@@ -39,6 +39,8 @@ export const REDUCTION = {
   offset: 5,
   /** Workgroups for one split. */
   blocks: 6,
+  /** Where the results begin. */
+  result: 7,
   lengths: 8,
 };
 
@@ -127,7 +129,7 @@ fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`
     workgroupBarrier();
     if (lane < s) { scratch[lid] = fold(scratch[lid], scratch[lid + s * step]); }
   }
-  if (lane == 0u && output < outputs) { b1[i32(split) * outputs + output] = ${result}; }`,
+  if (lane == 0u && output < outputs) { b1[${word(R.result)} + i32(split) * outputs + output] = ${result}; }`,
     });
   });
 }
