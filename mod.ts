@@ -36,7 +36,16 @@ export {
   zeros,
 } from "./ops/create.ts";
 export type { TensorOptions } from "./ops/create.ts";
-export { broadcastTensors, cat, crossEntropy, einsum, embedding, split, stack, where } from "./ops/functions.ts";
+export {
+  broadcastTensors,
+  cat,
+  crossEntropy,
+  einsum,
+  embedding,
+  split,
+  stack,
+  where,
+} from "./ops/functions.ts";
 export type { LossOptions } from "./ops/functions.ts";
 export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
 export type { RngState } from "./ops/rng.ts";
@@ -59,7 +68,18 @@ export { gradcheck, GradcheckError, gradgradcheck } from "./ops/gradcheck.ts";
 export type { GradcheckOptions, GradcheckReport, WorstElement } from "./ops/gradcheck.ts";
 export { AnomalyError, detectAnomaly } from "./ops/anomaly.ts";
 
-export { Flatten, GELU, gelu, Lambda, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh } from "./nn/activation.ts";
+export {
+  Flatten,
+  GELU,
+  gelu,
+  Lambda,
+  ReLU,
+  Sigmoid,
+  SiLU,
+  Softmax,
+  Softplus,
+  Tanh,
+} from "./nn/activation.ts";
 export { Adam, AdamW } from "./nn/adam.ts";
 export type { AdamOptions } from "./nn/adam.ts";
 export { loadCheckpoint, saveCheckpoint } from "./nn/checkpoint.ts";
@@ -106,7 +126,14 @@ export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
 export type { GraphEdge, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
 export { lineChart, scatterChart } from "./display/chart.ts";
-export type { Chart, ChartOptions, LineChartOptions, Numbers, Points, ScatterChartOptions } from "./display/chart.ts";
+export type {
+  Chart,
+  ChartOptions,
+  LineChartOptions,
+  Numbers,
+  Points,
+  ScatterChartOptions,
+} from "./display/chart.ts";
 export type { VegaLiteSpec } from "./display/vega.ts";
 export { heatmap } from "./display/heatmap.ts";
 export type { HeatmapOptions } from "./display/heatmap.ts";

@@ -13,7 +13,9 @@ const functions: Record<string, { f: (a: Tensor) => Tensor; at: Tensor }> = {
   "MLP with cross-entropy": { f: mlp, at: w },
   "the same, checkpointed": { f: (a) => checkpoint(mlp)(a), at: w },
   "recurrence of 32 steps": {
-    f: (a) => scan((h: Tensor, s: Tensor) => [h.matmul(a).add(s).tanh(), []], seq.select(0, 0).mul(0), seq)[0].square().mean(),
+    f: (a) =>
+      scan((h: Tensor, s: Tensor) => [h.matmul(a).add(s).tanh(), []], seq.select(0, 0).mul(0), seq)[0]
+        .square().mean(),
     at: u,
   },
 };

@@ -34,7 +34,9 @@ export async function detectAnomaly<T>(f: () => T | Promise<T>): Promise<T> {
   const result = await withAmbient({ anomaly: log }, f);
   const entries = log.entries as { node: Node; stack: string; backwardOf: Node | null }[];
   const open = openNodes(entries.map((e) => e.node));
-  const checked = entries.filter(({ node }) => !open.has(node) && node.op.family !== "tuple" && isFloat(node.dtype));
+  const checked = entries.filter(({ node }) =>
+    !open.has(node) && node.op.family !== "tuple" && isFloat(node.dtype)
+  );
   if (checked.length === 0) return result;
   const inputsBefore = new Map(checked.map(({ node }) => [node, [...node.inputs]]));
   const operands = [...new Set(checked.flatMap(({ node }) => node.inputs))]
@@ -58,7 +60,9 @@ export async function detectAnomaly<T>(f: () => T | Promise<T>): Promise<T> {
 function openNodes(nodes: readonly Node[]): Set<Node> {
   const open = new Set<Node>();
   for (const node of nodes) {
-    if (node.op.name === "placeholder" || node.inputs.some((x) => open.has(x) || x.op.name === "placeholder")) open.add(node);
+    if (
+      node.op.name === "placeholder" || node.inputs.some((x) => open.has(x) || x.op.name === "placeholder")
+    ) open.add(node);
   }
   return open;
 }
@@ -77,14 +81,20 @@ function anomaly(
   const line = userLine(stack);
   const operands = inputs.map((x, i) => {
     const v = valueOf.get(x);
-    return v === undefined ? "" : `${letters[i] ?? `x${i}`} = ${x.shape.length === 0 ? v[0] : v.length === bits.length ? v[at] : `${showShape(x.shape)}`}`;
+    return v === undefined
+      ? ""
+      : `${letters[i] ?? `x${i}`} = ${
+        x.shape.length === 0 ? v[0] : v.length === bits.length ? v[at] : `${showShape(x.shape)}`
+      }`;
   }).filter((s) => s !== "").join(", ");
   const what = Number.isNaN(bits[at]) ? "NaN" : "infinity";
   const where = backwardOf === null
     ? `${node.op.name} made the first ${what}`
     : `the backward pass of ${backwardOf.op.name} made the first ${what} (in ${node.op.name})`;
   return new AnomalyError(
-    `${where}: ${formula}, shape ${showShape(node.shape)}, element ${at}${operands ? `, with ${operands}` : ""}` +
+    `${where}: ${formula}, shape ${showShape(node.shape)}, element ${at}${
+      operands ? `, with ${operands}` : ""
+    }` +
       (line ? `\n  made at ${line}` : ""),
     subject.op.name,
     formula,
@@ -99,8 +109,14 @@ const ROOMS = ["ops/", "nn/", "gpu/", "display/"].map((r) => PACKAGE + r);
 /** The innermost line of a stack that is not this package's. */
 export function userLine(stack: string): string {
   for (const line of stack.split("\n").slice(1)) {
-    const place = /\(?((?:file|https?|blob|data|jsr|npm|ext):[^)\s]+|<anonymous>:[^)\s]+|[^\s()]+:\d+:\d+)\)?$/.exec(line.trim())?.[1];
-    if (place === undefined || place.startsWith("ext:") || place.startsWith("node:") || ROOMS.some((r) => place.startsWith(r))) continue;
+    const place =
+      /\(?((?:file|https?|blob|data|jsr|npm|ext):[^)\s]+|<anonymous>:[^)\s]+|[^\s()]+:\d+:\d+)\)?$/.exec(
+        line.trim(),
+      )?.[1];
+    if (
+      place === undefined || place.startsWith("ext:") || place.startsWith("node:") ||
+      ROOMS.some((r) => place.startsWith(r))
+    ) continue;
     return place;
   }
   return "";

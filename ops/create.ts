@@ -26,9 +26,13 @@ let fallback: Device = "host";
 
 /** Where new tensors go from now on. */
 export function setDefaultDevice(device: Device): void {
-  if (device !== "host" && device !== "webgpu") throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
+  if (device !== "host" && device !== "webgpu") {
+    throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
+  }
   if (!hasEngine(device)) {
-    throw new Error(`Cannot use ${device} as the default device: no adapter was found, or the program may not use it`);
+    throw new Error(
+      `Cannot use ${device} as the default device: no adapter was found, or the program may not use it`,
+    );
   }
   fallback = device;
 }
@@ -54,26 +58,47 @@ export function tensor(data: Nested | TypedArray, options: TensorOptions & { sha
   const device = options.device ?? defaultDevice();
   if (ArrayBuffer.isView(data)) {
     const own = dtypeOf(data);
-    if (own === null) throw new TypeError(`Cannot make a tensor of a ${Object.prototype.toString.call(data).slice(8, -1)}: convert it first, as in Float32Array.from(data)`);
+    if (own === null) {
+      throw new TypeError(
+        `Cannot make a tensor of a ${
+          Object.prototype.toString.call(data).slice(8, -1)
+        }: convert it first, as in Float32Array.from(data)`,
+      );
+    }
     const shape = options.shape ?? [data.length], dtype = options.dtype ?? own;
     checkShape("make a tensor", shape);
     if (sizeOf(shape) !== data.length) {
-      throw new RangeError(`Cannot make a tensor of shape ${showShape(shape)} from ${data.length} elements: it has ${sizeOf(shape)}`);
+      throw new RangeError(
+        `Cannot make a tensor of shape ${showShape(shape)} from ${data.length} elements: it has ${
+          sizeOf(shape)
+        }`,
+      );
     }
-    return finish(fromStorageData(dtype === own ? data : convert(data, dtype), shape, dtype, device), options);
+    return finish(
+      fromStorageData(dtype === own ? data : convert(data, dtype), shape, dtype, device),
+      options,
+    );
   }
   const flat: (number | boolean)[] = [];
   const shape = fill(data, flat, 0);
   const bools = flat.length > 0 && flat.every((v) => typeof v === "boolean");
   const dtype = options.dtype ?? (bools ? "bool" : "f32");
-  if (!DTYPES.includes(dtype)) throw new TypeError(`Cannot make a tensor of type ${dtype}: types are ${DTYPES.join(", ")}`);
+  if (!DTYPES.includes(dtype)) {
+    throw new TypeError(`Cannot make a tensor of type ${dtype}: types are ${DTYPES.join(", ")}`);
+  }
   if (!isFloat(dtype) && dtype !== "bool") {
     for (const v of flat) {
-      if (!Number.isInteger(Number(v))) throw new TypeError(`Cannot make a tensor of type ${dtype} from ${v}: give whole numbers, or dtype "f32"`);
+      if (!Number.isInteger(Number(v))) {
+        throw new TypeError(
+          `Cannot make a tensor of type ${dtype} from ${v}: give whole numbers, or dtype "f32"`,
+        );
+      }
     }
   }
   const to = options.shape ?? shape;
-  if (sizeOf(to) !== flat.length) throw new RangeError(`Cannot make a tensor of shape ${showShape(to)} from ${flat.length} elements`);
+  if (sizeOf(to) !== flat.length) {
+    throw new RangeError(`Cannot make a tensor of shape ${showShape(to)} from ${flat.length} elements`);
+  }
   return finish(fromStorageData(convert(flat.map(Number), dtype), to, dtype, device), options);
 }
 
@@ -83,8 +108,14 @@ function fill(data: unknown, flat: (number | boolean)[], depth: number): number[
     return [];
   }
   if (!Array.isArray(data)) {
-    const what = data instanceof Promise ? "a Promise (is an await missing?)" : data === null ? "null" : typeof data;
-    throw new TypeError(`Cannot make a tensor of ${what}: give numbers, nested arrays of numbers, or a typed array`);
+    const what = data instanceof Promise
+      ? "a Promise (is an await missing?)"
+      : data === null
+      ? "null"
+      : typeof data;
+    throw new TypeError(
+      `Cannot make a tensor of ${what}: give numbers, nested arrays of numbers, or a typed array`,
+    );
   }
   let inner: number[] = [];
   for (let i = 0; i < data.length; i++) {
@@ -92,7 +123,9 @@ function fill(data: unknown, flat: (number | boolean)[], depth: number): number[
     if (i === 0) inner = shape;
     else if (shape.length !== inner.length || shape.some((n, k) => n !== inner[k])) {
       throw new RangeError(
-        `Cannot make a tensor of ragged arrays: at depth ${depth + 1}, element ${i} has shape ${showShape(shape)} and element 0 ${showShape(inner)}`,
+        `Cannot make a tensor of ragged arrays: at depth ${depth + 1}, element ${i} has shape ${
+          showShape(shape)
+        } and element 0 ${showShape(inner)}`,
       );
     }
   }
@@ -105,7 +138,9 @@ export function full(shape: Shape, value: number, options: TensorOptions = {}): 
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
   checkOnDevice(dtype, device);
   if (!isFloat(dtype) && !Number.isInteger(value)) {
-    throw new TypeError(`Cannot fill a tensor of type ${dtype} with ${value}: give a whole number, or dtype "f32"`);
+    throw new TypeError(
+      `Cannot fill a tensor of type ${dtype} with ${value}: give a whole number, or dtype "f32"`,
+    );
   }
   const scalar = wrap(constantNode(value, dtype, device));
   return finish(scalar.expand(shape), options);
@@ -129,24 +164,35 @@ export function eye(n: number, options: TensorOptions = {}): Tensor {
 
 /** 0, 1, ... n - 1, or from `start` by `step`. */
 export function arange(n: number, options: TensorOptions & { start?: number; step?: number } = {}): Tensor {
-  if (!Number.isInteger(n) || n < 0) throw new RangeError(`Cannot count to ${n}: the number of elements is a whole number`);
-  const { start = 0, step = 1 } = options, dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
+  if (!Number.isInteger(n) || n < 0) {
+    throw new RangeError(`Cannot count to ${n}: the number of elements is a whole number`);
+  }
+  const { start = 0, step = 1 } = options,
+    dtype = options.dtype ?? "f32",
+    device = options.device ?? defaultDevice();
   const bits = Float64Array.from({ length: n }, (_, i) => start + i * step);
   return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
 }
 
 /** `n` numbers from `start` to `end`, both included, evenly spaced. */
 export function linspace(start: number, end: number, n: number, options: TensorOptions = {}): Tensor {
-  if (!Number.isInteger(n) || n < 0) throw new RangeError(`Cannot space ${n} numbers: the number of elements is a whole number`);
+  if (!Number.isInteger(n) || n < 0) {
+    throw new RangeError(`Cannot space ${n} numbers: the number of elements is a whole number`);
+  }
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
-  const bits = Float64Array.from({ length: n }, (_, i) => n === 1 ? start : start + (end - start) * (i / (n - 1)));
+  const bits = Float64Array.from(
+    { length: n },
+    (_, i) => n === 1 ? start : start + (end - start) * (i / (n - 1)),
+  );
   return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
 }
 
 function bits(shape: Shape, options: TensorOptions): Tensor {
   checkShape("make a tensor", shape);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
-  if (!isFloat(dtype)) throw new TypeError(`Cannot draw random numbers of type ${dtype}: they are floating point; see randint`);
+  if (!isFloat(dtype)) {
+    throw new TypeError(`Cannot draw random numbers of type ${dtype}: they are floating point; see randint`);
+  }
   checkOnDevice(dtype, device);
   return apply(randomBits, [nextKey(device)], { shape });
 }
@@ -162,11 +208,23 @@ export function randn(shape: Shape, options: TensorOptions = {}): Tensor {
 }
 
 /** Whole random numbers in [low, high) as i32, with a range below 2^24. */
-export function randint(low: number, high: number, shape: Shape, options: Omit<TensorOptions, "dtype"> = {}): Tensor {
+export function randint(
+  low: number,
+  high: number,
+  shape: Shape,
+  options: Omit<TensorOptions, "dtype"> = {},
+): Tensor {
   if (!Number.isInteger(low) || !Number.isInteger(high) || high <= low || high - low > 2 ** 24) {
-    throw new RangeError(`Cannot draw whole numbers in [${low}, ${high}): give low < high, at most 2^24 apart`);
+    throw new RangeError(
+      `Cannot draw whole numbers in [${low}, ${high}): give low < high, at most 2^24 apart`,
+    );
   }
-  return finish(rand(shape, options.device === undefined ? {} : { device: options.device }).mul(high - low).floor().to("i32").add(low), options);
+  return finish(
+    rand(shape, options.device === undefined ? {} : { device: options.device }).mul(high - low).floor().to(
+      "i32",
+    ).add(low),
+    options,
+  );
 }
 
 /** Zeroes elements with probability `p` and scales the others by 1 / (1 - p). */

@@ -49,8 +49,12 @@ export function elementwise(
     },
 ): Elementwise {
   const inputs = r.partials.length;
-  const domain = (typeof r.domain[0] === "number" ? Array(inputs).fill(r.domain) : r.domain) as [number, number][];
-  const accepts = (i: number): Accepts => Array.isArray(r.accepts) ? r.accepts[i] : r.accepts as Accepts ?? "number";
+  const domain = (typeof r.domain[0] === "number" ? Array(inputs).fill(r.domain) : r.domain) as [
+    number,
+    number,
+  ][];
+  const accepts = (i: number): Accepts =>
+    Array.isArray(r.accepts) ? r.accepts[i] : r.accepts as Accepts ?? "number";
   const infer = (x: readonly Aval[], p: Attributes): Aval => {
     let shape: Shape = x[0].shape;
     for (let i = 0; i < x.length; i++) {

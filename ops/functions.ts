@@ -16,7 +16,9 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 /** Tensors joined along an existing axis. */
 export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
   if (tensors.length === 0) throw new RangeError("Cannot cat no tensors");
-  return tensors.length === 1 ? tensors[0] : apply(I.cat, tensors, { axis: normalizeAxis("cat", axis, tensors[0].rank) });
+  return tensors.length === 1
+    ? tensors[0]
+    : apply(I.cat, tensors, { axis: normalizeAxis("cat", axis, tensors[0].rank) });
 }
 
 /** Tensors of one shape joined along a new axis. */
@@ -31,7 +33,13 @@ export function split(x: Tensor, lengths: number | readonly number[], axis = 0):
   const list = typeof lengths === "number"
     ? Array.from({ length: Math.ceil(n / lengths) }, (_, i) => Math.min(lengths, n - i * lengths))
     : lengths;
-  if (list.reduce((s, m) => s + m, 0) !== n) throw new RangeError(`Cannot split axis ${axis} of ${showShape(x.shape)} into lengths ${showShape(list)}: they must add up to ${n}`);
+  if (list.reduce((s, m) => s + m, 0) !== n) {
+    throw new RangeError(
+      `Cannot split axis ${axis} of ${showShape(x.shape)} into lengths ${
+        showShape(list)
+      }: they must add up to ${n}`,
+    );
+  }
   let at = 0;
   return list.map((m) => {
     at += m;
@@ -66,24 +74,31 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   const [left, right] = equation.replaceAll(" ", "").split("->");
   let terms = left.split(",");
   const fail = (why: string): never => {
-    throw new RangeError(`Cannot einsum "${equation}" of shapes ${operands.map((t) => showShape(t.shape)).join(" and ")}: ${why}`);
+    throw new RangeError(
+      `Cannot einsum "${equation}" of shapes ${
+        operands.map((t) => showShape(t.shape)).join(" and ")
+      }: ${why}`,
+    );
   };
   if (terms.length !== operands.length) fail(`it names ${terms.length} operands and got ${operands.length}`);
   // An ellipsis becomes capital letters, which broadcast from the right.
   const extra = terms.map((t, i) => t.includes("...") ? operands[i].rank - (t.length - 3) : 0);
   if (extra.some((n) => n < 0)) fail("an operand has fewer axes than letters");
-  const most = Math.max(0, ...extra), dots = (n: number): string => Array.from({ length: n }, (_, k) => String.fromCharCode(0x100 + most - n + k)).join("");
+  const most = Math.max(0, ...extra),
+    dots = (n: number): string =>
+      Array.from({ length: n }, (_, k) => String.fromCharCode(0x100 + most - n + k)).join("");
   terms = terms.map((t, i) => t.replace("...", dots(extra[i])));
   const count = new Map<string, number>();
   terms.forEach((t) => [...t].forEach((c) => count.set(c, (count.get(c) ?? 0) + 1)));
-  const out = right !== undefined
-    ? right.replace("...", dots(most))
-    : dots(most) + [...count].filter(([c, n]) => n === 1 && c.charCodeAt(0) < 0x100).map(([c]) => c).sort().join("");
+  const out = right !== undefined ? right.replace("...", dots(most)) : dots(most) +
+    [...count].filter(([c, n]) => n === 1 && c.charCodeAt(0) < 0x100).map(([c]) => c).sort().join("");
   if (new Set(out).size !== out.length) fail("the result names an axis twice");
   for (const c of out) if (!count.has(c)) fail(`the result has the axis ${c}, which no operand has`);
   const lengths = new Map<string, number>();
   terms.forEach((t, i) => {
-    if (t.length !== operands[i].rank) fail(`operand ${i + 1} has ${operands[i].rank} axes and ${t.length} letters`);
+    if (t.length !== operands[i].rank) {
+      fail(`operand ${i + 1} has ${operands[i].rank} axes and ${t.length} letters`);
+    }
     [...t].forEach((c, k) => {
       const n = operands[i].shape[k], before = lengths.get(c) ?? 1;
       if (n !== before && n !== 1 && before !== 1) fail(`axis ${c} has lengths ${before} and ${n}`);
@@ -115,7 +130,8 @@ function diagonals(labels: string, t: Tensor): [string, Tensor] {
 
 /** The product of two operands, summed over letters that nothing needs later. */
 function contract(la: string, a: Tensor, lb: string, b: Tensor, later: Set<string>): [string, Tensor] {
-  const lone = (l: string, other: string): number[] => [...l].flatMap((c, i) => other.includes(c) || later.has(c) ? [] : [i]);
+  const lone = (l: string, other: string): number[] =>
+    [...l].flatMap((c, i) => other.includes(c) || later.has(c) ? [] : [i]);
   const da = lone(la, lb), db = lone(lb, la);
   if (da.length > 0) a = a.sum(da), la = [...la].filter((_, i) => !da.includes(i)).join("");
   if (db.length > 0) b = b.sum(db), lb = [...lb].filter((_, i) => !db.includes(i)).join("");
@@ -134,7 +150,9 @@ function contract(la: string, a: Tensor, lb: string, b: Tensor, later: Set<strin
     ]);
   };
   const x = take(la, a, [batch, rows, summed]), y = take(lb, b, [batch, summed, columns]);
-  const shape = [...batch, ...rows].map((c) => a.shape[la.indexOf(c)]).concat(columns.map((c) => b.shape[lb.indexOf(c)]));
+  const shape = [...batch, ...rows].map((c) => a.shape[la.indexOf(c)]).concat(
+    columns.map((c) => b.shape[lb.indexOf(c)]),
+  );
   return [[...batch, ...rows, ...columns].join(""), x.matmul(y).reshape(shape)];
 }
 

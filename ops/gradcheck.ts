@@ -87,15 +87,19 @@ export async function gradcheck(
   if (inputs.length === 0) throw new TypeError("Cannot gradcheck a function of no inputs");
   inputs.forEach((x, i) => {
     if (!(x instanceof Tensor) || !isFloat(x.dtype)) {
-      throw new TypeError(`Cannot gradcheck by input ${i}: it must be a floating point tensor, best f64 on the host`);
+      throw new TypeError(
+        `Cannot gradcheck by input ${i}: it must be a floating point tensor, best f64 on the host`,
+      );
     }
   });
   const precise = inputs.every((x) => x.dtype === "f64");
   const { atol = precise ? 1e-6 : 1e-2, rtol = precise ? 1e-5 : 1e-2, raise = true } = options;
   const base = await readNodes(inputs.map((x) => x.node));
-  const at = (i: number, bits: TypedArray): Tensor => fromStorageData(bits, inputs[i].shape, inputs[i].dtype, inputs[i].device);
+  const at = (i: number, bits: TypedArray): Tensor =>
+    fromStorageData(bits, inputs[i].shape, inputs[i].dtype, inputs[i].device);
   const fixed = base.map((bits, i) => at(i, bits));
-  const run = async (xs: Tensor[]): Promise<Tensor[]> => flatten(await f(...xs)).leaves.filter((t) => isFloat(t.dtype));
+  const run = async (xs: Tensor[]): Promise<Tensor[]> =>
+    flatten(await f(...xs)).leaves.filter((t) => isFloat(t.dtype));
 
   // Rows of the Jacobian: one pullback for each output element.
   const [y, pullback] = await vjp((...xs: Tensor[]) => run(xs), ...fixed);
@@ -131,9 +135,11 @@ export async function gradcheck(
   const outputs = y.length;
   steps.forEach((s, k) => {
     // The stored steps are rounded; the real distance is what divides.
-    const hi = roundLike(inputs[s.input], base[s.input][s.index] + s.h), lo = roundLike(inputs[s.input], base[s.input][s.index] - s.h);
+    const hi = roundLike(inputs[s.input], base[s.input][s.index] + s.h),
+      lo = roundLike(inputs[s.input], base[s.input][s.index] - s.h);
     rows.forEach((row, r) => {
-      const plus = values[k * 2 * outputs + row.output][row.index], minus = values[k * 2 * outputs + outputs + row.output][row.index];
+      const plus = values[k * 2 * outputs + row.output][row.index],
+        minus = values[k * 2 * outputs + outputs + row.output][row.index];
       const n = (plus - minus) / (hi - lo), a = analytic[r * inputs.length + s.input][s.index];
       const error = Math.abs(a - n), allowed = atol + rtol * Math.abs(n);
       entries++;
@@ -162,7 +168,12 @@ export async function gradcheck(
 }
 
 function onDevice(bits: Float64Array<ArrayBuffer>, like: Tensor): Tensor {
-  return fromStorageData(like.dtype === "f64" ? bits : Float32Array.from(bits), like.shape, like.dtype === "f64" ? "f64" : "f32", like.device)
+  return fromStorageData(
+    like.dtype === "f64" ? bits : Float32Array.from(bits),
+    like.shape,
+    like.dtype === "f64" ? "f64" : "f32",
+    like.device,
+  )
     .to(like.dtype);
 }
 
@@ -170,7 +181,13 @@ function roundLike(x: Tensor, value: number): number {
   return x.dtype === "f32" ? Math.fround(value) : x.dtype === "f16" ? Math.f16round(value) : value;
 }
 
-function describe(ok: boolean, relative: number, worst: WorstElement | null, entries: number, precise: boolean): string {
+function describe(
+  ok: boolean,
+  relative: number,
+  worst: WorstElement | null,
+  entries: number,
+  precise: boolean,
+): string {
   if (ok) return `Gradient check passed: ${entries} derivatives, relative error ${relative.toExponential(1)}`;
   const w = worst!;
   const where = `d output${showShape(w.output)} / d input ${w.input}${showShape(w.index)}`;
@@ -186,19 +203,29 @@ function describe(ok: boolean, relative: number, worst: WorstElement | null, ent
 }
 
 /** Checks second derivatives: the gradient check of the pullback of `f`, by its inputs and by the cotangent. */
-// deno-lint-ignore no-explicit-any
-export async function gradgradcheck(f: (...x: any[]) => Tree, inputs: readonly Tensor[], options: GradcheckOptions = {}): Promise<GradcheckReport> {
+export async function gradgradcheck(
+  // deno-lint-ignore no-explicit-any
+  f: (...x: any[]) => Tree,
+  inputs: readonly Tensor[],
+  options: GradcheckOptions = {},
+): Promise<GradcheckReport> {
   const outputs = flatten(await f(...inputs)).leaves.filter((t) => isFloat(t.dtype));
   // A fixed cotangent without symmetry.
   const cts = outputs.map((t, k) =>
-    onDevice(Float64Array.from({ length: sizeOf(t.shape) }, (_, i) => Math.sin(1 + i + 10 * k)), t).reshape(t.shape)
+    onDevice(Float64Array.from({ length: sizeOf(t.shape) }, (_, i) => Math.sin(1 + i + 10 * k)), t).reshape(
+      t.shape,
+    )
   );
   const n = inputs.length;
-  return await gradcheck(async (...all: Tensor[]) => {
-    const [, pullback] = await vjp(
-      async (...xs: Tensor[]) => flatten(await f(...xs)).leaves.filter((t) => isFloat(t.dtype)),
-      ...all.slice(0, n),
-    );
-    return pullback(all.slice(n));
-  }, [...inputs, ...cts], options);
+  return await gradcheck(
+    async (...all: Tensor[]) => {
+      const [, pullback] = await vjp(
+        async (...xs: Tensor[]) => flatten(await f(...xs)).leaves.filter((t) => isFloat(t.dtype)),
+        ...all.slice(0, n),
+      );
+      return pullback(all.slice(n));
+    },
+    [...inputs, ...cts],
+    options,
+  );
 }

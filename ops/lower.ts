@@ -1,6 +1,14 @@
 /** From nodes to what an engine executes: the graph of a run with its structural key, and its list of steps. */
 import { Node, outsideTraces, wrap } from "./node.ts";
-import type { Attributes, Contraction, Custom, Elementwise, Movement, Primitive, Reduction } from "./primitive.ts";
+import type {
+  Attributes,
+  Contraction,
+  Custom,
+  Elementwise,
+  Movement,
+  Primitive,
+  Reduction,
+} from "./primitive.ts";
 import type { DType } from "./dtype.ts";
 import type { Shape } from "./shape.ts";
 
@@ -32,7 +40,11 @@ let identityCount = 0;
 /** Attributes as text; programs and functions count by identity. */
 function structureOf(p: Attributes): string {
   return JSON.stringify(p, (_, value) => {
-    if (typeof value === "function" || (typeof value === "object" && value !== null && !Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype)) {
+    if (
+      typeof value === "function" ||
+      (typeof value === "object" && value !== null && !Array.isArray(value) &&
+        Object.getPrototypeOf(value) !== Object.prototype)
+    ) {
       let id = identities.get(value);
       if (id === undefined) identities.set(value, id = ++identityCount);
       return `#${id}`;
@@ -82,8 +94,12 @@ export function collect(roots: readonly Node[]): RunGraph {
   for (const root of roots) visit(root);
   for (const node of nodes) {
     if (node.value !== null || node.lastRun !== 0) continue;
-    for (const x of node.inputs) {
-      if (x.value === null && x.lastRun !== 0 && !keep.has(x) && isComputed(x.op)) {
+    for (const used of node.inputs) {
+      if (used.lastRun === 0) continue;
+      const x = behindViews(used);
+      if (
+        x.value === null && x.lastRun !== 0 && !keep.has(x) && x.inputs.length > 0 && x.op.family !== "tuple"
+      ) {
         keep.add(x);
         all.push(x);
       }
@@ -103,8 +119,11 @@ export function collect(roots: readonly Node[]): RunGraph {
   return { nodes, roots: rootPositions, key: `${roots[0]?.device}|${parts.join(";")}>${rootPositions}` };
 }
 
-function isComputed(op: Primitive): boolean {
-  return op.family !== "leaf" && op.family !== "tuple" && op.family !== "movement" && op.family !== "identity";
+/** What was computed, below nodes that only rearrange or pass it on. */
+function behindViews(node: Node): Node {
+  let x = node;
+  while (x.value === null && (x.op.family === "movement" || x.op.family === "identity")) x = x.inputs[0];
+  return x;
 }
 
 function check(node: Node): void {
@@ -152,7 +171,15 @@ export function lower(graph: RunGraph): Lowered {
     const inputs = op === null ? [] : node.inputs.map((x) => done.get(x)!);
     done.set(node, steps.length);
     const from = source.get(node) ?? -1;
-    steps.push({ op, source: from, p: from < 0 ? node.p : null, inputs, shape: node.shape, dtype: node.dtype, leaf });
+    steps.push({
+      op,
+      source: from,
+      p: from < 0 ? node.p : null,
+      inputs,
+      shape: node.shape,
+      dtype: node.dtype,
+      leaf,
+    });
   };
   /** What must be done before `node`, or null when it is done. */
   const advance = (node: Node): readonly Node[] | null => {
@@ -175,7 +202,9 @@ export function lower(graph: RunGraph): Lowered {
         const tuple = node.inputs[0];
         let outputs = expansions.get(tuple);
         if (outputs === undefined) {
-          outputs = outsideTraces(() => (tuple.op as Extract<Primitive, { family: "tuple" }>).expand(tuple.inputs.map(wrap), tuple.p))
+          outputs = outsideTraces(() =>
+            (tuple.op as Extract<Primitive, { family: "tuple" }>).expand(tuple.inputs.map(wrap), tuple.p)
+          )
             .map((t) => t.node);
           expansions.set(tuple, outputs);
         }

@@ -60,7 +60,10 @@ export interface Trace {
   /** Only jit: one hole for each older handle that is read. */
   readonly capture: ((handle: Tensor) => Node) | null;
   /** Only jit: the accumulated gradient of an older handle, as a hole; and the note that it was written. */
-  readonly grads: { read(handle: Tensor, grad: Tensor | null): Tensor | null; write(handle: Tensor, before: Tensor | null): void } | null;
+  readonly grads: {
+    read(handle: Tensor, grad: Tensor | null): Tensor | null;
+    write(handle: Tensor, before: Tensor | null): void;
+  } | null;
   /** Only jit: something beside tensors that the recording depends on; a change makes it record anew. */
   readonly guard: ((read: () => unknown) => void) | null;
   /** Only vmap: what `randomness` was chosen. */
@@ -187,9 +190,15 @@ export function makeNode(op: Primitive, inputs: readonly Node[], p: Attributes, 
   if (device === null) throw new Error(`Internal: ${op.name} without operands`);
   const node = new Node(op, inputs, p, shape, dtype, device, track, depth, cut);
   if (state.anomaly !== null) {
-    state.anomaly.entries.push({ node, stack: new Error().stack ?? "", backwardOf: state.anomaly.backwardOf });
+    state.anomaly.entries.push({
+      node,
+      stack: new Error().stack ?? "",
+      backwardOf: state.anomaly.backwardOf,
+    });
   }
-  if (depth >= SOFT_DEPTH && shape.length === 0 && op.family !== "tuple" && current === null) onSoftRoot(node);
+  if (depth >= SOFT_DEPTH && shape.length === 0 && op.family !== "tuple" && current === null) {
+    onSoftRoot(node);
+  }
   return node;
 }
 

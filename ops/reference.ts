@@ -17,7 +17,11 @@ export class HostStorage implements Storage {
 
 /** Evaluates one step on contiguous arrays. */
 export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
-  const y: HostArray = { shape: step.shape, dtype: step.dtype, data: allocate(step.dtype, sizeOf(step.shape)) };
+  const y: HostArray = {
+    shape: step.shape,
+    dtype: step.dtype,
+    data: allocate(step.dtype, sizeOf(step.shape)),
+  };
   const op = step.op!;
   switch (op.family) {
     case "elementwise": {
@@ -97,8 +101,9 @@ export class ReferenceEngine implements Engine {
       if (step.leaf === "input") {
         const storage = graph.nodes[step.source].value as HostStorage;
         values.push({ shape: step.shape, dtype: step.dtype, data: storage.data });
-      } else if (step.leaf !== null) values.push({ shape: step.shape, dtype: step.dtype, data: leafArray(step, p) });
-      else values.push(evaluate(step, p, step.inputs.map((i) => values[i])));
+      } else if (step.leaf !== null) {
+        values.push({ shape: step.shape, dtype: step.dtype, data: leafArray(step, p) });
+      } else values.push(evaluate(step, p, step.inputs.map((i) => values[i])));
     }
     graph.roots.forEach((r, i) => graph.nodes[r].value ??= new HostStorage(values[results[i]].data));
   }

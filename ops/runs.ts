@@ -101,7 +101,9 @@ function isCheap(node: Node, running: Set<Node>): boolean {
     const n = stack.pop()!;
     for (const x of n.inputs) {
       if (x.value !== null || running.has(x) || seen.has(x)) continue;
-      if (x.shape.length > 0 || x.op.name === "placeholder" || x.op.family === "tuple" || seen.size > SOFT_LIMIT) return false;
+      if (
+        x.shape.length > 0 || x.op.name === "placeholder" || x.op.family === "tuple" || seen.size > SOFT_LIMIT
+      ) return false;
       seen.add(x);
       stack.push(x);
     }
@@ -163,7 +165,9 @@ function settle(node: Node): void {
     graphs.push(node);
     const old = graphs.length - WATCHED - 1;
     if (old >= 0 && graphs[old] instanceof Node) graphs[old] = new WeakRef(graphs[old] as Node);
-    if (graphs.length > 4 * WATCHED) graphs = graphs.filter((g) => g instanceof Node || g.deref() !== undefined);
+    if (graphs.length > 4 * WATCHED) {
+      graphs = graphs.filter((g) => g instanceof Node || g.deref() !== undefined);
+    }
   }
 }
 

@@ -57,7 +57,9 @@ export function normalizeAxis(action: string, axis: number, rank: number): numbe
     throw new RangeError(
       rank === 0
         ? `Cannot ${action} along axis ${axis} of a scalar: it has no axes`
-        : `Cannot ${action} along axis ${axis} of a tensor of rank ${rank}: axes go from ${-rank} to ${rank - 1}`,
+        : `Cannot ${action} along axis ${axis} of a tensor of rank ${rank}: axes go from ${-rank} to ${
+          rank - 1
+        }`,
     );
   }
   return axis < 0 ? axis + rank : axis;

@@ -1,11 +1,31 @@
 /** The handle that people hold: a method for each op, and the imperative side (`backward`, `.grad`, `assign`). */
 import { ambient, type Device } from "./ambient.ts";
 import { bytesPerElement, type DType, DTYPES, isFloat, promote, type TypedArray } from "./dtype.ts";
-import { apply, BY_BACKWARD, currentTrace, makeLeaf, makeNode, nextSerial, Node, nodeOf, setTensorFactory, type Trace } from "./node.ts";
+import {
+  apply,
+  BY_BACKWARD,
+  currentTrace,
+  makeLeaf,
+  makeNode,
+  nextSerial,
+  Node,
+  nodeOf,
+  setTensorFactory,
+  type Trace,
+} from "./node.ts";
 import { currentPresenter, type MimeBundle } from "./presenter.ts";
 import type { Elementwise } from "./primitive.ts";
-import { dropStaleGraphs, engineOf, readNodes, registerRoot } from "./runs.ts";
-import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, sameShape, type Shape, showShape, sizeOf } from "./shape.ts";
+import { dropStaleGraphs, engineOf, flush, readNodes, registerRoot } from "./runs.ts";
+import {
+  broadcastShapes,
+  checkShape,
+  normalizeAxes,
+  normalizeAxis,
+  sameShape,
+  type Shape,
+  showShape,
+  sizeOf,
+} from "./shape.ts";
 import * as E from "./definitions/elementwise.ts";
 import * as M from "./definitions/movement.ts";
 import * as R from "./definitions/reduction.ts";
@@ -60,7 +80,9 @@ function operand(action: string, like: Tensor, y: Operand): [Tensor, Tensor] {
     return [x, x.scalarLike(y)];
   }
   if (!(y instanceof Tensor)) {
-    throw new TypeError(`Cannot ${action} a tensor and ${describe(y)}: the operand must be a tensor or a number`);
+    throw new TypeError(
+      `Cannot ${action} a tensor and ${describe(y)}: the operand must be a tensor or a number`,
+    );
   }
   if (like.dtype === y.dtype) return [like, y];
   // A scalar tensor does not widen a larger one of the same kind.
@@ -73,13 +95,19 @@ function operand(action: string, like: Tensor, y: Operand): [Tensor, Tensor] {
 
 /** The recording by jit that an older handle is used in, if any. */
 function jitTrace(handle: Tensor): Trace | null {
-  for (let t = currentTrace(); t !== null; t = t.outer) if (t.grads !== null && handle.born < t.start) return t;
+  for (let t = currentTrace(); t !== null; t = t.outer) {
+    if (t.grads !== null && handle.born < t.start) return t;
+  }
   return null;
 }
 
 function describe(x: unknown): string {
   if (x instanceof Promise) return "a Promise (is an await missing?)";
-  return x === null || x === undefined ? String(x) : Array.isArray(x) ? "an array (make it a tensor with tensor([...]))" : `a ${typeof x}`;
+  return x === null || x === undefined
+    ? String(x)
+    : Array.isArray(x)
+    ? "an array (make it a tensor with tensor([...]))"
+    : `a ${typeof x}`;
 }
 
 /**
@@ -154,10 +182,14 @@ export class Tensor {
   set requiresGrad(on: boolean) {
     if (on === this.requiresGrad) return;
     if (on && !isFloat(this.dtype)) {
-      throw new TypeError(`Cannot ask for gradients of a tensor of type ${this.dtype}: only floating point tensors have them`);
+      throw new TypeError(
+        `Cannot ask for gradients of a tensor of type ${this.dtype}: only floating point tensors have them`,
+      );
     }
     if (!this.isLeaf) {
-      throw new Error(`Cannot change requiresGrad of a computed tensor: use x.detach() for one without gradient`);
+      throw new Error(
+        `Cannot change requiresGrad of a computed tensor: use x.detach() for one without gradient`,
+      );
     }
     this.node = aliasNode(this.node, on ? BY_BACKWARD : 0, !on);
     if (on) this.node.cell = this;
@@ -178,7 +210,11 @@ export class Tensor {
   /** The one element of a tensor of size 1. */
   async item(): Promise<number> {
     if (this.size !== 1) {
-      throw new RangeError(`Cannot take the item of a tensor of shape ${showShape(this.shape)}: it must have exactly one element; use data() or toArray()`);
+      throw new RangeError(
+        `Cannot take the item of a tensor of shape ${
+          showShape(this.shape)
+        }: it must have exactly one element; use data() or toArray()`,
+      );
     }
     return (await this.data())[0];
   }
@@ -192,7 +228,9 @@ export class Tensor {
   /** The elements if they can be had without waiting, else null. */
   peek(): TypedArray | null {
     const value = this.node.value;
-    return value === null || value.error !== null ? null : engineOf(this.device).peek(value, this.dtype, this.size);
+    return value === null || value.error !== null
+      ? null
+      : engineOf(this.device).peek(value, this.dtype, this.size);
   }
 
   /** Asks for the value to be computed with the next run and kept; returns the tensor. */
@@ -255,7 +293,9 @@ export class Tensor {
 
   /** Calls `hook` with the cotangent of this tensor in every backward pass; returns how to remove it. */
   registerHook(hook: TensorHook): () => void {
-    if (this.node.track === 0) throw new Error(`Cannot register a hook on a tensor that does not require gradients`);
+    if (this.node.track === 0) {
+      throw new Error(`Cannot register a hook on a tensor that does not require gradients`);
+    }
     const at = this.node.cell ?? this.node;
     const hooks = nodeHooks.get(at) ?? [];
     nodeHooks.set(at, hooks);
@@ -308,7 +348,9 @@ export class Tensor {
   sumTo(shape: Shape): Tensor {
     if (sameShape(this.shape, shape)) return this;
     const extra = this.rank - shape.length;
-    const axes = this.shape.map((_, i) => i).filter((i) => i < extra || (shape[i - extra] === 1 && this.shape[i] !== 1));
+    const axes = this.shape.map((_, i) => i).filter((i) =>
+      i < extra || (shape[i - extra] === 1 && this.shape[i] !== 1)
+    );
     const summed = axes.length > 0 ? apply(R.sum, [this], { axes }) : this;
     return sameShape(summed.shape, shape) ? summed : summed.reshape(shape);
   }
@@ -408,7 +450,9 @@ export class Tensor {
   /** Limits to [min, max]; the derivative is 1 on the boundary. */
   clamp(min?: Operand, max?: Operand): Tensor {
     const x = this.#number();
-    if (min === undefined && max === undefined) throw new TypeError("Cannot clamp without a limit: give min, max or both");
+    if (min === undefined && max === undefined) {
+      throw new TypeError("Cannot clamp without a limit: give min, max or both");
+    }
     if (!isFloat(x.dtype) && (min === undefined || max === undefined)) {
       return min !== undefined ? x.maximum(min) : x.minimum(max!);
     }
@@ -542,7 +586,9 @@ export class Tensor {
   /** The same values in another type, rounded to nearest; gradients come back in this one. */
   to(dtype: DType): Tensor {
     if (dtype === this.dtype) return this;
-    if (!DTYPES.includes(dtype)) throw new TypeError(`Cannot convert to type ${dtype}: types are ${DTYPES.join(", ")}`);
+    if (!DTYPES.includes(dtype)) {
+      throw new TypeError(`Cannot convert to type ${dtype}: types are ${DTYPES.join(", ")}`);
+    }
     checkOnDevice(dtype, this.device);
     return apply(E.cast, [this], { dtype });
   }
@@ -565,17 +611,29 @@ export class Tensor {
   /** Product over `axes` (all by default); its gradient is right where elements are 0. */
   prod(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
     const list = normalizeAxes("prod", axes, this.rank);
-    return this.#kept(list.length === 0 ? this : apply(R.prod, [this], { axes: list }), list, options.keepdim);
+    return this.#kept(
+      list.length === 0 ? this : apply(R.prod, [this], { axes: list }),
+      list,
+      options.keepdim,
+    );
   }
   /** Largest element over `axes` (all by default); ties share the derivative equally. */
   amax(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
     const list = normalizeAxes("amax", axes, this.rank);
-    return this.#kept(list.length === 0 ? this : apply(R.amax, [this], { axes: list }), list, options.keepdim);
+    return this.#kept(
+      list.length === 0 ? this : apply(R.amax, [this], { axes: list }),
+      list,
+      options.keepdim,
+    );
   }
   /** Smallest element over `axes` (all by default); ties share the derivative equally. */
   amin(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
     const list = normalizeAxes("amin", axes, this.rank);
-    return this.#kept(list.length === 0 ? this : apply(R.amin, [this], { axes: list }), list, options.keepdim);
+    return this.#kept(
+      list.length === 0 ? this : apply(R.amin, [this], { axes: list }),
+      list,
+      options.keepdim,
+    );
   }
   /** Variance over `axes`, divided by n - `correction` (1 by default, as PyTorch). */
   variance(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
@@ -596,9 +654,14 @@ export class Tensor {
   logsumexp(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
     const list = normalizeAxes("logsumexp", axes, this.rank), x = this.#float();
     if (list.length === 0) return x;
-    if (list.length === 1) return this.#kept(apply(R.logsumexp, [x], { axis: list[0] }), list, options.keepdim);
+    if (list.length === 1) {
+      return this.#kept(apply(R.logsumexp, [x], { axis: list[0] }), list, options.keepdim);
+    }
     const rest = this.shape.map((_, i) => i).filter((i) => !list.includes(i));
-    const flat = x.permute([...rest, ...list]).reshape([...rest.map((i) => this.shape[i]), list.reduce((n, a) => n * this.shape[a], 1)]);
+    const flat = x.permute([...rest, ...list]).reshape([
+      ...rest.map((i) => this.shape[i]),
+      list.reduce((n, a) => n * this.shape[a], 1),
+    ]);
     return this.#kept(apply(R.logsumexp, [flat], { axis: rest.length }), list, options.keepdim);
   }
   /** e^x / sum e^x along `axis`. */
@@ -618,7 +681,10 @@ export class Tensor {
   }
   /** Running sums along `axis`. */
   cumsum(axis: number): Tensor {
-    return apply(R.cumsum, [this.#number()], { axis: normalizeAxis("cumsum", axis, this.rank), reverse: false });
+    return apply(R.cumsum, [this.#number()], {
+      axis: normalizeAxis("cumsum", axis, this.rank),
+      reverse: false,
+    });
   }
   /** Running products along `axis`; right where elements are 0, to any order of derivative. */
   cumprod(axis: number): Tensor {
@@ -629,7 +695,10 @@ export class Tensor {
   }
   /** Order (i32) that sorts along `axis`: stable, NaN last, first if descending. */
   argsort(axis = -1, options: { descending?: boolean } = {}): Tensor {
-    return apply(R.argsort, [this], { axis: normalizeAxis("argsort", axis, this.rank), descending: options.descending ?? false });
+    return apply(R.argsort, [this], {
+      axis: normalizeAxis("argsort", axis, this.rank),
+      descending: options.descending ?? false,
+    });
   }
   /** Sorted values along `axis` and the order that sorts them. */
   sort(axis = -1, options: { descending?: boolean } = {}): { values: Tensor; indices: Tensor } {
@@ -654,7 +723,11 @@ export class Tensor {
     if (hole >= 0) {
       const rest = sizeOf(shape.filter((_, i) => i !== hole));
       if (shape.lastIndexOf(-1) !== hole || rest === 0 || this.size % rest !== 0) {
-        throw new RangeError(`Cannot reshape ${showShape(this.shape)} to ${showShape(shape)}: no single length fits in the place of -1`);
+        throw new RangeError(
+          `Cannot reshape ${showShape(this.shape)} to ${
+            showShape(shape)
+          }: no single length fits in the place of -1`,
+        );
       }
       to = shape.map((n, i) => i === hole ? this.size / rest : n);
     } else checkShape("reshape to a tensor", shape);
@@ -664,7 +737,11 @@ export class Tensor {
   permute(axes: readonly number[]): Tensor {
     const list = axes.map((a) => normalizeAxis("permute", a, this.rank));
     if (list.length !== this.rank || new Set(list).size !== this.rank) {
-      throw new RangeError(`Cannot permute ${showShape(this.shape)} by [${axes}]: each of its ${this.rank} axes must be named once`);
+      throw new RangeError(
+        `Cannot permute ${
+          showShape(this.shape)
+        } by [${axes}]: each of its ${this.rank} axes must be named once`,
+      );
     }
     return list.every((a, i) => a === i) ? this : apply(M.permute, [this], { axes: list });
   }
@@ -706,7 +783,11 @@ export class Tensor {
   flatten(start = 0, end = -1): Tensor {
     if (this.rank === 0) return this.reshape([1]);
     const a = normalizeAxis("flatten", start, this.rank), b = normalizeAxis("flatten", end, this.rank);
-    return this.reshape([...this.shape.slice(0, a), sizeOf(this.shape.slice(a, b + 1)), ...this.shape.slice(b + 1)]);
+    return this.reshape([
+      ...this.shape.slice(0, a),
+      sizeOf(this.shape.slice(a, b + 1)),
+      ...this.shape.slice(b + 1),
+    ]);
   }
   /** Reversed along `axes`. */
   flip(axes: number | readonly number[]): Tensor {
@@ -714,12 +795,22 @@ export class Tensor {
   }
   /** `length` elements from `start` on along `axis`. */
   narrow(axis: number, start: number, length: number): Tensor {
-    const a = normalizeAxis("narrow", axis, this.rank), n = this.shape[a], from = start < 0 ? start + n : start;
+    const a = normalizeAxis("narrow", axis, this.rank),
+      n = this.shape[a],
+      from = start < 0 ? start + n : start;
     if (!Number.isInteger(from) || !Number.isInteger(length) || from < 0 || length < 0 || from + length > n) {
-      throw new RangeError(`Cannot narrow axis ${axis} of ${showShape(this.shape)} to ${length} elements from ${start}: it has length ${n}`);
+      throw new RangeError(
+        `Cannot narrow axis ${axis} of ${
+          showShape(this.shape)
+        } to ${length} elements from ${start}: it has length ${n}`,
+      );
     }
     if (length === n) return this;
-    return this.window(this.shape.map((_, i) => i === a ? from : 0), this.shape.map((m, i) => i === a ? length : m), this.shape.map(() => 1));
+    return this.window(
+      this.shape.map((_, i) => i === a ? from : 0),
+      this.shape.map((m, i) => i === a ? length : m),
+      this.shape.map(() => 1),
+    );
   }
   /**
    * A window, by axis: a number picks one place and drops the axis, `[start, stop]` or `[start, stop, step]` a
@@ -727,7 +818,9 @@ export class Tensor {
    */
   slice(...ranges: (number | ":" | readonly [number | null, (number | null)?, number?])[]): Tensor {
     if (ranges.length > this.rank) {
-      throw new RangeError(`Cannot slice ${showShape(this.shape)} by ${ranges.length} ranges: it has ${this.rank} axes`);
+      throw new RangeError(
+        `Cannot slice ${showShape(this.shape)} by ${ranges.length} ranges: it has ${this.rank} axes`,
+      );
     }
     const starts: number[] = [], sizes: number[] = [], steps: number[] = [], backward: number[] = [];
     this.shape.forEach((n, i) => {
@@ -737,14 +830,22 @@ export class Tensor {
       } else if (typeof r === "number") {
         const at = r < 0 ? r + n : r;
         if (!Number.isInteger(r) || at < 0 || at >= n) {
-          throw new RangeError(`Cannot slice ${showShape(this.shape)} at place ${r} of axis ${i}: it has length ${n}`);
+          throw new RangeError(
+            `Cannot slice ${showShape(this.shape)} at place ${r} of axis ${i}: it has length ${n}`,
+          );
         }
         starts.push(at), sizes.push(1), steps.push(1);
       } else {
         const step = r[2] ?? 1;
-        if (!Number.isInteger(step) || step === 0) throw new RangeError(`Cannot slice axis ${i} with step ${step}: it is a whole number that is not 0`);
+        if (!Number.isInteger(step) || step === 0) {
+          throw new RangeError(
+            `Cannot slice axis ${i} with step ${step}: it is a whole number that is not 0`,
+          );
+        }
         const limit = (k: number | null | undefined, fallback: number): number =>
-          k === null || k === undefined ? fallback : Math.min(Math.max(k < 0 ? k + n : k, step > 0 ? 0 : -1), step > 0 ? n : n - 1);
+          k === null || k === undefined
+            ? fallback
+            : Math.min(Math.max(k < 0 ? k + n : k, step > 0 ? 0 : -1), step > 0 ? n : n - 1);
         const from = limit(r[0], step > 0 ? 0 : n - 1), to = limit(r[1], step > 0 ? n : -1);
         const count = Math.max(0, Math.ceil((to - from) / step));
         // A step backwards is a window of the same places, then a flip.
@@ -754,7 +855,9 @@ export class Tensor {
         if (step < 0) backward.push(i);
       }
     });
-    let y = sameShape(sizes, this.shape) && steps.every((s) => s === 1) ? this as Tensor : this.window(starts, sizes, steps);
+    let y = sameShape(sizes, this.shape) && steps.every((s) => s === 1)
+      ? this as Tensor
+      : this.window(starts, sizes, steps);
     if (backward.length > 0) y = y.flip(backward);
     return y.reshape(y.shape.filter((_, i) => typeof ranges[i] !== "number"));
   }
@@ -765,15 +868,24 @@ export class Tensor {
   }
   /** `[before, after]` more elements on each axis (the last ones if fewer are given), filled with `value`. */
   pad(padding: readonly (readonly [number, number])[], value = 0): Tensor {
-    if (padding.length > this.rank || padding.some(([a, b]) => !Number.isInteger(a) || !Number.isInteger(b) || a < 0 || b < 0)) {
-      throw new RangeError(`Cannot pad ${showShape(this.shape)}: give [before, after] in whole numbers for at most ${this.rank} axes`);
+    if (
+      padding.length > this.rank ||
+      padding.some(([a, b]) => !Number.isInteger(a) || !Number.isInteger(b) || a < 0 || b < 0)
+    ) {
+      throw new RangeError(
+        `Cannot pad ${
+          showShape(this.shape)
+        }: give [before, after] in whole numbers for at most ${this.rank} axes`,
+      );
     }
     const each = this.shape.map((_, i) => padding[i - (this.rank - padding.length)] ?? [0, 0]);
     const shape = this.shape.map((n, i) => n + each[i][0] + each[i][1]);
     const starts = each.map(([before]) => before), steps = this.shape.map(() => 1);
     const padded = this.scatterWindow(shape, starts, steps);
     if (value === 0) return padded;
-    const inside = this.scalarLike(1, "i32").expand(this.shape).scatterWindow(shape, starts, steps).to("bool");
+    const inside = this.scalarLike(1, "i32").expand(this.shape).scatterWindow(shape, starts, steps).to(
+      "bool",
+    );
     return padded.where(inside, value);
   }
   /** The diagonal of the last two axes. */
@@ -807,7 +919,11 @@ export class Tensor {
   }
   /** The slices at `index` (rank 1) along `axis`. */
   indexSelect(axis: number, index: Tensor): Tensor {
-    if (index.rank !== 1) throw new RangeError(`Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`);
+    if (index.rank !== 1) {
+      throw new RangeError(
+        `Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`,
+      );
+    }
     const a = normalizeAxis("indexSelect", axis, this.rank);
     return apply(I.embedding, [this.movedim(a, 0), index]).movedim(0, a);
   }
@@ -820,26 +936,40 @@ export class Tensor {
 
   /** Matrix product of the last two axes, leading axes broadcast; vectors count as a row or a column. */
   matmul(y: Tensor): Tensor {
-    if (!(y instanceof Tensor)) throw new TypeError(`Cannot matmul a tensor and ${describe(y)}: the operand must be a tensor`);
+    if (!(y instanceof Tensor)) {
+      throw new TypeError(`Cannot matmul a tensor and ${describe(y)}: the operand must be a tensor`);
+    }
     if (this.rank === 0 || y.rank === 0) {
-      throw new RangeError(`Cannot matmul shapes ${showShape(this.shape)} and ${showShape(y.shape)}: scalars multiply with mul`);
+      throw new RangeError(
+        `Cannot matmul shapes ${showShape(this.shape)} and ${showShape(y.shape)}: scalars multiply with mul`,
+      );
     }
     const [p, q] = operand("matmul", this, y);
     const a = p.rank === 1 ? p.unsqueeze(0) : p, b = q.rank === 1 ? q.unsqueeze(1) : q;
     let z: Tensor;
     if (a.rank > 2 && b.rank === 2) {
       // One product instead of a batch: the leading axes join the rows.
-      z = apply(matmul, [a.reshape([sizeOf(a.shape.slice(0, -1)), a.shape[a.rank - 1]]), b]).reshape([...a.shape.slice(0, -1), b.shape[1]]);
+      z = apply(matmul, [a.reshape([sizeOf(a.shape.slice(0, -1)), a.shape[a.rank - 1]]), b]).reshape([
+        ...a.shape.slice(0, -1),
+        b.shape[1],
+      ]);
     } else {
       const batch = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
-      z = apply(matmul, [a.expand([...batch, ...a.shape.slice(-2)]), b.expand([...batch, ...b.shape.slice(-2)])]);
+      z = apply(matmul, [
+        a.expand([...batch, ...a.shape.slice(-2)]),
+        b.expand([...batch, ...b.shape.slice(-2)]),
+      ]);
     }
     if (p.rank === 1) z = z.squeeze(-2);
     return q.rank === 1 ? z.squeeze(-1) : z;
   }
   /** Inner product of two vectors. */
   dot(y: Tensor): Tensor {
-    if (this.rank !== 1 || y.rank !== 1) throw new RangeError(`Cannot dot shapes ${showShape(this.shape)} and ${showShape(y.shape)}: both must be vectors`);
+    if (this.rank !== 1 || y.rank !== 1) {
+      throw new RangeError(
+        `Cannot dot shapes ${showShape(this.shape)} and ${showShape(y.shape)}: both must be vectors`,
+      );
+    }
     return this.matmul(y);
   }
   /** Outer product of two vectors. */
@@ -854,7 +984,11 @@ export class Tensor {
     try {
       return await currentPresenter().display(this);
     } catch (error) {
-      return { "text/plain": `Tensor ${showShape(this.shape)} ${this.dtype}: ${error instanceof Error ? error.message : error}` };
+      return {
+        "text/plain": `Tensor ${showShape(this.shape)} ${this.dtype}: ${
+          error instanceof Error ? error.message : error
+        }`,
+      };
     }
   }
   /** What `console.log` shows. */
@@ -868,7 +1002,9 @@ export class Tensor {
   /** Arithmetic by operators would be silently wrong: it throws. */
   [Symbol.toPrimitive](hint: string): string {
     if (hint === "string") return this.toString();
-    throw new TypeError(`Cannot use a tensor in an operator like + or >: use methods, as in a.add(b) or a.gt(b), or await x.item()`);
+    throw new TypeError(
+      `Cannot use a tensor in an operator like + or >: use methods, as in a.add(b) or a.gt(b), or await x.item()`,
+    );
   }
 }
 
@@ -945,17 +1081,30 @@ export function convert(from: ArrayLike<number>, dtype: DType): TypedArray {
 /** Replaces the values of several handles at once, as an optimiser's step does. */
 export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: string): void {
   let replaced = false;
+  // An assignment that still waits would pile up with this one to a graph of both.
+  if (
+    currentTrace() === null &&
+    pairs.some(([handle]) => handle.node.cell === handle && handle.node.value === null)
+  ) flush();
   for (const [handle, operandValue] of pairs) {
-    const value = typeof operandValue === "number" ? handle.scalarLike(operandValue).expand(handle.shape) : operandValue;
-    if (!sameShape(value.shape, handle.shape) || value.dtype !== handle.dtype || value.device !== handle.device) {
+    const value = typeof operandValue === "number"
+      ? handle.scalarLike(operandValue).expand(handle.shape)
+      : operandValue;
+    if (
+      !sameShape(value.shape, handle.shape) || value.dtype !== handle.dtype || value.device !== handle.device
+    ) {
       throw new TypeError(
-        `Cannot assign a tensor of shape ${showShape(value.shape)}, ${value.dtype} on ${value.device} to one of shape ` +
+        `Cannot assign a tensor of shape ${
+          showShape(value.shape)
+        }, ${value.dtype} on ${value.device} to one of shape ` +
           `${showShape(handle.shape)}, ${handle.dtype} on ${handle.device}: they must be the same`,
       );
     }
   }
   for (const [handle, operandValue] of pairs) {
-    const value = typeof operandValue === "number" ? handle.scalarLike(operandValue).expand(handle.shape) : operandValue;
+    const value = typeof operandValue === "number"
+      ? handle.scalarLike(operandValue).expand(handle.shape)
+      : operandValue;
     recordEffect(handle, value);
     const grads = handle.requiresGrad && handle.node.cell === handle;
     const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads);
@@ -974,12 +1123,16 @@ function recordEffect(handle: Tensor, value: Tensor): void {
   for (let trace = currentTrace(); trace !== null; trace = trace.outer) {
     if (handle.born >= trace.start) continue;
     if (trace.kind === "scan") {
-      throw new Error(`Cannot assign to a tensor inside scan: carry the value instead, as part of scan's state`);
+      throw new Error(
+        `Cannot assign to a tensor inside scan: carry the value instead, as part of scan's state`,
+      );
     }
     if (trace.kind === "linearize") throw new Error("Cannot assign to a tensor inside linearize");
     if (trace.kind === "vmap" && dependsOnInside(nodeOf(value), trace.start)) {
       throw new Error(
-        `Cannot assign a value that is different for each element inside vmap to a tensor${handle.name ? ` (${handle.name})` : ""} ` +
+        `Cannot assign a value that is different for each element inside vmap to a tensor${
+          handle.name ? ` (${handle.name})` : ""
+        } ` +
           `that all elements share: reduce it first, or call the model in evaluation mode (model.eval())`,
       );
     }

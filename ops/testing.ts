@@ -13,7 +13,7 @@
  */
 import { gradcheck, type GradcheckOptions, gradgradcheck } from "./gradcheck.ts";
 import { showShape } from "./shape.ts";
-import { type Nested, nest, Tensor } from "./tensor.ts";
+import { nest, type Nested, Tensor } from "./tensor.ts";
 import type { TypedArray } from "./dtype.ts";
 
 /** How close is close enough. */
@@ -33,7 +33,9 @@ function flat(x: unknown, out: number[], shape: number[], depth: number): void {
   } else out.push(Number(x));
 }
 
-async function numbers(x: Tensor | Nested | TypedArray): Promise<{ values: number[]; shape: readonly number[]; dtype: string }> {
+async function numbers(
+  x: Tensor | Nested | TypedArray,
+): Promise<{ values: number[]; shape: readonly number[]; dtype: string }> {
   if (x instanceof Tensor) return { values: Array.from(await x.data()), shape: x.shape, dtype: x.dtype };
   if (ArrayBuffer.isView(x)) return { values: Array.from(x), shape: [x.length], dtype: "number" };
   const values: number[] = [], shape: number[] = [];
@@ -52,7 +54,9 @@ export async function assertClose(
   const { atol = half ? 1e-3 : 1e-6, rtol = half ? 2e-3 : 1e-5 } = options;
   const head = options.message === undefined ? "" : `${options.message}: `;
   if (a.shape.length !== e.shape.length || a.shape.some((n, i) => n !== e.shape[i])) {
-    throw new Error(`${head}Values are not close: shape ${showShape(a.shape)} is not the expected ${showShape(e.shape)}`);
+    throw new Error(
+      `${head}Values are not close: shape ${showShape(a.shape)} is not the expected ${showShape(e.shape)}`,
+    );
   }
   let worst = -1, most = 0, wrong = 0;
   for (let i = 0; i < e.values.length; i++) {
@@ -73,9 +77,12 @@ export async function assertClose(
     at.unshift(k % a.shape[axis]);
     k = Math.floor(k / a.shape[axis]);
   }
-  const few = (v: number[]): string => v.length <= 12 ? JSON.stringify(nest(Float64Array.from(v), a.shape, false)) : "";
+  const few = (v: number[]): string =>
+    v.length <= 12 ? JSON.stringify(nest(Float64Array.from(v), a.shape, false)) : "";
   throw new Error(
-    `${head}Values are not close: ${wrong} of ${e.values.length} elements differ; the worst, at ${showShape(at)}, is ` +
+    `${head}Values are not close: ${wrong} of ${e.values.length} elements differ; the worst, at ${
+      showShape(at)
+    }, is ` +
       `${a.values[worst]} and should be ${e.values[worst]} (allowed ${atol} + ${rtol} x |expected|)` +
       (few(a.values) ? `\n  actual   ${few(a.values)}\n  expected ${few(e.values)}` : ""),
   );

@@ -165,7 +165,6 @@ async function privateVariables(): Promise<Record<string, string>> {
     JUPYTER_DATA_DIR: jupyter,
     JUPYTER_CONFIG_DIR: `${jupyter}/config`,
     JUPYTER_RUNTIME_DIR: `${jupyter}/runtime`,
-    JUPYTER_NO_CONFIG: "1",
     JUPYTER_PLATFORM_DIRS: "0",
     IPYTHONDIR: `${tools}/ipython`,
     PYTHONPATH: "",

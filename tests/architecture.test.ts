@@ -29,7 +29,8 @@ function imports(file: URL): Import[] {
   const found: Import[] = [];
   for (const m of text.matchAll(/^\s*(?:import|export)\s+(type\s+)?([^;]*?\sfrom\s+)?"([^"]+)";/gm)) {
     const names = /\{([^}]*)\}/.exec(m[2] ?? "")?.[1];
-    const allTypes = names !== undefined && names.trim() !== "" && names.split(",").every((n) => n.trim() === "" || n.trim().startsWith("type "));
+    const allTypes = names !== undefined && names.trim() !== "" &&
+      names.split(",").every((n) => n.trim() === "" || n.trim().startsWith("type "));
     found.push({ target: m[3], typeOnly: m[1] !== undefined || allTypes });
   }
   for (const m of text.matchAll(/\bimport\("([^"]+)"\)/g)) found.push({ target: m[1], typeOnly: false });
@@ -45,10 +46,14 @@ for (const [room, allowed] of Object.entries(MAY)) {
         const to = path.split("/")[0];
         assert(
           to === room || allowed.includes(to),
-          `${file.href.slice(ROOT.href.length)} imports ${path}: ${room}/ may import ${[room, ...allowed].join(", ")}`,
+          `${file.href.slice(ROOT.href.length)} imports ${path}: ${room}/ may import ${
+            [room, ...allowed].join(", ")
+          }`,
         );
         // Pictures know the shape of modules, not their code.
-        if (room === "display" && to === "nn") assert(typeOnly, `${file.pathname} imports more than types from nn/`);
+        if (room === "display" && to === "nn") {
+          assert(typeOnly, `${file.pathname} imports more than types from nn/`);
+        }
       }
     }
   });
@@ -58,7 +63,12 @@ Deno.test("no module is imported in a circle at run time", () => {
   const graph = new Map<string, string[]>();
   for (const room of Object.keys(MAY)) {
     for (const file of sources(new URL(`${room}/`, ROOT))) {
-      graph.set(file.href, imports(file).filter((i) => !i.typeOnly && i.target.startsWith(".")).map((i) => new URL(i.target, file).href));
+      graph.set(
+        file.href,
+        imports(file).filter((i) => !i.typeOnly && i.target.startsWith(".")).map((i) =>
+          new URL(i.target, file).href
+        ),
+      );
     }
   }
   const state = new Map<string, "open" | "done">();
@@ -66,7 +76,9 @@ Deno.test("no module is imported in a circle at run time", () => {
   const visit = (file: string, path: string[]): void => {
     if (state.get(file) === "done") return;
     if (state.get(file) === "open") {
-      circles.push([...path.slice(path.indexOf(file)), file].map((f) => f.slice(ROOT.href.length)).join(" -> "));
+      circles.push(
+        [...path.slice(path.indexOf(file)), file].map((f) => f.slice(ROOT.href.length)).join(" -> "),
+      );
       return;
     }
     state.set(file, "open");
@@ -92,7 +104,10 @@ Deno.test("every source file opens with a sentence that says what it is", () => 
   for (const room of Object.keys(MAY)) {
     for (const file of sources(new URL(`${room}/`, ROOT))) {
       const text = Deno.readTextFileSync(file);
-      assert(/^(\/\/ deno-lint-ignore-file[^\n]*\n|\/\/\/ <reference[^\n]*\n)*\/\*\*/.test(text), `${file.pathname} opens without a doc comment`);
+      assert(
+        /^(\/\/ deno-lint-ignore-file[^\n]*\n|\/\/\/ <reference[^\n]*\n)*\/\*\*/.test(text),
+        `${file.pathname} opens without a doc comment`,
+      );
     }
   }
 });

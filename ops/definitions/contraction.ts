@@ -21,9 +21,13 @@ export const matmul = contraction({
       throw new Error(`Internal: matmul of ${showShape(a.shape)} and ${showShape(b.shape)}`);
     }
     if (a.dtype !== b.dtype) {
-      throw new TypeError(`Cannot matmul types ${a.dtype} and ${b.dtype}: convert one of them, as in x.to("${a.dtype}")`);
+      throw new TypeError(
+        `Cannot matmul types ${a.dtype} and ${b.dtype}: convert one of them, as in x.to("${a.dtype}")`,
+      );
     }
-    if (a.dtype === "bool") throw new TypeError(`Cannot matmul tensors of type bool: convert them, as in x.to("f32")`);
+    if (a.dtype === "bool") {
+      throw new TypeError(`Cannot matmul tensors of type bool: convert them, as in x.to("f32")`);
+    }
     return { shape: [...a.shape.slice(0, -1), b.shape[n - 1]], dtype: a.dtype };
   },
   vjp: (ct, { x: [a, b], needs }) => [

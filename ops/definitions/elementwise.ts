@@ -77,7 +77,8 @@ export const pow = elementwise({
   texPartials: ["y x^{y-1}", "x^y \\ln x"],
   accepts: "number",
   host: (x, y) => x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : Math.pow(x, y), // IEEE: 1 to any power is 1
-  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `powf(${x}, ${y})` : dtype === "u32" ? `powu(${x}, ${y})` : `powi(${x}, ${y})`,
+  wgsl: ([x, y], [dtype]) =>
+    isFloat(dtype) ? `powf(${x}, ${y})` : dtype === "u32" ? `powu(${x}, ${y})` : `powi(${x}, ${y})`,
   partials: [
     // y x^(y-1), and 0 where y = 0 also at x = 0.
     ({ x: [x, y] }) => y.mul(x.pow(y.sub(1))).where(y.ne(0), 0),
@@ -131,7 +132,8 @@ export const clamp = elementwise({
   tex: ([x, a, b]) => `\\operatorname{clamp}(${x}, ${a}, ${b})`,
   texPartials: ["[a \\le x \\le b]", "[x < a]", "[x > b]"],
   host: (x, lo, hi) => Number.isNaN(x) ? x : Math.min(Math.max(x, lo), hi),
-  wgsl: ([x, lo, hi], [dtype]) => isFloat(dtype) ? `minf(maxf(${x}, ${lo}), ${hi})` : `min(max(${x}, ${lo}), ${hi})`,
+  wgsl: ([x, lo, hi], [dtype]) =>
+    isFloat(dtype) ? `minf(maxf(${x}, ${lo}), ${hi})` : `min(max(${x}, ${lo}), ${hi})`,
   partials: [
     ({ x: [x, lo, hi] }) => x.ge(lo).logicalAnd(x.le(hi)),
     ({ x: [x, lo, hi] }) => x.lt(lo).logicalAnd(lo.lt(hi)),
@@ -140,7 +142,12 @@ export const clamp = elementwise({
   domain: [BOTH, [-1.5, -0.5], [0.5, 1.5]],
 });
 
-function comparison(name: string, symbol: string, host: (x: number, y: number) => boolean, wgsl: string): Elementwise {
+function comparison(
+  name: string,
+  symbol: string,
+  host: (x: number, y: number) => boolean,
+  wgsl: string,
+): Elementwise {
   return elementwise({
     name,
     tex: ([x, y]) => `[${x} ${symbol} ${y}]`,
@@ -149,7 +156,12 @@ function comparison(name: string, symbol: string, host: (x: number, y: number) =
     discrete: true,
     host: (x, y) => host(x, y) ? 1 : 0,
     // Comparing through functions keeps compilers from folding x != x.
-    wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `${name}f(${x}, ${y})` : dtype === "bool" ? `(u32(${x}) ${wgsl} u32(${y}))` : `(${x} ${wgsl} ${y})`,
+    wgsl: ([x, y], [dtype]) =>
+      isFloat(dtype)
+        ? `${name}f(${x}, ${y})`
+        : dtype === "bool"
+        ? `(u32(${x}) ${wgsl} u32(${y}))`
+        : `(${x} ${wgsl} ${y})`,
     partials: [null, null],
     domain: BOTH,
   });
@@ -387,7 +399,8 @@ export const floorDivide = elementwise({
   tex: ([x, y]) => `\\lfloor ${x} / ${y} \\rfloor`,
   texPartials: ["0", "0"],
   host: (x, y) => Math.floor(x / y),
-  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `(${x} / ${y})` : `floordivi(${x}, ${y})`,
+  wgsl: ([x, y], [dtype]) =>
+    isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `(${x} / ${y})` : `floordivi(${x}, ${y})`,
   partials: [null, null],
   domain: [[0.2, 0.8], [1, 2]],
 });
@@ -402,7 +415,11 @@ export const remainder = elementwise({
     return r !== 0 && (r < 0) !== (y < 0) ? r + y : r;
   },
   wgsl: ([x, y], [dtype]) =>
-    isFloat(dtype) ? `remainderf(${x}, ${y})` : dtype === "u32" ? `(${x} % ${y})` : `(${x} - ${y} * floordivi(${x}, ${y}))`,
+    isFloat(dtype)
+      ? `remainderf(${x}, ${y})`
+      : dtype === "u32"
+      ? `(${x} % ${y})`
+      : `(${x} - ${y} * floordivi(${x}, ${y}))`,
   partials: [() => 1, ({ x: [x, y] }) => x.floorDivide(y).neg()],
   domain: [[0.2, 0.8], [1, 2]],
 });
@@ -426,7 +443,15 @@ export const cast: Elementwise = define({
 });
 
 function castWgsl(x: string, from: string, to: string): string {
-  if (to === "bool") return from === "bool" ? x : from === "i32" ? `(${x} != 0)` : from === "u32" ? `(${x} != 0u)` : `nef(${x}, 0.0)`;
+  if (to === "bool") {
+    return from === "bool"
+      ? x
+      : from === "i32"
+      ? `(${x} != 0)`
+      : from === "u32"
+      ? `(${x} != 0u)`
+      : `nef(${x}, 0.0)`;
+  }
   if (to === "i32") return isFloat(from as DType) ? `wholef(${x})` : `i32(${x})`;
   if (to === "u32") return isFloat(from as DType) ? `u32(wholef(${x}))` : `u32(${x})`;
   return `f32(${x})`; // f16 is rounded by the store
@@ -457,7 +482,9 @@ export const normalFromBits = elementwise({
       return q * polynomial(A, r) / polynomial(B, r);
     }
     const r = Math.sqrt(-Math.log(q < 0 ? u : 1 - u));
-    const z = r <= 5 ? polynomial(C, r - 1.6) / polynomial(D, r - 1.6) : polynomial(E, r - 5) / polynomial(F, r - 5);
+    const z = r <= 5
+      ? polynomial(C, r - 1.6) / polynomial(D, r - 1.6)
+      : polynomial(E, r - 5) / polynomial(F, r - 5);
     return q < 0 ? -z : z;
   },
   wgsl: ([x]) => `normalFromBits(u32(${x}))`,
@@ -479,7 +506,9 @@ fn normalFromBits(bits: u32) -> f32 {
   let tail = (f32(min(k, 16777215u - k)) + 0.5) * 5.9604644775390625e-8;
   let r = sqrt(-logf(tail));
   let c = r - 1.6; let e = r - 5.0;
-  let z = select((${polynomialWgsl(E, "e")}) / (${polynomialWgsl(F, "e")}), (${polynomialWgsl(C, "c")}) / (${polynomialWgsl(D, "c")}), r <= 5.0);
+  let z = select((${polynomialWgsl(E, "e")}) / (${polynomialWgsl(F, "e")}), (${polynomialWgsl(C, "c")}) / (${
+  polynomialWgsl(D, "c")
+}), r <= 5.0);
   return select(z, -z, q < 0.0);
 }`;
 

@@ -17,16 +17,26 @@ export const crossEntropy = custom({
   texPartials: ["p - e_y"],
   infer: ([z, y]) => {
     const classes = z.shape[z.shape.length - 1];
-    if (z.shape.length < 1 || z.shape.length !== y.shape.length + 1 || y.shape.some((n, i) => n !== z.shape[i])) {
+    if (
+      z.shape.length < 1 || z.shape.length !== y.shape.length + 1 || y.shape.some((n, i) => n !== z.shape[i])
+    ) {
       throw new RangeError(
-        `Cannot take the crossEntropy of logits ${showShape(z.shape)} against targets ${showShape(y.shape)}: ` +
+        `Cannot take the crossEntropy of logits ${showShape(z.shape)} against targets ${
+          showShape(y.shape)
+        }: ` +
           `logits have one more axis, the classes, at the end`,
       );
     }
     if (y.dtype !== "i32" && y.dtype !== "u32") {
-      throw new TypeError(`Cannot take the crossEntropy against targets of type ${y.dtype}: targets are class numbers, as in target.to("i32")`);
+      throw new TypeError(
+        `Cannot take the crossEntropy against targets of type ${y.dtype}: targets are class numbers, as in target.to("i32")`,
+      );
     }
-    if (classes === 0) throw new RangeError(`Cannot take the crossEntropy of logits ${showShape(z.shape)}: there are no classes`);
+    if (classes === 0) {
+      throw new RangeError(
+        `Cannot take the crossEntropy of logits ${showShape(z.shape)}: there are no classes`,
+      );
+    }
     return { shape: y.shape, dtype: z.dtype };
   },
   host: ([z, target], y) => {
@@ -34,7 +44,9 @@ export const crossEntropy = custom({
     for (let row = 0; row < y.data.length; row++) {
       const at = row * C, label = target.data[row];
       if (!(label >= 0 && label < C)) {
-        throw new RangeError(`Cannot take the crossEntropy against class ${label}: there are ${C} classes, 0 to ${C - 1}`);
+        throw new RangeError(
+          `Cannot take the crossEntropy against class ${label}: there are ${C} classes, 0 to ${C - 1}`,
+        );
       }
       let m = -Infinity, s = 0;
       for (let k = 0; k < C; k++) m = Math.max(m, z.data[at + k]);
@@ -57,5 +69,8 @@ export const crossEntropy = custom({
   vjp: (ct, { x: [z, target] }) => [probabilitiesMinusTarget(z, target).mul(ct.unsqueeze(-1)), null],
   jvp: ([dz], { x: [z, target] }) => dz === null ? null : probabilitiesMinusTarget(z, target).mul(dz).sum(-1),
   batch: ([z, target], batched, p, B) =>
-    apply(crossEntropy, [batched[0] ? z : z.expand([B, ...z.shape]), batched[1] ? target : target.expand([B, ...target.shape])], p),
+    apply(crossEntropy, [
+      batched[0] ? z : z.expand([B, ...z.shape]),
+      batched[1] ? target : target.expand([B, ...target.shape]),
+    ], p),
 });

@@ -14,10 +14,14 @@ export const cat = custom({
   infer: (x, { axis }) => {
     let length = 0;
     for (const a of x) {
-      if (a.dtype !== x[0].dtype) throw new TypeError(`Cannot cat types ${x[0].dtype} and ${a.dtype}: convert one of them`);
+      if (a.dtype !== x[0].dtype) {
+        throw new TypeError(`Cannot cat types ${x[0].dtype} and ${a.dtype}: convert one of them`);
+      }
       if (a.shape.length !== x[0].shape.length || a.shape.some((n, i) => i !== axis && n !== x[0].shape[i])) {
         throw new RangeError(
-          `Cannot cat shapes ${showShape(x[0].shape)} and ${showShape(a.shape)} along axis ${axis}: all other axes must be equal`,
+          `Cannot cat shapes ${showShape(x[0].shape)} and ${
+            showShape(a.shape)
+          } along axis ${axis}: all other axes must be equal`,
         );
       }
       length += a.shape[axis];
@@ -41,7 +45,11 @@ export const cat = custom({
     body: (x) =>
       `let total = u(0); let inner = u(1);
       let outer = t / (total * inner); var k = (t / inner) % total; let i = t % inner;` +
-      x.map((_, j) => `if (k >= 0 && k < u(${j + 2})) { put(t, x${j}((outer * u(${j + 2}) + k) * inner + i)); } k -= u(${j + 2});`)
+      x.map((_, j) =>
+        `if (k >= 0 && k < u(${j + 2})) { put(t, x${j}((outer * u(${j + 2}) + k) * inner + i)); } k -= u(${
+          j + 2
+        });`
+      )
         .join("\n"),
   },
   flops: ([x]) => copy(x),
@@ -120,15 +128,20 @@ function place(action: string, i: number, n: number): number {
 }
 
 /** WGSL which checks an index as `place` does; `fault()` makes the run fail. */
-const PLACE_WGSL = (n: string): string => `if (k < 0) { k += ${n}; } if (k < 0 || k >= ${n}) { fault(); k = 0; }`;
+const PLACE_WGSL = (n: string): string =>
+  `if (k < 0) { k += ${n}; } if (k < 0 || k >= ${n}) { fault(); k = 0; }`;
 
 function checkIndex(action: string, x: Shape, index: Aval, axis: number, sameAs: Shape): void {
   if (index.dtype !== "i32" && index.dtype !== "u32") {
-    throw new TypeError(`Cannot ${action} with an index of type ${index.dtype}: indices are whole numbers, as in index.to("i32")`);
+    throw new TypeError(
+      `Cannot ${action} with an index of type ${index.dtype}: indices are whole numbers, as in index.to("i32")`,
+    );
   }
   if (index.shape.length !== x.length || sameAs.some((n, i) => i !== axis && n > x[i])) {
     throw new RangeError(
-      `Cannot ${action} shape ${showShape(x)} along axis ${axis} with an index of shape ${showShape(index.shape)}: ` +
+      `Cannot ${action} shape ${showShape(x)} along axis ${axis} with an index of shape ${
+        showShape(index.shape)
+      }: ` +
         `the index has the rank of the tensor and no axis longer than its, but for axis ${axis}`,
     );
   }
@@ -175,9 +188,17 @@ export const scatterAdd = custom({
   infer: ([x, index, src], { axis }) => {
     checkIndex("scatterAdd", x.shape, index, axis, index.shape);
     if (!sameShape(index.shape, src.shape)) {
-      throw new RangeError(`Cannot scatterAdd values of shape ${showShape(src.shape)} at indices of shape ${showShape(index.shape)}: they must be equal`);
+      throw new RangeError(
+        `Cannot scatterAdd values of shape ${showShape(src.shape)} at indices of shape ${
+          showShape(index.shape)
+        }: they must be equal`,
+      );
     }
-    if (src.dtype !== x.dtype) throw new TypeError(`Cannot scatterAdd values of type ${src.dtype} to a tensor of type ${x.dtype}: convert one of them`);
+    if (src.dtype !== x.dtype) {
+      throw new TypeError(
+        `Cannot scatterAdd values of type ${src.dtype} to a tensor of type ${x.dtype}: convert one of them`,
+      );
+    }
     return { shape: x.shape, dtype: x.dtype };
   },
   host: ([x, index, src], y, { axis }) => {
@@ -218,7 +239,8 @@ export const scatterAdd = custom({
   },
   flops: (x) => sizeOf(x[2].shape),
   vjp: (ct, { x: [, index], p, needs }) => [ct, null, needs[2] ? apply(gather, [ct, index], p) : null],
-  jvp: ([dx, , ds], { x: [x, index, src], p }) => apply(scatterAdd, [dx ?? x.zerosLike(), index, ds ?? src.zerosLike()], p),
+  jvp: ([dx, , ds], { x: [x, index, src], p }) =>
+    apply(scatterAdd, [dx ?? x.zerosLike(), index, ds ?? src.zerosLike()], p),
   batch: (x, batched, p, B) => apply(scatterAdd, allBatched(x, batched, B), { axis: p.axis + 1 }),
 });
 
@@ -229,9 +251,13 @@ export const embedding = custom({
   texPartials: ["\\sum_{t : i_t = r} \\bar y_t"],
   infer: ([w, ids]) => {
     if (ids.dtype !== "i32" && ids.dtype !== "u32") {
-      throw new TypeError(`Cannot look up an embedding by ids of type ${ids.dtype}: ids are whole numbers, as in ids.to("i32")`);
+      throw new TypeError(
+        `Cannot look up an embedding by ids of type ${ids.dtype}: ids are whole numbers, as in ids.to("i32")`,
+      );
     }
-    if (w.shape.length < 1) throw new RangeError(`Cannot look up an embedding in a scalar: the table has a row for each id`);
+    if (w.shape.length < 1) {
+      throw new RangeError(`Cannot look up an embedding in a scalar: the table has a row for each id`);
+    }
     return { shape: [...ids.shape, ...w.shape.slice(1)], dtype: w.dtype };
   },
   host: ([w, ids], y) => {
@@ -254,7 +280,10 @@ export const embedding = custom({
     const all = batched[1] ? ids : ids.expand([B, ...ids.shape]);
     const V = w.shape[1], N = sizeOf(all.shape.slice(1)), D = sizeOf(w.shape.slice(2));
     const index = all.reshape([B, N, 1]).expand([B, N, D]);
-    return apply(gather, [w.reshape([B, V, D]), index], { axis: 1 }).reshape([...all.shape, ...w.shape.slice(2)]);
+    return apply(gather, [w.reshape([B, V, D]), index], { axis: 1 }).reshape([
+      ...all.shape,
+      ...w.shape.slice(2),
+    ]);
   },
 });
 
@@ -289,11 +318,11 @@ export const embeddingGrad = custom({
   jvp: ([dct], { x: [, ids], p }) => dct === null ? null : apply(embeddingGrad, [dct, ids], p),
   batch: ([ct, ids], batched, p, B): Tensor => {
     const V = p.shape[0], D = sizeOf(p.shape.slice(1));
-    const all = batched[1] ? ids : ids.expand([B, ...ids.shape]), each = batched[0] ? ct : ct.expand([B, ...ct.shape]);
+    const all = batched[1] ? ids : ids.expand([B, ...ids.shape]),
+      each = batched[0] ? ct : ct.expand([B, ...ct.shape]);
     const N = sizeOf(all.shape.slice(1));
     const index = all.reshape([B, N, 1]).expand([B, N, D]);
     const none = ct.scalarLike(0).expand([B, V, D]);
     return apply(scatterAdd, [none, index, each.reshape([B, N, D])], { axis: 1 }).reshape([B, ...p.shape]);
   },
 });
-

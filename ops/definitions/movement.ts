@@ -94,13 +94,16 @@ export const expand = movement({
     const extra = p.shape.length - x.shape.length;
     return {
       shape: p.shape,
-      strides: p.shape.map((n: number, i: number) => i < extra || (x.shape[i - extra] === 1 && n !== 1) ? 0 : x.strides[i - extra]),
+      strides: p.shape.map((n: number, i: number) =>
+        i < extra || (x.shape[i - extra] === 1 && n !== 1) ? 0 : x.strides[i - extra]
+      ),
       offset: x.offset,
     };
   },
   transpose: (ct, { x: [x] }) => ct.sumTo(x.shape),
   batched: (p, B) => ({ shape: [B, ...p.shape] }),
-  align: (x, p) => x.reshape([x.shape[0], ...Array(p.shape.length - x.rank + 1).fill(1), ...x.shape.slice(1)]),
+  align: (x, p) =>
+    x.reshape([x.shape[0], ...Array(p.shape.length - x.rank + 1).fill(1), ...x.shape.slice(1)]),
 });
 
 /** A window: from `starts`, `sizes` elements, every `steps`-th. Where it starts is data, not structure. */
@@ -125,7 +128,11 @@ export const flip = movement({
   view: (x, p) => ({
     shape: x.shape,
     strides: x.strides.map((s, i) => p.axes.includes(i) ? -s : s),
-    offset: x.offset + x.strides.reduce((sum, s, i) => p.axes.includes(i) && x.shape[i] > 0 ? sum + s * (x.shape[i] - 1) : sum, 0),
+    offset: x.offset +
+      x.strides.reduce(
+        (sum, s, i) => p.axes.includes(i) && x.shape[i] > 0 ? sum + s * (x.shape[i] - 1) : sum,
+        0,
+      ),
   }),
   transpose: (ct, { p }) => ct.flip(p.axes),
   batched: (p) => ({ axes: p.axes.map((a: number) => a + 1) }),
@@ -145,4 +152,3 @@ export function isContiguous(v: View): boolean {
   }
   return true;
 }
-

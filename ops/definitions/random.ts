@@ -56,7 +56,8 @@ export const randomBits = custom({
   wgsl: {
     threads: (_, y) => sizeOf(y.shape),
     uniforms: (_, __, { shape }) => [Math.max(1, sizeOf(shape))],
-    body: () => `let k = 2 * (t / u(0)); put(t, threefry(vec2<u32>(x0(k), x0(k + 1)), vec2<u32>(u32(t % u(0)), 0u)).x);`,
+    body: () =>
+      `let k = 2 * (t / u(0)); put(t, threefry(vec2<u32>(x0(k), x0(k + 1)), vec2<u32>(u32(t % u(0)), 0u)).x);`,
   },
   flops: (_, y) => 80 * sizeOf(y.shape),
   vjp: () => [null],
@@ -69,7 +70,10 @@ export const foldKey = custom({
   name: "foldKey",
   tex: ([k, i]) => `\\operatorname{fold}(${k}, ${i})`,
   discrete: true,
-  infer: ([key, i]) => ({ shape: key.shape.length - 1 >= i.shape.length ? key.shape : [...i.shape, 2], dtype: "u32" }),
+  infer: ([key, i]) => ({
+    shape: key.shape.length - 1 >= i.shape.length ? key.shape : [...i.shape, 2],
+    dtype: "u32",
+  }),
   host: ([key, i], y) => {
     const keys = key.data.length / 2, numbers = i.data.length;
     for (let j = 0; j < y.data.length / 2; j++) {
@@ -93,7 +97,8 @@ export const foldKey = custom({
   jvp: () => null,
   // The kernel repeats the shorter operand as a whole, so both are brought to all leading axes first.
   batch: ([key, i], batched, _, B) => {
-    const k = batched[0] ? key.shape.slice(1, -1) : key.shape.slice(0, -1), n = batched[1] ? i.shape.slice(1) : i.shape;
+    const k = batched[0] ? key.shape.slice(1, -1) : key.shape.slice(0, -1),
+      n = batched[1] ? i.shape.slice(1) : i.shape;
     const lead = k.length >= n.length ? k : n, ones = (m: number): number[] => Array(lead.length - m).fill(1);
     return apply(foldKey, [
       key.reshape([batched[0] ? B : 1, ...ones(k.length), ...k, 2]).expand([B, ...lead, 2]),

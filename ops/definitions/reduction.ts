@@ -73,7 +73,11 @@ function shareOfExtremum(c: RuleContext): Tensor {
   return here.div(kept(apply(sum, [here], c.p), c));
 }
 
-function extremum(name: "amax" | "amin", host: (a: number, x: number) => number, first: (dtype: DType) => number) {
+function extremum(
+  name: "amax" | "amin",
+  host: (a: number, x: number) => number,
+  first: (dtype: DType) => number,
+) {
   return reduction({
     name,
     tex: ([x]) => `\\${name.slice(1)} ${x}`,
@@ -87,14 +91,32 @@ function extremum(name: "amax" | "amin", host: (a: number, x: number) => number,
   });
 }
 
-const LOWEST: Record<DType, number> = { f32: -Infinity, f16: -Infinity, f64: -Infinity, i32: -(2 ** 31), u32: 0, bool: 0 };
-const HIGHEST: Record<DType, number> = { f32: Infinity, f16: Infinity, f64: Infinity, i32: 2 ** 31 - 1, u32: 2 ** 32 - 1, bool: 1 };
+const LOWEST: Record<DType, number> = {
+  f32: -Infinity,
+  f16: -Infinity,
+  f64: -Infinity,
+  i32: -(2 ** 31),
+  u32: 0,
+  bool: 0,
+};
+const HIGHEST: Record<DType, number> = {
+  f32: Infinity,
+  f16: Infinity,
+  f64: Infinity,
+  i32: 2 ** 31 - 1,
+  u32: 2 ** 32 - 1,
+  bool: 1,
+};
 
 export const amax = extremum("amax", Math.max, (dtype) => LOWEST[dtype]);
 export const amin = extremum("amin", Math.min, (dtype) => HIGHEST[dtype]);
 
 /** Calls `f` with the first index and the stride of every line along `axis`. */
-export function forLines(shape: Shape, axis: number, f: (start: number, stride: number, line: number) => void): void {
+export function forLines(
+  shape: Shape,
+  axis: number,
+  f: (start: number, stride: number, line: number) => void,
+): void {
   const [outer, n, inner] = splitAt(shape, axis);
   for (let o = 0; o < outer; o++) for (let i = 0; i < inner; i++) f(o * n * inner + i, inner, o * inner + i);
 }
@@ -105,7 +127,8 @@ export const LINE = {
     const [outer, , inner] = splitAt(x[0].shape, p.axis);
     return outer * inner;
   },
-  uniforms: (x: readonly Aval[], _: Aval, p: { axis: number }): number[] => splitAt(x[0].shape, p.axis).slice(1),
+  uniforms: (x: readonly Aval[], _: Aval, p: { axis: number }): number[] =>
+    splitAt(x[0].shape, p.axis).slice(1),
   /** `n` elements from `start` on, `stride` apart. */
   wgsl: "let n = u(0); let stride = u(1); let start = (t / stride) * n * stride + t % stride;",
 };
@@ -121,14 +144,15 @@ export const logsumexp = custom({
     forLines(x.shape, axis, (start, stride, line) => {
       let m = -Infinity, s = 0;
       for (let k = 0; k < n; k++) m = Math.max(m, x.data[start + k * stride]);
-      if (Number.isFinite(m)) for (let k = 0; k < n; k++) s += Math.exp(x.data[start + k * stride] - m);
+      if (Number.isFinite(m)) { for (let k = 0; k < n; k++) s += Math.exp(x.data[start + k * stride] - m); }
       y.data[line] = Number.isFinite(m) ? m + Math.log(s) : m;
     });
   },
   wgsl: {
     threads: LINE.threads,
     uniforms: LINE.uniforms,
-    body: () => `${LINE.wgsl}
+    body: () =>
+      `${LINE.wgsl}
       var m = -inf(); var s = 0.0;
       for (var k = 0; k < n; k++) { m = maxf(m, x0(start + k * stride)); }
       if (isFinite(m)) {
@@ -165,7 +189,8 @@ export const softmax = custom({
   wgsl: {
     threads: LINE.threads,
     uniforms: LINE.uniforms,
-    body: () => `${LINE.wgsl}
+    body: () =>
+      `${LINE.wgsl}
       var m = -inf(); var s = 0.0;
       for (var k = 0; k < n; k++) { m = maxf(m, x0(start + k * stride)); }
       for (var k = 0; k < n; k++) { s += expf(x0(start + k * stride) - m); }
@@ -196,7 +221,8 @@ export const cumsum = custom({
   wgsl: {
     threads: LINE.threads,
     uniforms: (x, y, p) => [...LINE.uniforms(x, y, p), p.reverse ? 1 : 0],
-    body: ([x]) => `${LINE.wgsl}
+    body: ([x]) =>
+      `${LINE.wgsl}
       var s = ${x.dtype === "i32" ? "0" : x.dtype === "u32" ? "0u" : "0.0"};
       for (var k = 0; k < n; k++) {
         let i = start + select(k, n - 1 - k, u(2) == 1) * stride;
@@ -215,7 +241,9 @@ export const argmax = custom({
   tex: ([x]) => `\\operatorname{argmax} ${x}`,
   discrete: true,
   infer: ([x], p) => {
-    if (x.shape[p.axis] === 0) throw new RangeError(`Cannot argmax along axis ${p.axis} of shape [${x.shape}]: it has length 0`);
+    if (x.shape[p.axis] === 0) {
+      throw new RangeError(`Cannot argmax along axis ${p.axis} of shape [${x.shape}]: it has length 0`);
+    }
     return { shape: x.shape.filter((_, i) => i !== p.axis), dtype: "i32" };
   },
   host: ([x], y, { axis }) => {
@@ -235,11 +263,18 @@ export const argmax = custom({
   wgsl: {
     threads: LINE.threads,
     uniforms: LINE.uniforms,
-    body: ([x]) => `${LINE.wgsl}
+    body: ([x]) =>
+      `${LINE.wgsl}
       var best = 0; var value = x0(start);
       for (var k = 1; k < n; k++) {
         let v = x0(start + k * stride);
-        if (${isFloat(x.dtype) ? "gtf(v, value) || (isNan(v) && !isNan(value))" : x.dtype === "bool" ? "v && !value" : "v > value"}) { best = k; value = v; }
+        if (${
+        isFloat(x.dtype)
+          ? "gtf(v, value) || (isNan(v) && !isNan(value))"
+          : x.dtype === "bool"
+          ? "v && !value"
+          : "v > value"
+      }) { best = k; value = v; }
       }
       put(t, best);`,
   },

@@ -27,7 +27,12 @@ export const placeholder: Leaf = define({ family: "leaf", name: "placeholder", t
 export const alias = identity({ name: "alias", tex: ([x]) => x, texPartials: ["1"] });
 
 /** The same value, no derivative. */
-export const detach = identity({ name: "detach", tex: ([x]) => `\\operatorname{sg}(${x})`, vjp: () => [null], jvp: () => null });
+export const detach = identity({
+  name: "detach",
+  tex: ([x]) => `\\operatorname{sg}(${x})`,
+  vjp: () => [null],
+  jvp: () => null,
+});
 
 /** The first operand, once the others are there: keeps rebuilt segments apart from the originals. */
 export const barrier = identity({
@@ -54,7 +59,17 @@ export function placeholderNode(aval: Aval, device: Device, track = 0): Node {
 /** An alias with a track of its own; `cut` makes it a constant to everything outside. */
 export function aliasNode(x: Node, track: number, cut = false): Node {
   const base = makeNode(alias, [x], null, cut);
-  const node = new Node(alias, base.inputs, null, x.shape, x.dtype, x.device, cut || !isFloat(x.dtype) ? 0 : track, base.depth, cut);
+  const node = new Node(
+    alias,
+    base.inputs,
+    null,
+    x.shape,
+    x.dtype,
+    x.device,
+    cut || !isFloat(x.dtype) ? 0 : track,
+    base.depth,
+    cut,
+  );
   node.value = x.value;
   return node;
 }

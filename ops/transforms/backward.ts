@@ -18,13 +18,19 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
   if (seed === undefined) {
     if (root.size !== 1) {
       throw new RangeError(
-        `Cannot call backward on a tensor of shape ${showShape(root.shape)} without a cotangent: gradients are of scalars. ` +
+        `Cannot call backward on a tensor of shape ${
+          showShape(root.shape)
+        } without a cotangent: gradients are of scalars. ` +
           `Reduce it first, as in y.sum().backward(), or pass a cotangent of that shape`,
       );
     }
     seed = root.onesLike();
   } else if (!sameShape(seed.shape, root.shape)) {
-    throw new RangeError(`Cannot call backward with a cotangent of shape ${showShape(seed.shape)}: it must have the tensor's shape ${showShape(root.shape)}`);
+    throw new RangeError(
+      `Cannot call backward with a cotangent of shape ${
+        showShape(seed.shape)
+      }: it must have the tensor's shape ${showShape(root.shape)}`,
+    );
   } else if (seed.dtype !== root.dtype) seed = seed.to(root.dtype);
   if (currentTrace() === null) flush(); // what the last step left
   const only = options.inputs === undefined ? null : new Set<Node>(options.inputs.map((t) => nodeOf(t)));
@@ -32,7 +38,7 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
   const node = nodeOf(root);
   const found = withAmbient(
     options.createGraph ? { noGrad: false } : { noGrad: true },
-    () => reverse([node], [seed], { mask: BY_BACKWARD, isTarget }),
+    () => reverse([node], [seed], { mask: BY_BACKWARD, isTarget, zeros: true }),
   );
   const handles = options.inputs === undefined ? null : new Map(options.inputs.map((t) => [nodeOf(t), t]));
   withAmbient({ noGrad: !options.createGraph }, () => {

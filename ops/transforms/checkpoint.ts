@@ -34,11 +34,15 @@ const segment: Tuple = define({
     const program = p.program as Program, moving = x.flatMap((_, i) => dx[i] === null ? [] : [i]);
     const push = (...both: Tensor[]): Tensor[] => {
       const primals = both.slice(0, x.length), tangents = both.slice(x.length);
-      return jvp((...xs: Tensor[]) => {
-        const all = [...primals];
-        moving.forEach((i, k) => all[i] = xs[k]);
-        return program.call(all).filter((t) => isFloat(t.dtype));
-      }, moving.map((i) => primals[i]), tangents)[1];
+      return jvp(
+        (...xs: Tensor[]) => {
+          const all = [...primals];
+          moving.forEach((i, k) => all[i] = xs[k]);
+          return program.call(all).filter((t) => isFloat(t.dtype));
+        },
+        moving.map((i) => primals[i]),
+        tangents,
+      )[1];
     };
     const tangents = checkpointed(push, [...x, ...moving.map((i) => dx[i]!)]);
     let at = 0;
@@ -53,7 +57,10 @@ const segment: Tuple = define({
 
 function checkpointed(f: (...x: Tensor[]) => Tensor[], x: Tensor[]): Tensor[] {
   const avals = x.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track }));
-  const { program, effects } = record(avals, (params) => f(...params), { kind: "checkpoint", device: x[0].device });
+  const { program, effects } = record(avals, (params) => f(...params), {
+    kind: "checkpoint",
+    device: x[0].device,
+  });
   const outputs = tupleOutputs(segment, [...x, ...program.consts.map(wrap)], { program });
   const n = outputs.length - effects.length;
   effects.forEach((handle, i) => handle.assign(outputs[n + i], "checkpoint"));
@@ -68,7 +75,9 @@ function checkpointed(f: (...x: Tensor[]) => Tensor[], x: Tensor[]): Tensor[] {
 export function checkpoint<A extends any[], Y extends Tree>(f: (...x: A) => Y): (...x: A) => Y {
   return (...args) => {
     const flat = flatten(args, "checkpoint a function of");
-    if (flat.leaves.length === 0) throw new TypeError("Cannot checkpoint a function of no tensors: there is nothing to recompute from");
+    if (flat.leaves.length === 0) {
+      throw new TypeError("Cannot checkpoint a function of no tensors: there is nothing to recompute from");
+    }
     let rebuild: (leaves: readonly Tensor[]) => Tree;
     const outputs = checkpointed((...xs) => {
       const y = f(...flat.rebuild(xs) as A);

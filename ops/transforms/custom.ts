@@ -18,7 +18,8 @@ interface RuleCall {
 }
 
 const counts = (p: RuleCall): string => `${p.nx},${p.ny}`;
-const results = (x: readonly { shape: readonly number[]; dtype: Tensor["dtype"] }[], p: RuleCall) => x.slice(p.nx, p.nx + p.ny);
+const results = (x: readonly { shape: readonly number[]; dtype: Tensor["dtype"] }[], p: RuleCall) =>
+  x.slice(p.nx, p.nx + p.ny);
 
 /** The transpose of a linear function at a cotangent: its pullback anywhere. */
 function transpose(linear: (x: Tensor[]) => Tensor[], like: Tensor[], ct: Tensor[]): Tensor[] {
@@ -92,7 +93,9 @@ const withJvp: Tuple = define({
     const floats = xs.filter((t) => isFloat(t.dtype));
     const push = (dx: Tensor[]): Tensor[] => {
       let at = 0;
-      return rule(xs, xs.map((t) => isFloat(t.dtype) ? dx[at++] : t.zerosLike())).map((t, i) => t ?? ys[i].zerosLike());
+      return rule(xs, xs.map((t) => isFloat(t.dtype) ? dx[at++] : t.zerosLike())).map((t, i) =>
+        t ?? ys[i].zerosLike()
+      );
     };
     const back = transpose(push, floats, cts.map((ct, i) => ct ?? ys[i].zerosLike()));
     let at = 0;
@@ -102,10 +105,16 @@ const withJvp: Tuple = define({
 });
 
 function checkLike(action: string, list: (Tensor | null)[], like: Tensor[]): void {
-  if (list.length !== like.length) throw new RangeError(`Cannot ${action}: the rule gave ${list.length} parts for ${like.length}`);
+  if (list.length !== like.length) {
+    throw new RangeError(`Cannot ${action}: the rule gave ${list.length} parts for ${like.length}`);
+  }
   list.forEach((t, i) => {
     if (t !== null && !sameShape(t.shape, like[i].shape)) {
-      throw new RangeError(`Cannot ${action}: the rule gave shape ${showShape(t.shape)} for one of shape ${showShape(like[i].shape)}`);
+      throw new RangeError(
+        `Cannot ${action}: the rule gave shape ${showShape(t.shape)} for one of shape ${
+          showShape(like[i].shape)
+        }`,
+      );
     }
   });
 }
@@ -136,9 +145,13 @@ export function customVjp<A extends any[], Y extends Tree, S extends Tree>(
     const rule: RuleCall["rule"] = (savedLeaves, cts) => {
       const parts = backward(ss.rebuild(savedLeaves), ys.rebuild(cts));
       if (!Array.isArray(parts) || parts.length !== args.length) {
-        throw new RangeError(`Cannot pull back through a custom rule: backward must return an array with one cotangent for each of ${args.length} arguments`);
+        throw new RangeError(
+          `Cannot pull back through a custom rule: backward must return an array with one cotangent for each of ${args.length} arguments`,
+        );
       }
-      const out = parts.flatMap((part, i) => part === null || part === undefined ? Array(counts[i]).fill(null) : flatten(part).leaves);
+      const out = parts.flatMap((part, i) =>
+        part === null || part === undefined ? Array(counts[i]).fill(null) : flatten(part).leaves
+      );
       return out;
     };
     const checked: RuleCall["rule"] = (s, c) => {
@@ -153,7 +166,10 @@ export function customVjp<A extends any[], Y extends Tree, S extends Tree>(
 
 /** A function with a forward rule of its own: `rule(primals, tangents)` gives the tangent of the result; it must be linear in the tangents. */
 // deno-lint-ignore no-explicit-any
-export function customJvp<A extends any[], Y extends Tree>(f: (...x: A) => Y, rule: (primals: A, tangents: A) => Y): (...x: A) => Y {
+export function customJvp<A extends any[], Y extends Tree>(
+  f: (...x: A) => Y,
+  rule: (primals: A, tangents: A) => Y,
+): (...x: A) => Y {
   return (...args) => {
     const xs = flatten(args, "call a function with a custom rule on");
     const ys = flatten(f(...args), "return");
@@ -174,7 +190,11 @@ export function straightThrough(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor
   return customVjp((x: Tensor): [Tensor, Tensor[]] => {
     const y = noGrad(() => f(x));
     if (!sameShape(y.shape, x.shape)) {
-      throw new RangeError(`Cannot pass straight through from shape ${showShape(x.shape)} to ${showShape(y.shape)}: they must be equal`);
+      throw new RangeError(
+        `Cannot pass straight through from shape ${showShape(x.shape)} to ${
+          showShape(y.shape)
+        }: they must be equal`,
+      );
     }
     return [y, []];
   }, (_, ct: Tensor) => [ct]);

@@ -4,7 +4,11 @@ import type { Tensor } from "../tensor.ts";
 import { reachable } from "./reverse.ts";
 
 /** Tangents of the outputs from tangents of some nodes; `null` is zero. */
-export function forward(outputs: readonly Node[], tangents: Map<Node, Tensor>, mask: number): (Tensor | null)[] {
+export function forward(
+  outputs: readonly Node[],
+  tangents: Map<Node, Tensor>,
+  mask: number,
+): (Tensor | null)[] {
   const order = reachable(outputs, { mask, isTarget: (node) => tangents.has(node) });
   const tangent = new Map<Node, Tensor | null>(tangents);
   const tuples = new Map<Node, (Tensor | null)[]>();
@@ -21,8 +25,12 @@ export function forward(outputs: readonly Node[], tangents: Map<Node, Tensor>, m
       continue;
     }
     const x = node.inputs.map(wrap), needs = dx.map((d) => d !== null);
-    if (op.family === "tuple") tuples.set(node, needs.some((n) => n) ? op.jvp(dx, { x, y: [], p: node.p, needs }) : []);
-    else tangent.set(node, op.jvp(dx, { x, y: wrap(node), p: node.p, needs }));
+    if (op.family === "tuple") {
+      tuples.set(
+        node,
+        needs.some((n) => n) ? op.jvp(dx, { x, y: [], p: node.p, needs }) : [],
+      );
+    } else tangent.set(node, op.jvp(dx, { x, y: wrap(node), p: node.p, needs }));
   }
   return outputs.map((node) => tangent.get(node) ?? null);
 }

@@ -32,7 +32,11 @@ interface Evaluation {
  * Evaluates `f` on aliases of `primals`, so that nothing outside is confused with them. Results that leave lose
  * the mark of this transform; under an outer noGrad they become constants.
  */
-function evaluate(action: string, f: (...leaves: Tensor[]) => Awaitable<Tree>, primals: readonly Tensor[]): Awaitable<Evaluation> {
+function evaluate(
+  action: string,
+  f: (...leaves: Tensor[]) => Awaitable<Tree>,
+  primals: readonly Tensor[],
+): Awaitable<Evaluation> {
   const outer = ambient();
   for (const x of primals) {
     if (!isFloat(x.dtype)) {
@@ -44,13 +48,21 @@ function evaluate(action: string, f: (...leaves: Tensor[]) => Awaitable<Tree>, p
   }
   const bit = Math.min(outer.depth + 1, 30), mask = 1 << bit;
   const inside = { noGrad: false, depth: outer.depth + 1 };
-  const inputs = withAmbient({ noGrad: false }, () => primals.map((x) => aliasNode(nodeOf(x), nodeOf(x).track | mask)));
+  const inputs = withAmbient(
+    { noGrad: false },
+    () => primals.map((x) => aliasNode(nodeOf(x), nodeOf(x).track | mask)),
+  );
   const aliases = inputs.map((n) => new Tensor(n));
   // A pullback may be called inside another transform, which then owns the same bit: it must not be taken away.
   const leave = (build: () => (Tensor | null)[]): (Tensor | null)[] => {
     const { depth } = ambient(), strip = bit > Math.min(depth, 30) ? mask : 0;
-    return withAmbient({ noGrad: false, depth: Math.max(depth, outer.depth) + 1 }, () =>
-      build().map((t) => t === null ? null : new Tensor(aliasNode(t.node, t.node.track & ~strip, outer.noGrad))));
+    return withAmbient(
+      { noGrad: false, depth: Math.max(depth, outer.depth) + 1 },
+      () =>
+        build().map((t) =>
+          t === null ? null : new Tensor(aliasNode(t.node, t.node.track & ~strip, outer.noGrad))
+        ),
+    );
   };
   return then(withAmbient(inside, () => f(...aliases)), (output: Tree): Evaluation => {
     const { leaves, rebuild } = flatten(output, `${action} a function that returns`);
@@ -65,7 +77,10 @@ export type Pullback = (ct: Tree) => Tree;
 function pull(e: Evaluation, cts: readonly (Tensor | null)[]): Tensor[] {
   const targets = new Set(e.inputs);
   return e.leave(() => {
-    const found = reverse(e.leaves.map((t) => t.node), cts, { mask: e.mask, isTarget: (n) => targets.has(n) });
+    const found = reverse(e.leaves.map((t) => t.node), cts, {
+      mask: e.mask,
+      isTarget: (n) => targets.has(n),
+    });
     return e.inputs.map((n) => found.get(n) ?? new Tensor(n).stopGradient().zerosLike());
   }) as Tensor[];
 }
@@ -73,12 +88,18 @@ function pull(e: Evaluation, cts: readonly (Tensor | null)[]): Tensor[] {
 function checkCotangents(e: Evaluation, ct: Tree): Tensor[] {
   const { leaves } = flatten(ct);
   if (leaves.length !== e.leaves.length) {
-    throw new RangeError(`Cannot pull back ${leaves.length} cotangents: the function has ${e.leaves.length} outputs`);
+    throw new RangeError(
+      `Cannot pull back ${leaves.length} cotangents: the function has ${e.leaves.length} outputs`,
+    );
   }
   leaves.forEach((t, i) => {
     const y = e.leaves[i];
     if (!sameShape(t.shape, y.shape)) {
-      throw new RangeError(`Cannot pull back a cotangent of shape ${showShape(t.shape)}: the output has shape ${showShape(y.shape)}`);
+      throw new RangeError(
+        `Cannot pull back a cotangent of shape ${showShape(t.shape)}: the output has shape ${
+          showShape(y.shape)
+        }`,
+      );
     }
   });
   return leaves.map((t, i) => isFloat(e.leaves[i].dtype) ? t.to(e.leaves[i].dtype) : t);
@@ -99,7 +120,10 @@ function leaveValues(e: Evaluation): Tree {
  * console.log(await y.toArray(), await ct.toArray()); // [1, 4, 9], [2, 4, 6]
  * ```
  */
-export function vjp<A extends Tree[], Y extends Tree>(f: (...x: A) => Promise<Y>, ...primals: A): Promise<[Y, (ct: Y) => A]>;
+export function vjp<A extends Tree[], Y extends Tree>(
+  f: (...x: A) => Promise<Y>,
+  ...primals: A
+): Promise<[Y, (ct: Y) => A]>;
 /** The same for a synchronous function. */
 export function vjp<A extends Tree[], Y extends Tree>(f: (...x: A) => Y, ...primals: A): [Y, (ct: Y) => A];
 export function vjp(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
@@ -114,18 +138,26 @@ export function vjp(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
 function push(e: Evaluation, tangents: readonly Tensor[]): Tensor[] {
   return e.leave(() => {
     const map = new Map(e.inputs.map((n, i) => [n, tangents[i]]));
-    return forward(e.leaves.map((t) => t.node), map, e.mask).map((t, i) => t ?? e.leaves[i].stopGradient().zerosLike());
+    return forward(e.leaves.map((t) => t.node), map, e.mask).map((t, i) =>
+      t ?? e.leaves[i].stopGradient().zerosLike()
+    );
   }) as Tensor[];
 }
 
 function checkTangents(primals: readonly Tensor[], tangents: Tree): Tensor[] {
   const { leaves } = flatten(tangents);
   if (leaves.length !== primals.length) {
-    throw new RangeError(`Cannot push forward ${leaves.length} tangents: there are ${primals.length} primals`);
+    throw new RangeError(
+      `Cannot push forward ${leaves.length} tangents: there are ${primals.length} primals`,
+    );
   }
   return leaves.map((t, i) => {
     if (!sameShape(t.shape, primals[i].shape)) {
-      throw new RangeError(`Cannot push forward a tangent of shape ${showShape(t.shape)}: its primal has shape ${showShape(primals[i].shape)}`);
+      throw new RangeError(
+        `Cannot push forward a tangent of shape ${showShape(t.shape)}: its primal has shape ${
+          showShape(primals[i].shape)
+        }`,
+      );
     }
     return t.to(primals[i].dtype);
   });
@@ -135,7 +167,11 @@ function checkTangents(primals: readonly Tensor[], tangents: Tree): Tensor[] {
  * The value of `f` at `primals` and its derivative in the direction of `tangents`, the Jacobian-vector product
  * `J dx`, in one forward pass.
  */
-export function jvp<A extends Tree[], Y extends Tree>(f: (...x: A) => Promise<Y>, primals: A, tangents: A): Promise<[Y, Y]>;
+export function jvp<A extends Tree[], Y extends Tree>(
+  f: (...x: A) => Promise<Y>,
+  primals: A,
+  tangents: A,
+): Promise<[Y, Y]>;
 /** The same for a synchronous function. */
 export function jvp<A extends Tree[], Y extends Tree>(f: (...x: A) => Y, primals: A, tangents: A): [Y, Y];
 export function jvp(f: (...x: Tree[]) => Tree, primals: Tree[], tangents: Tree[]): Tree {
@@ -148,9 +184,15 @@ export function jvp(f: (...x: Tree[]) => Tree, primals: Tree[], tangents: Tree[]
 }
 
 /** The value of `f` at `primals` and its derivative there as a linear function of tangents; `f` is called once. */
-export function linearize<A extends Tree[], Y extends Tree>(f: (...x: A) => Promise<Y>, ...primals: A): Promise<[Y, (...dx: A) => Y]>;
+export function linearize<A extends Tree[], Y extends Tree>(
+  f: (...x: A) => Promise<Y>,
+  ...primals: A
+): Promise<[Y, (...dx: A) => Y]>;
 /** The same for a synchronous function. */
-export function linearize<A extends Tree[], Y extends Tree>(f: (...x: A) => Y, ...primals: A): [Y, (...dx: A) => Y];
+export function linearize<A extends Tree[], Y extends Tree>(
+  f: (...x: A) => Y,
+  ...primals: A
+): [Y, (...dx: A) => Y];
 export function linearize(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
   const flat = flatten(primals, "linearize a function of");
   return then(
@@ -177,7 +219,9 @@ function gradients(f: (...x: Any[]) => Any, options: GradOptions): (...args: Any
   return (...args) => {
     for (const n of list) {
       if (!Number.isInteger(n) || n < 0 || n >= args.length) {
-        throw new RangeError(`Cannot differentiate by argument ${n}: the function was called with ${args.length} arguments`);
+        throw new RangeError(
+          `Cannot differentiate by argument ${n}: the function was called with ${args.length} arguments`,
+        );
       }
     }
     const flat = flatten(list.map((n) => args[n]), "differentiate by");
@@ -188,7 +232,9 @@ function gradients(f: (...x: Any[]) => Any, options: GradOptions): (...args: Any
       return then(f(...all), (result: Tree) => {
         const loss = hasAux ? result[0] : result;
         if (!(loss instanceof Tensor) || loss.size !== 1 || !isFloat(loss.dtype)) {
-          const got = loss instanceof Tensor ? `a tensor of shape ${showShape(loss.shape)}, ${loss.dtype}` : `${typeof loss}`;
+          const got = loss instanceof Tensor
+            ? `a tensor of shape ${showShape(loss.shape)}, ${loss.dtype}`
+            : `${typeof loss}`;
           throw new RangeError(
             `Cannot take the gradient of a function that returns ${got}: gradients are of scalars. ` +
               `Reduce it (y.sum()), or use vjp or jacrev`,
@@ -237,7 +283,8 @@ export function grad<A extends Tree, R extends Any[]>(
 export function grad(f: (...x: Any[]) => Any, options?: GradOptions): (...x: Any[]) => Any;
 export function grad(f: (...x: Any[]) => Any, options: GradOptions = {}): (...x: Any[]) => Any {
   const run = gradients(f, options);
-  return (...args) => then(run(...args), ({ value, grads }: Any) => options.hasAux ? [grads, value[1]] : grads);
+  return (...args) =>
+    then(run(...args), ({ value, grads }: Any) => options.hasAux ? [grads, value[1]] : grads);
 }
 
 /** Like `grad`, but gives `[value, gradient]`. */

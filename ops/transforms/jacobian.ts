@@ -20,13 +20,17 @@ function oneHotLeaf(leaves: Tensor[], i: number, value: Tensor): Tensor[] {
  * The Jacobian of `f` by its first argument, a column at a time by forward mode: as many passes as inputs (all at
  * once). For trees: the tree of the output, with trees of the input in it; blocks have shape `[...y, ...x]`.
  */
-export function jacfwd<X extends Tree, R extends Tree[]>(f: (x: X, ...rest: R) => Tree): (x: X, ...rest: R) => Tree {
+export function jacfwd<X extends Tree, R extends Tree[]>(
+  f: (x: X, ...rest: R) => Tree,
+): (x: X, ...rest: R) => Tree {
   return (x, ...rest) => {
     const flat = flatten(x, "take the Jacobian by");
     const [y, push] = linearize((t: Tree) => f(t, ...rest), x);
     const ys = flatten(y);
     const blocks = flat.leaves.map((leaf, i) => {
-      const columns = vmap((e: Tensor) => flatten(push(flat.rebuild(oneHotLeaf(flat.leaves, i, e)))).leaves)(basis(leaf)) as Tensor[];
+      const columns = vmap((e: Tensor) => flatten(push(flat.rebuild(oneHotLeaf(flat.leaves, i, e)))).leaves)(
+        basis(leaf),
+      ) as Tensor[];
       return columns.map((c, k) => c.movedim(0, -1).reshape([...ys.leaves[k].shape, ...leaf.shape]));
     });
     return nestBlocks(ys.leaves, flat, blocks, ys.rebuild);
@@ -48,18 +52,24 @@ function nestBlocks(
 function replaceLeaves(tree: Tree, next: () => Tree): Tree {
   if (tree instanceof Tensor) return next();
   if (Array.isArray(tree)) return tree.map((t) => replaceLeaves(t, next));
-  if (typeof tree === "object" && tree !== null) return Object.fromEntries(Object.entries(tree).map(([k, t]) => [k, replaceLeaves(t, next)]));
+  if (typeof tree === "object" && tree !== null) {
+    return Object.fromEntries(Object.entries(tree).map(([k, t]) => [k, replaceLeaves(t, next)]));
+  }
   return tree;
 }
 
 /** The Jacobian of `f` by its first argument, a row at a time by reverse mode: as many passes as outputs (all at once). */
-export function jacrev<X extends Tree, R extends Tree[]>(f: (x: X, ...rest: R) => Tree): (x: X, ...rest: R) => Tree {
+export function jacrev<X extends Tree, R extends Tree[]>(
+  f: (x: X, ...rest: R) => Tree,
+): (x: X, ...rest: R) => Tree {
   return (x, ...rest) => {
     const flat = flatten(x, "take the Jacobian by");
     const [y, pullback] = vjp((t: Tree) => f(t, ...rest), x);
     const ys = flatten(y);
     const rows = ys.leaves.map((leaf, k) => {
-      const grads = vmap((e: Tensor) => flatten(pullback(ys.rebuild(oneHotLeaf(ys.leaves, k, e)))[0]).leaves)(basis(leaf)) as Tensor[];
+      const grads = vmap((e: Tensor) => flatten(pullback(ys.rebuild(oneHotLeaf(ys.leaves, k, e)))[0]).leaves)(
+        basis(leaf),
+      ) as Tensor[];
       return grads.map((g, i) => g.reshape([...leaf.shape, ...flat.leaves[i].shape]));
     });
     return nestBlocks(ys.leaves, flat, flat.leaves.map((_, i) => rows.map((r) => r[i])), ys.rebuild);
@@ -67,7 +77,9 @@ export function jacrev<X extends Tree, R extends Tree[]>(f: (x: X, ...rest: R) =
 }
 
 /** The Hessian of a scalar function, forward over reverse; blocks `[...x, ...x]`, nested for trees. */
-export function hessian<X extends Tree, R extends Tree[]>(f: (x: X, ...rest: R) => Tensor): (x: X, ...rest: R) => Tree {
+export function hessian<X extends Tree, R extends Tree[]>(
+  f: (x: X, ...rest: R) => Tensor,
+): (x: X, ...rest: R) => Tree {
   return jacfwd((x: X, ...rest: R) => grad(f)(x, ...rest));
 }
 
@@ -76,7 +88,11 @@ export function hvp<X extends Tree>(f: (x: X) => Tensor, x: X, v: X): X {
   const a = flatten(x).leaves, b = flatten(v).leaves;
   a.forEach((t, i) => {
     if (b[i] === undefined || b[i].shape.join() !== t.shape.join()) {
-      throw new RangeError(`Cannot multiply the Hessian at shape ${showShape(t.shape)} by a vector of shape ${b[i] ? showShape(b[i].shape) : "nothing"}`);
+      throw new RangeError(
+        `Cannot multiply the Hessian at shape ${showShape(t.shape)} by a vector of shape ${
+          b[i] ? showShape(b[i].shape) : "nothing"
+        }`,
+      );
     }
   });
   return jvp((t: X) => grad(f)(t), [x], [v])[1] as X;

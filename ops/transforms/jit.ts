@@ -3,8 +3,8 @@ import { randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
 import { makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
 import { placeholderNode } from "../definitions/structural.ts";
-import { rngState, type RngState, setRngState } from "../rng.ts";
-import { registerRoot } from "../runs.ts";
+import { type RngState, rngState, setRngState } from "../rng.ts";
+import { flush, registerRoot } from "../runs.ts";
 import { ambient } from "../ambient.ts";
 import { currentTrace } from "../node.ts";
 import { assignAll, Tensor } from "../tensor.ts";
@@ -53,7 +53,11 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
     let entry = list.find((e) => e.guards.every((g) => Object.is(g.read(), g.value)));
     if (entry === undefined) {
       if (count > 0) {
-        reasons.push(list.length > 0 ? "a mode, or whether a gradient was there, is other than recorded" : `new arguments: ${treeKey(args)}`);
+        reasons.push(
+          list.length > 0
+            ? "a mode, or whether a gradient was there, is other than recorded"
+            : `new arguments: ${treeKey(args)}`,
+        );
       }
       entry = recordEntry(f, flat);
       list.push(entry);
@@ -64,7 +68,10 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
   return Object.assign(call, { recordings: () => count, explain: () => [...reasons] });
 }
 
-function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuild: (l: readonly Tensor[]) => Tree }): Entry {
+function recordEntry(
+  f: (...x: Tree[]) => Tree,
+  flat: { leaves: Tensor[]; rebuild: (l: readonly Tensor[]) => Tree },
+): Entry {
   const holes = new Map<Tensor, Node>();
   const refills = new Map<Node, () => Node>();
   const gradHoles = new Map<Tensor, Tensor>();
@@ -154,6 +161,8 @@ function recordEntry(f: (...x: Tree[]) => Tree, flat: { leaves: Tensor[]; rebuil
 
 function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
   const { program, random, draws } = entry;
+  // What the last call left, as backward does: steps do not pile up into one run.
+  if (currentTrace() === null && entry.assigned.length > 0) flush();
   const state = rngState();
   const consts = program.consts.map((c, i) => {
     const refill = entry.refill[i];
@@ -175,5 +184,9 @@ function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
     assignAll(entry.assigned.map((handle, i) => [handle, wrap(nodes[n + i])] as const), "a jitted step");
   }
   const ys = nodes.slice(0, entry.outputs).map(wrap);
+  // A call with effects runs anyway; its results come along, before the values they depend on are replaced.
+  if ((entry.assigned.length > 0 || entry.grads.length > 0) && currentTrace() === null) {
+    for (const y of ys) registerRoot(y.node);
+  }
   return entry.rebuild(ys);
 }

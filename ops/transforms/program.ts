@@ -3,7 +3,7 @@ import type { Device } from "../ambient.ts";
 import { output, placeholderNode } from "../definitions/structural.ts";
 import { currentTrace, inTrace, makeNode, nextSerial, Node, type Trace, wrap } from "../node.ts";
 import type { Aval, Tuple } from "../primitive.ts";
-import { Tensor } from "../tensor.ts";
+import { nodeHooks, nodeNames, Tensor } from "../tensor.ts";
 
 /** A graph with holes. */
 export class Program {
@@ -49,7 +49,12 @@ export class Program {
     this.consts.forEach((c, i) => to.set(c, consts[i]));
     this.interior.forEach((node, k) => {
       const inputs = this.#inputs[k].map((x) => to.get(x)!);
-      to.set(node, makeNode(node.op, inputs, node.p, node.cut));
+      const copy = makeNode(node.op, inputs, node.p, node.cut);
+      to.set(node, copy);
+      // What handles hung on the original goes with it.
+      const hooks = nodeHooks.get(node), name = nodeNames.get(node);
+      if (hooks !== undefined) nodeHooks.set(copy, hooks);
+      if (name !== undefined) nodeNames.set(copy, name);
     });
     return this.outputs.map((y) => to.get(y)!);
   }
@@ -72,14 +77,22 @@ export class Program {
     }
     this.interior.forEach((n, k) => {
       position.set(n, position.size);
-      const p = n.p === null ? "" : n.op.family === "tuple" && n.op.key !== undefined ? n.op.key(n.p) : JSON.stringify(n.p);
+      const p = n.p === null
+        ? ""
+        : n.op.family === "tuple" && n.op.key !== undefined
+        ? n.op.key(n.p)
+        : JSON.stringify(n.p);
       text += `${n.op.name}(${this.#inputs[k].map((x) => position.get(x))})${p}${aval(n)};`;
     });
     return this.#key = `${text}>${this.outputs.map((y) => position.get(y))}`;
   }
 
   /** The outputs when some holes and constants carry a batch axis at 0, and which outputs do. */
-  batched(x: readonly Tensor[], flags: readonly boolean[], B: number): { outputs: Tensor[]; flags: boolean[] } {
+  batched(
+    x: readonly Tensor[],
+    flags: readonly boolean[],
+    B: number,
+  ): { outputs: Tensor[]; flags: boolean[] } {
     const to = new Map<Node, { t: Tensor; b: boolean }>();
     const tuples = new Map<Node, { ts: Tensor[]; b: boolean }>();
     [...this.params, ...this.consts].forEach((p, i) => to.set(p, { t: x[i], b: flags[i] }));
@@ -93,7 +106,10 @@ export class Program {
       const inputs = operands.map((i) => to.get(i)!), b = inputs.some((i) => i.b);
       if (op.family === "tuple") {
         const xs = inputs.map((i) => i.t);
-        tuples.set(node, { ts: b ? op.batch(xs, inputs.map((i) => i.b), node.p, B) : tupleOutputs(op, xs, node.p), b });
+        tuples.set(node, {
+          ts: b ? op.batch(xs, inputs.map((i) => i.b), node.p, B) : tupleOutputs(op, xs, node.p),
+          b,
+        });
         continue;
       }
       if (op.family === "leaf") throw new Error("Internal: a leaf inside a program");
@@ -158,5 +174,8 @@ export function record(
       return [handle, after];
     });
   }
-  return { program: new Program(params, [...outputs, ...effects.map(([, n]) => n)], start), effects: effects.map(([h]) => h) };
+  return {
+    program: new Program(params, [...outputs, ...effects.map(([, n]) => n)], start),
+    effects: effects.map(([h]) => h),
+  };
 }

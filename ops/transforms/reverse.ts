@@ -10,12 +10,18 @@ import { nodeHooks, type Tensor } from "../tensor.ts";
 export interface Walk {
   readonly mask: number;
   readonly isTarget: (node: Node) => boolean;
+  /** Give zeros to targets that are reached without any cotangent. */
+  readonly zeros?: boolean;
   /** Sees every cotangent once it is complete, for pictures. */
   readonly visit?: (node: Node, ct: Tensor) => void;
 }
 
 /** Cotangents of all targets that the outputs depend on. */
-export function reverse(outputs: readonly Node[], seeds: readonly (Tensor | null)[], walk: Walk): Map<Node, Tensor> {
+export function reverse(
+  outputs: readonly Node[],
+  seeds: readonly (Tensor | null)[],
+  walk: Walk,
+): Map<Node, Tensor> {
   const order = reachable(outputs, walk);
   const needs = new Set<Node>();
   for (const node of order) {
@@ -68,6 +74,12 @@ export function reverse(outputs: readonly Node[], seeds: readonly (Tensor | null
     for (let k = 0; k < parts.length; k++) if (wanted[k]) add(node.inputs[k], parts[k]);
   }
   if (log !== null) log.backwardOf = null;
+  // Reached, but every derivative on the way is zero (round, sign): a gradient of zeros, not none.
+  if (walk.zeros) {
+    for (const node of order) {
+      if (walk.isTarget(node) && !found.has(node)) found.set(node, wrap(node).zerosLike());
+    }
+  }
   return found;
 }
 
@@ -127,8 +139,9 @@ function checkAlive(node: Node, mask: number): void {
   if (by === null) return;
   const name = node.cell?.name;
   throw new Error(
-    `Cannot differentiate a graph built before ${by}: ${by} replaced ${name ? `parameter ${name}` : "a parameter"} that it used. ` +
+    `Cannot differentiate a graph built before ${by}: ${by} replaced ${
+      name ? `parameter ${name}` : "a parameter"
+    } that it used. ` +
       `Compute the loss anew after the step, or call backward before it`,
   );
 }
-

@@ -48,7 +48,11 @@ const loop: Tuple = define({
       ys[t] = out.slice(nC);
     }
     const stack = (rows: Tensor[][], count: number, avals: readonly Aval[]): Tensor[] =>
-      Array.from({ length: count }, (_, i) => rows.length === 0 ? emptyLike(x[0] ?? consts[0], avals[i]) : stackRows(rows.map((r) => r[i])));
+      Array.from(
+        { length: count },
+        (_, i) =>
+          rows.length === 0 ? emptyLike(x[0] ?? consts[0], avals[i]) : stackRows(rows.map((r) => r[i])),
+      );
     return [
       ...carry,
       ...stack(ys, program.outputs.length - nC, program.outputs.slice(nC)),
@@ -63,10 +67,14 @@ const loop: Tuple = define({
     const before = all.slice(nC + nY);
     // Only what is wanted: the loop keeps all its state alive, and a NaN in an unwanted one would spread.
     const floatC = indices(init);
-    const floatX = indices(xs).filter((i) => needs[nC + i]), floatK = indices(consts).filter((i) => needs[nC + nX + i]);
+    const floatX = indices(xs).filter((i) => needs[nC + i]),
+      floatK = indices(consts).filter((i) => needs[nC + nX + i]);
     // Cotangents that the stacked carries got (from second derivatives) join at each step.
     const ctCarry = floatC.map((i) => cts[i] ?? init[i].zerosLike());
-    const ctY = Array.from({ length: nY }, (_, i) => isFloat(program.outputs[nC + i].dtype) ? cts[nC + i] : null);
+    const ctY = Array.from(
+      { length: nY },
+      (_, i) => isFloat(program.outputs[nC + i].dtype) ? cts[nC + i] : null,
+    );
     const ctBefore = floatC.map((i) => cts[nC + nY + i]);
     const withY = ctY.flatMap((t, i) => t === null ? [] : [i]);
     const withB = ctBefore.flatMap((t, i) => t === null ? [] : [i]);
@@ -76,7 +84,11 @@ const loop: Tuple = define({
       const c = row.slice(0, nC), xt = row.slice(nC, nC + nX);
       const cy = row.slice(nC + nX, nC + nX + withY.length), cb = row.slice(nC + nX + withY.length);
       const ctc = s.slice(0, floatC.length), ctk = s.slice(floatC.length);
-      const primals = [...floatC.map((i) => c[i]), ...floatX.map((i) => xt[i]), ...floatK.map((i) => consts[i])];
+      const primals = [
+        ...floatC.map((i) => c[i]),
+        ...floatX.map((i) => xt[i]),
+        ...floatK.map((i) => consts[i]),
+      ];
       const [, pullback] = vjp((...q: Tensor[]) => {
         const cc = [...c], xx = [...xt], kk = [...consts];
         floatC.forEach((i, k) => cc[i] = q[k]);
@@ -104,7 +116,8 @@ const loop: Tuple = define({
     const nY = program.outputs.length - nC;
     const init = x.slice(0, nC), xs = x.slice(nC, nC + nX), consts = x.slice(nC + nX);
     const floatC = indices(init);
-    const floatX = indices(xs).filter((i) => dx[nC + i] !== null), floatK = indices(consts).filter((i) => dx[nC + nX + i] !== null);
+    const floatX = indices(xs).filter((i) => dx[nC + i] !== null),
+      floatK = indices(consts).filter((i) => dx[nC + nX + i] !== null);
     const floatY = program.outputs.slice(nC).flatMap((y, i) => isFloat(y.dtype) ? [i] : []);
     const tangent = (i: number): Tensor => dx[i] ?? x[i].zerosLike();
     const state = [...init, ...floatC.map(tangent)];
@@ -112,14 +125,22 @@ const loop: Tuple = define({
     const dk = floatK.map((i) => tangent(nC + nX + i));
     const [last, outs] = scanTensors(state, seq, T, reverse, (s, row) => {
       const c = s.slice(0, nC), xt = row.slice(0, nX);
-      const primals = [...floatC.map((i) => c[i]), ...floatX.map((i) => xt[i]), ...floatK.map((i) => consts[i])];
-      const [value, push] = jvp((...q: Tensor[]) => {
-        const cc = [...c], xx = [...xt], kk = [...consts];
-        floatC.forEach((i, k) => cc[i] = q[k]);
-        floatX.forEach((i, k) => xx[i] = q[floatC.length + k]);
-        floatK.forEach((i, k) => kk[i] = q[floatC.length + floatX.length + k]);
-        return program.call([...cc, ...xx, ...kk]);
-      }, primals, [...s.slice(nC), ...row.slice(nX), ...dk]) as [Tensor[], Tensor[]];
+      const primals = [
+        ...floatC.map((i) => c[i]),
+        ...floatX.map((i) => xt[i]),
+        ...floatK.map((i) => consts[i]),
+      ];
+      const [value, push] = jvp(
+        (...q: Tensor[]) => {
+          const cc = [...c], xx = [...xt], kk = [...consts];
+          floatC.forEach((i, k) => cc[i] = q[k]);
+          floatX.forEach((i, k) => xx[i] = q[floatC.length + k]);
+          floatK.forEach((i, k) => kk[i] = q[floatC.length + floatX.length + k]);
+          return program.call([...cc, ...xx, ...kk]);
+        },
+        primals,
+        [...s.slice(nC), ...row.slice(nX), ...dk],
+      ) as [Tensor[], Tensor[]];
       return [
         [...value.slice(0, nC), ...floatC.map((i) => push[i])],
         [...floatY.map((i) => push[nC + i]), ...floatC.map((_, k) => s[nC + k])],
@@ -185,7 +206,9 @@ function scanTensors(
     carry.forEach((c, i) => {
       if (!sameShape(c.shape, init[i].shape) || c.dtype !== init[i].dtype) {
         throw new RangeError(
-          `Cannot scan: the carry starts with shape ${showShape(init[i].shape)}, ${init[i].dtype} and goes on with ` +
+          `Cannot scan: the carry starts with shape ${showShape(init[i].shape)}, ${
+            init[i].dtype
+          } and goes on with ` +
             `${showShape(c.shape)}, ${c.dtype}; they must be the same`,
         );
       }
@@ -234,16 +257,22 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
   });
   const T = options.length ?? lengths[0];
   if (T === undefined) throw new TypeError("Cannot scan over nothing: give xs, or { length }");
-  for (const n of lengths) if (n !== T) throw new RangeError(`Cannot scan over inputs of different lengths ${T} and ${n}`);
+  for (const n of lengths) {
+    if (n !== T) throw new RangeError(`Cannot scan over inputs of different lengths ${T} and ${n}`);
+  }
   if (carry.leaves.length + rows.leaves.length === 0) throw new TypeError("Cannot scan without any tensor");
   let rebuildY: ((leaves: readonly Tensor[]) => Tree) | null = null;
   const [last, ys] = scanTensors(carry.leaves, rows.leaves, T, options.reverse ?? false, (c, row) => {
     const result = body(carry.rebuild(c), rows.rebuild(row));
     if ((result as unknown) instanceof Promise) return result as never;
-    if (!Array.isArray(result) || result.length !== 2) throw new TypeError("Cannot scan: the body must return [carry, y]");
+    if (!Array.isArray(result) || result.length !== 2) {
+      throw new TypeError("Cannot scan: the body must return [carry, y]");
+    }
     const next = flatten(result[0], "carry"), y = flatten(result[1], "stack");
     if (next.leaves.length !== c.length) {
-      throw new RangeError(`Cannot scan: the carry starts with ${c.length} tensors and goes on with ${next.leaves.length}`);
+      throw new RangeError(
+        `Cannot scan: the carry starts with ${c.length} tensors and goes on with ${next.leaves.length}`,
+      );
     }
     rebuildY = y.rebuild;
     return [next.leaves, y.leaves];

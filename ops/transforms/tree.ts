@@ -39,7 +39,9 @@ function walk(tree: Tree, leaves: Tensor[], action: string, path: string): Build
     const prototype = Object.getPrototypeOf(tree);
     if (prototype !== Object.prototype && prototype !== null) {
       throw new TypeError(
-        `Cannot ${action} a ${prototype.constructor?.name ?? "class instance"}${path ? ` at ${path}` : ""}: ` +
+        `Cannot ${action} a ${prototype.constructor?.name ?? "class instance"}${
+          path ? ` at ${path}` : ""
+        }: ` +
           `pass tensors, or plain objects and arrays of tensors` +
           (tree instanceof Promise ? " (is an await missing?)" : ` (a module's are in module.parameters())`),
       );
@@ -52,7 +54,11 @@ function walk(tree: Tree, leaves: Tensor[], action: string, path: string): Build
 }
 
 /** The tree with `f` applied to each tensor. */
-export function treeMap<T extends Tree>(f: (x: Tensor, ...others: Tensor[]) => Tensor, tree: T, ...others: T[]): T {
+export function treeMap<T extends Tree>(
+  f: (x: Tensor, ...others: Tensor[]) => Tensor,
+  tree: T,
+  ...others: T[]
+): T {
   const { leaves, rebuild } = flatten(tree), rest = others.map((t) => flatten(t).leaves);
   return rebuild(leaves.map((x, i) => f(x, ...rest.map((r) => r[i]))));
 }
@@ -65,10 +71,14 @@ export function treeLeaves(tree: Tree): Tensor[] {
 /** Everything about a tree but the bits: shape of the nesting, avals, and other leaves. */
 export function treeKey(tree: Tree): string {
   return JSON.stringify(tree, function (_, value) {
-    if (value instanceof Tensor) return `T${value.dtype}[${value.shape}]${value.device}${value.requiresGrad ? "g" : ""}`;
+    if (value instanceof Tensor) {
+      return `T${value.dtype}[${value.shape}]${value.device}${value.requiresGrad ? "g" : ""}`;
+    }
     if (typeof value === "function") return `f#${objectId(value)}`;
     if (typeof value === "number") return `n${value}`;
-    if (typeof value === "bigint" || typeof value === "symbol" || value === undefined) return `v${String(value)}`;
+    if (typeof value === "bigint" || typeof value === "symbol" || value === undefined) {
+      return `v${String(value)}`;
+    }
     if (typeof value === "object" && value !== null && !Array.isArray(value)) {
       const prototype = Object.getPrototypeOf(value);
       if (prototype !== Object.prototype && prototype !== null) return `o#${objectId(value)}`;

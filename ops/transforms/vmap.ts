@@ -30,7 +30,10 @@ export interface VmapOptions {
  * ```
  */
 // deno-lint-ignore no-explicit-any
-export function vmap<A extends any[], Y extends Tree>(f: (...x: A) => Y, options: VmapOptions = {}): (...x: A) => Y {
+export function vmap<A extends any[], Y extends Tree>(
+  f: (...x: A) => Y,
+  options: VmapOptions = {},
+): (...x: A) => Y {
   const { inAxes = 0, outAxes = 0, randomness = "error" } = options;
   return (...args) => {
     const axes = args.map((_, i) => Array.isArray(inAxes) ? inAxes[i] ?? null : inAxes as Axis);
@@ -43,10 +46,16 @@ export function vmap<A extends any[], Y extends Tree>(f: (...x: A) => Y, options
         const axis = axes[i];
         flags.push(axis !== null);
         if (axis === null) return void batchedLeaves.push(t);
-        if (t.rank === 0) throw new RangeError(`Cannot vmap over axis ${axis} of a scalar (argument ${i}): say inAxes null for arguments that are shared`);
+        if (t.rank === 0) {
+          throw new RangeError(
+            `Cannot vmap over axis ${axis} of a scalar (argument ${i}): say inAxes null for arguments that are shared`,
+          );
+        }
         const n = t.shape[axis < 0 ? axis + t.rank : axis];
         if (B >= 0 && n !== B) {
-          throw new RangeError(`Cannot vmap over batches of different lengths: argument ${i} has ${n} elements along axis ${axis}, others have ${B}`);
+          throw new RangeError(
+            `Cannot vmap over batches of different lengths: argument ${i} has ${n} elements along axis ${axis}, others have ${B}`,
+          );
         }
         B = n;
         batchedLeaves.push(t.movedim(axis, 0));
@@ -82,12 +91,16 @@ export function vmap<A extends any[], Y extends Tree>(f: (...x: A) => Y, options
     const result = program.batched(inputs, [...flags, true, ...program.consts.map(() => false)], B);
     const n = result.outputs.length - effects.length;
     effects.forEach((handle, i) => handle.assign(result.outputs[n + i], "vmap"));
-    return rebuild!(result.outputs.slice(0, n).map((t, i) => {
-      const whole = result.flags[i] ? t : t.expand([B, ...t.shape]);
-      if (outAxes >= whole.rank || outAxes < -whole.rank) {
-        throw new RangeError(`Cannot put the batch axis at ${outAxes} of a result of shape ${showShape(whole.shape)}`);
-      }
-      return whole.movedim(0, outAxes);
-    }));
+    return rebuild!(
+      result.outputs.slice(0, n).map((t, i) => {
+        const whole = result.flags[i] ? t : t.expand([B, ...t.shape]);
+        if (outAxes >= whole.rank || outAxes < -whole.rank) {
+          throw new RangeError(
+            `Cannot put the batch axis at ${outAxes} of a result of shape ${showShape(whole.shape)}`,
+          );
+        }
+        return whole.movedim(0, outAxes);
+      }),
+    );
   };
 }

@@ -144,7 +144,8 @@ async function notebookIn(page: Page, cells: CodeCell[]): Promise<OpenNotebook> 
     await prompt(index).filter({ hasText: text }).waitFor({ state: "attached", timeout });
   };
   await panel.locator(".jp-Notebook .jp-Cell").nth(length - 1).waitFor({ state: "attached" });
-  await panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').waitFor();
+  // The indicator beside the notebook says idle before there is a connection, and a cell started then can get lost.
+  await page.locator("#jp-main-statusbar").getByText("Deno | Idle").waitFor();
 
   return {
     page,

@@ -21,23 +21,21 @@ const drawing =
 const stoppable = [
   codeCell(
     "stop-train",
-    `import { grad as slopeOf, interruptSignal, tensor as parameter } from "@cotangent/cotangent";
-const stopped = interruptSignal();
-const slope = slopeOf((w) => w.square().sum());
-let trained = parameter([3, -4]);
-let steps = 0;
+    `import { grad as gradOf, interruptSignal as signalNow, tensor as tensorOf } from "@cotangent/cotangent";
+const endless = { parameter: tensorOf([3, -4]), steps: 0, stopped: signalNow() };
+const slopeAt = gradOf((w) => w.square().sum());
 console.log("training");
-while (!stopped.aborted) {
-  trained = trained.sub(slope(trained).mul(0.01));
-  await trained.data();
-  steps++;
+while (!endless.stopped.aborted) {
+  endless.parameter = endless.parameter.sub(slopeAt(endless.parameter).mul(0.01));
+  await endless.parameter.data();
+  endless.steps++;
 }
 console.log("stopped");`,
   ),
   codeCell(
     "stop-after",
-    `const rest = await trained.square().sum().item();
-console.log("goes on:", steps > 0, rest < 25, interruptSignal().aborted);`,
+    `const endlessLoss = await endless.parameter.square().sum().item();
+console.log("goes on:", endless.steps > 0, endlessLoss < 25, signalNow().aborted);`,
   ),
 ];
 

@@ -7,7 +7,6 @@ import { Linear } from "../../nn/linear.ts";
 import { mseLoss } from "../../nn/loss.ts";
 import { Module } from "../../nn/module.ts";
 import { BatchNorm } from "../../nn/norm.ts";
-import { buffer, parameter } from "../../nn/parameter.ts";
 import { Sequential } from "../../nn/sequential.ts";
 import { numbers } from "./support.ts";
 

@@ -1,6 +1,6 @@
 /** Modules: members, modes, state, hooks. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { grad, jit, randn, type Tensor, tensor, zeros } from "../../mod.ts";
+import { jit, randn, type Tensor, tensor, zeros } from "../../mod.ts";
 import { Lambda, ReLU } from "../../nn/activation.ts";
 import { Dropout } from "../../nn/dropout.ts";
 import { Embedding } from "../../nn/embedding.ts";

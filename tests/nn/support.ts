@@ -1,4 +1,6 @@
 /** Small helpers of the nn tests. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import "../../mod.ts";
 import { defaultDevice, tensor } from "../../ops/create.ts";
 import { collect } from "../../ops/lower.ts";
@@ -49,3 +51,7 @@ export async function keysOf(f: () => void | Promise<void>): Promise<string[]> {
   }
   return keys;
 }
+
+setFlagsFromString("--expose-gc");
+/** Forces a collection, so that finalizers run at the next macrotask. */
+export const collectGarbage: () => void = runInNewContext("gc");

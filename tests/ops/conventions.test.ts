@@ -1,5 +1,6 @@
 /** The numerical conventions, each by name, on every engine, plain and under jit: what PyTorch does at the corners. */
 import { assertEquals } from "@std/assert";
+import * as api from "../../mod.ts";
 import { grad, jit, type Tensor, tensor, vmap } from "../../mod.ts";
 import type { DType } from "../../ops/dtype.ts";
 import { testEach } from "../support/engines.ts";
