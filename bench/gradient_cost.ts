@@ -1,5 +1,15 @@
 /** How much more a gradient costs than the value: five functions, interleaved rounds, median of ratios. */
-import { checkpoint, crossEntropy, grad, manualSeed, randint, randn, scan, type Tensor } from "../mod.ts";
+import {
+  checkpoint,
+  crossEntropy,
+  defaultDevice,
+  grad,
+  manualSeed,
+  randint,
+  randn,
+  scan,
+  type Tensor,
+} from "../mod.ts";
 
 manualSeed(0);
 const x = randn([256, 512]), w = randn([512, 512]).mul(0.04), v = randn([512, 10]).mul(0.04);
@@ -45,4 +55,13 @@ for (const [name, { f, at }] of Object.entries(functions)) {
   });
 }
 console.table(rows);
+const result = {
+  date: new Date().toISOString().slice(0, 10),
+  device: defaultDevice(),
+  deno: Deno.version.deno,
+  cores: navigator.hardwareConcurrency,
+  rows,
+};
+const file = new URL(`results/gradient_cost.${defaultDevice()}.json`, import.meta.url);
+await Deno.writeTextFile(file, JSON.stringify(result, null, 2) + "\n");
 console.log("The value is part of the gradient's run. The chapter's bound is 5.");
