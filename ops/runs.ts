@@ -220,6 +220,19 @@ function leadsToReplaced(root: Node, known: Map<Node, boolean>): boolean {
   return known.get(root)!;
 }
 
+const YIELD_MS = 16;
+let yielded = performance.now();
+
+/**
+ * Lets the rest of the program run (timers, finalizers, a notebook's Stop) if it has not for 16 ms: a loop that only
+ * awaits values which are there never leaves the microtask queue by itself.
+ */
+export async function breathe(): Promise<void> {
+  if (performance.now() - yielded < YIELD_MS) return;
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  yielded = performance.now();
+}
+
 /** Values of several nodes on the host; computes what is missing, and waits once. */
 export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
   flush(nodes);
@@ -241,6 +254,7 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
       list.forEach((i, k) => out[i] = arrays[k]);
     }),
   );
+  await breathe();
   for (const node of nodes) if (node.value!.error !== null) throw node.value!.error;
   return out;
 }
