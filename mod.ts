@@ -82,6 +82,7 @@ export {
 } from "./nn/activation.ts";
 export { Adam, AdamW } from "./nn/adam.ts";
 export type { AdamOptions } from "./nn/adam.ts";
+export type { Bucket, BucketState, Decay, FlatStep, FlatUpdate, Pair } from "./nn/bucket.ts";
 export { loadCheckpoint, saveCheckpoint } from "./nn/checkpoint.ts";
 export type { CheckpointParts, Stateful } from "./nn/checkpoint.ts";
 export { clipGradNorm, clipGradValue } from "./nn/clip.ts";
@@ -97,7 +98,9 @@ export { fit } from "./nn/fit.ts";
 export type { FitOptimizer, FitOptions, FitReport, Metrics, StepInfo } from "./nn/fit.ts";
 export { functionalCall } from "./nn/functional_call.ts";
 export type { ForwardHook, ForwardPreHook, FullBackwardHook } from "./nn/hooks.ts";
+/** Starting values of weights: fresh tensors by shape, `[out, in, ...kernel]` as layers keep them. */
 export * as init from "./nn/init.ts";
+export type { GainOptions, HeOptions, Initializer, Nonlinearity } from "./nn/init.ts";
 export { Linear } from "./nn/linear.ts";
 export type { LinearOptions } from "./nn/linear.ts";
 export { bceWithLogits, l1Loss, mseLoss } from "./nn/loss.ts";
@@ -109,6 +112,7 @@ export type { BatchNormOptions, LayerNormOptions } from "./nn/norm.ts";
 export { Optimizer, ParameterGroup } from "./nn/optimizer.ts";
 export type { GroupOptions, OptimizerState, RateOptions, Trainable } from "./nn/optimizer.ts";
 export { buffer, parameter } from "./nn/parameter.ts";
+export type { Role } from "./nn/parameter.ts";
 export { setProgressFactory } from "./nn/progress.ts";
 export type { Progress, ProgressEnd, ProgressInfo } from "./nn/progress.ts";
 export { RNNCell } from "./nn/rnn_cell.ts";
@@ -116,6 +120,7 @@ export { loadSafetensors, readSafetensors, saveSafetensors, writeSafetensors } f
 export type { SafetensorsFile } from "./nn/safetensors.ts";
 export { LRScheduler } from "./nn/schedule.ts";
 export type { Schedule } from "./nn/schedule.ts";
+/** Learning rates over time: functions from a step, counted from 0, to a rate. */
 export * as schedules from "./nn/schedule.ts";
 export { Sequential } from "./nn/sequential.ts";
 export { SGD } from "./nn/sgd.ts";

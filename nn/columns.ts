@@ -27,7 +27,9 @@ export interface Dataset {
 
 /** Rows that can be gathered. */
 export interface Rows {
+  /** Number of rows, N. */
   readonly length: number;
+  /** A batch of these rows, `[B, ...]` for each column, in the order asked for. */
   gather(rows: Int32Array<ArrayBuffer>): Tree | Promise<Tree>;
 }
 

@@ -18,24 +18,33 @@ export interface Limits {
 
 /** A device and what is known of it. */
 export interface OpenDevice {
+  /** Opened with the adapter's own limits for storage and workgroups. */
   readonly device: GPUDevice;
+  /** What the device grants, rounded for plans. */
   readonly limits: Limits;
+  /** The adapter it was opened on. */
   readonly info: AdapterReport;
 }
 
 /** What computes, for diagnostics. */
 export interface AdapterReport {
+  /** In Deno a decimal PCI or Vulkan number: "4318" is NVIDIA. */
   readonly vendor: string;
+  /** Family of the GPU; empty where the platform does not tell. */
   readonly architecture: string;
+  /** Name of the GPU, as its driver gives it. */
   readonly description: string;
   /** A rasteriser on the CPU: right, but slower than the host engine. */
   readonly isSoftware: boolean;
+  /** All that the adapter offers, by WebGPU's names; the device asks for few of them. */
   readonly features: readonly string[];
+  /** The adapter's limits, by WebGPU's names; sizes in bytes. */
   readonly limits: Readonly<Record<string, number>>;
 }
 
 /** The device went away (driver reset, unplugged, destroyed) with all that lived only on it. */
 export class DeviceLostError extends Error {
+  /** Tells it from other errors where `instanceof` cannot: across copies of the package. */
   override readonly name = "DeviceLostError";
 }
 
