@@ -1,4 +1,6 @@
 /** Getting a device: the adapter's own limits and features, what it is, and the error for its loss. */
+// The specification's types, over Deno's own where it has none.
+import type {} from "@webgpu/types";
 
 /** What plans need to know of a device. */
 export interface Limits {
