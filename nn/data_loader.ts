@@ -1,10 +1,10 @@
 /** Batches of data, in order or shuffled, for loops that can be stopped and resumed. */
+import { breathe } from "../ops/runs.ts";
 import type { Device } from "../ops/ambient.ts";
 import { defaultDevice } from "../ops/create.ts";
 import { threefry } from "../ops/definitions/random.ts";
 import { nextKeyWords } from "../ops/rng.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
-import { Breath } from "./breathe.ts";
 import { type Rows, rowsOf } from "./columns.ts";
 
 /** Options of {@linkcode DataLoader}. */
@@ -105,10 +105,10 @@ export class DataLoader<B extends Tree = any> implements AsyncIterable<B> {
       this.#state = { ...this.#state, epoch: this.#state.epoch + 1, batch: 0 };
     }
     this.#resume = false;
-    const { seed, epoch } = this.#state, n = this.examples, breath = new Breath();
+    const { seed, epoch } = this.#state, n = this.examples;
     const order = this.shuffle ? shuffledOrder(n, seed, epoch) : Int32Array.from({ length: n }, (_, i) => i);
     for (let i = this.#state.batch; i < this.length; i++) {
-      const pause = breath.next();
+      const pause = breathe();
       if (pause !== null) await pause;
       const batch = await this.#rows.gather(order.slice(i * this.batchSize, (i + 1) * this.batchSize));
       this.#state = { seed, epoch, batch: i + 1 };

@@ -1,11 +1,10 @@
 /** The training loop: it reads the loss at most twice a second, can be stopped, stored and resumed. */
 import { nodeOf } from "../ops/node.ts";
-import { readNodes } from "../ops/runs.ts";
+import { breathe, readNodes } from "../ops/runs.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
 import { jit } from "../ops/transforms/jit.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
-import { Breath } from "./breathe.ts";
 import { loadCheckpoint, saveCheckpoint, type Stateful } from "./checkpoint.ts";
 import { clipGradNorm } from "./clip.ts";
 import type { Module } from "./module.ts";
@@ -183,7 +182,7 @@ export async function fit<M extends Module, B extends Tree = any>(
     : options.progress === false
     ? null
     : defaultProgress();
-  const log = new LossLog(), breath = new Breath(), begun = performance.now();
+  const log = new LossLog(), begun = performance.now();
   const evaluations: FitReport["evaluations"] = [];
   let step = 0, epoch = 0, stopped = false, empty = false, first = 0, evaluatedAt = -1, savedAt = -1;
 
@@ -265,7 +264,7 @@ export async function fit<M extends Module, B extends Tree = any>(
         if (options.checkpoint?.every !== undefined && step % options.checkpoint.every === 0) await save();
         if (aborted()) stopped = true;
         if (stopped || step >= steps) break;
-        const pause = breath.next();
+        const pause = breathe();
         if (pause !== null) await pause;
       }
       if (stopped || step >= steps) break;

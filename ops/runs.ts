@@ -224,13 +224,17 @@ const YIELD_MS = 16;
 let yielded = performance.now();
 
 /**
- * Lets the rest of the program run (timers, finalizers, a notebook's Stop) if it has not for 16 ms: a loop that only
- * awaits values which are there never leaves the microtask queue by itself.
+ * Lets the rest of the program run (timers, finalizers, a notebook's Stop) if it has not for 16 ms, or in any case: a
+ * loop that only awaits values which are there never leaves the microtask queue by itself. Null: no need to wait.
  */
-export async function breathe(): Promise<void> {
-  if (performance.now() - yielded < YIELD_MS) return;
-  await new Promise<void>((resolve) => setImmediate(resolve));
-  yielded = performance.now();
+export function breathe(always = false): Promise<void> | null {
+  if (!always && performance.now() - yielded < YIELD_MS) return null;
+  return new Promise((resolve) =>
+    setImmediate(() => {
+      yielded = performance.now();
+      resolve();
+    })
+  );
 }
 
 /** Values of several nodes on the host; computes what is missing, and waits once. */
@@ -254,7 +258,8 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
       list.forEach((i, k) => out[i] = arrays[k]);
     }),
   );
-  await breathe();
+  const pause = breathe();
+  if (pause !== null) await pause;
   for (const node of nodes) if (node.value!.error !== null) throw node.value!.error;
   return out;
 }
