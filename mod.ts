@@ -6,7 +6,8 @@
  */
 import { startDevices } from "./gpu/devices.ts";
 import { setPresenter } from "./ops/presenter.ts";
-import { repairKernel, reportFault } from "./display/kernel.ts";
+import { setInterruption } from "./ops/runs.ts";
+import { interruption, repairKernel, reportFault } from "./display/kernel.ts";
 import { setProgressFactory } from "./nn/progress.ts";
 import { fitProgress } from "./display/fit_progress.ts";
 import { displayTensor, inspectTensor } from "./display/tensor.ts";
@@ -54,7 +55,7 @@ export { enableGrad, noGrad, tidy } from "./ops/transforms/backward.ts";
 export { grad, jvp, linearize, stopGradient, valueAndGrad, vjp } from "./ops/transforms/functional.ts";
 export type { Any, GradOptions, Pullback } from "./ops/transforms/functional.ts";
 export { vmap } from "./ops/transforms/vmap.ts";
-export type { Axis, VmapOptions } from "./ops/transforms/vmap.ts";
+export type { Axis, AxisTree, VmapOptions } from "./ops/transforms/vmap.ts";
 export { jit } from "./ops/transforms/jit.ts";
 export type { Jitted } from "./ops/transforms/jit.ts";
 export { checkpoint } from "./ops/transforms/checkpoint.ts";
@@ -152,6 +153,7 @@ export { interruptSignal, repairKernel, restoreKernel, yieldToEvents } from "./d
 export { DeviceLostError } from "./gpu/devices.ts";
 
 setProgressFactory(fitProgress);
+setInterruption(interruption);
 setPresenter({ display: displayTensor, inspect: inspectTensor });
 repairKernel();
 await startDevices(reportFault);

@@ -3,6 +3,9 @@ import type { Progress, ProgressEnd, ProgressInfo } from "../nn/progress.ts";
 import { interruptSignal } from "./kernel.ts";
 import { type ProgressOptions, type ProgressState, trainingProgress } from "./progress.ts";
 
+/** What a state of the display says itself, so that an evaluation of that name is not taken for it. */
+const OURS = new Set(["step", "epoch", "loss", "rate", "seconds", "stepsPerSecond"]);
+
 /** Shows a loop of `fit`: a live curve in a notebook, a line in a terminal. */
 export function fitProgress(): Progress {
   let shown: ReturnType<typeof trainingProgress> | null = null;
@@ -10,10 +13,17 @@ export function fitProgress(): Progress {
     if (shown === null) {
       const options: ProgressOptions = {};
       if (info.steps !== null) options.total = info.steps;
+      if (info.epochs !== null) options.epochs = info.epochs;
       shown = trainingProgress(options);
     }
     for (const { step, loss } of info.losses) shown.update({ step, loss });
-    const state: ProgressState = { step: info.step, epoch: info.epoch, rate: info.lr, ...info.values };
+    const { step, lr: rate, seconds, stepsPerSecond } = info;
+    const state: ProgressState = { step, rate, seconds, stepsPerSecond };
+    // The epoch it is in; where their number is not known, steps say enough.
+    if (info.epochs !== null) state.epoch = Math.min(info.epoch + 1, info.epochs);
+    for (const [name, value] of Object.entries(info.values)) {
+      state[OURS.has(name) ? `evaluated ${name}` : name] = value;
+    }
     shown.update(state);
   };
   return {
@@ -21,7 +31,7 @@ export function fitProgress(): Progress {
     update: note,
     end: async (info: ProgressEnd): Promise<void> => {
       note(info);
-      await shown!.end();
+      await shown!.end(info.error !== null ? String(info.error) : info.stopped ? "stopped" : undefined);
     },
   };
 }

@@ -11,7 +11,7 @@ import {
   typeText,
   valueText,
 } from "./graph_picture.ts";
-import { formatNumber, plainLine } from "./parts.ts";
+import { consoleText, formatNumber, plainLine } from "./parts.ts";
 import { presentFigure } from "./vega.ts";
 
 export type { GraphEdge, GraphNode, GraphOptions, GraphPicture };
@@ -45,8 +45,8 @@ class GraphDrawing extends Drawing {
 function line(node: GraphNode): string {
   const op = node.kind === "op" || (node.kind === "output" && node.name !== undefined);
   const title = op && node.name ? `${nodeTitle(node)} = ${plainLine(node.label)}` : nodeTitle(node);
-  const value = node.value === undefined ? "" : `  data ${valueText(node.value)}`;
-  const gradient = node.cotangent === undefined ? "" : `  grad ${valueText(node.cotangent)}`;
+  const value = node.value === undefined ? "" : `  data ${consoleText(valueText(node.value))}`;
+  const gradient = node.cotangent === undefined ? "" : `  grad ${consoleText(valueText(node.cotangent))}`;
   return `${title}  ${typeText(node)}${value}${gradient}`;
 }
 

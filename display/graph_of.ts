@@ -3,13 +3,13 @@ import { withAmbient } from "../ops/ambient.ts";
 import { isFloat, type TypedArray } from "../ops/dtype.ts";
 import { BY_BACKWARD, Node, wrap } from "../ops/node.ts";
 import { readNodes } from "../ops/runs.ts";
-import { sizeOf } from "../ops/shape.ts";
-import { nodeNames, type Tensor } from "../ops/tensor.ts";
+import { type Shape, sizeOf } from "../ops/shape.ts";
+import { nodeNames, Tensor } from "../ops/tensor.ts";
+import { texName, texNumber, texText } from "../ops/tex.ts";
 import { reverse } from "../ops/transforms/reverse.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
 import { drawGraph, type GraphEdge, type GraphNode, type GraphOptions, type GraphPicture } from "./graph.ts";
-import { formatNumber } from "./parts.ts";
-import { texText } from "./tex.ts";
+import { formatNumber, kindOf } from "./parts.ts";
 
 /** What `graph` draws. */
 export interface TensorGraphOptions extends GraphOptions {
@@ -27,6 +27,9 @@ const SHORT = 6;
  * cotangent that came back to it. Interactive in a notebook, a picture in exported pages, a tree in a terminal.
  */
 export function graph(root: Tensor, options: TensorGraphOptions = {}): Drawing {
+  if (!(root instanceof Tensor)) {
+    throw new TypeError(`Cannot draw the graph of ${kindOf(root)}: it takes a tensor, as in graph(loss)`);
+  }
   return new TensorGraph(root, options);
 }
 
@@ -35,6 +38,10 @@ class TensorGraph extends Drawing {
   /** Operands of each node, taken before reading values lets nodes go of them. */
   readonly #inputs: Map<Node, readonly Node[]>;
   readonly #root: Node;
+  /** Shapes of nodes whose result is only read through a reshape that belongs to the op. */
+  readonly #shapes: Map<Node, Shape>;
+  /** What is drawn as the result: the root, or the matrix product that it only gives its shape. */
+  readonly #top: Node;
 
   constructor(readonly tensor: Tensor, readonly options: TensorGraphOptions) {
     super();
@@ -42,6 +49,34 @@ class TensorGraph extends Drawing {
     // Taken now: a later step lets the tensor drop its graph.
     this.#nodes = reachableFrom(tensor.node);
     this.#inputs = new Map(this.#nodes.map((n) => [n, isGiven(n) ? [] : n.inputs]));
+    const { shapes, top } = this.#shapesBehindReshapes();
+    this.#shapes = shapes;
+    this.#top = top;
+  }
+
+  /** Matrix products of vectors and of more axes end in reshapes, which are not drawn. */
+  #shapesBehindReshapes(): { shapes: Map<Node, Shape>; top: Node } {
+    const readers = new Map<Node, Node[]>(this.#nodes.map((n) => [n, []]));
+    for (const [n, inputs] of this.#inputs) for (const x of inputs) readers.get(x)!.push(n);
+    const shapes = new Map<Node, Shape>();
+    let top = this.#root;
+    for (const n of this.#nodes) {
+      if (n.op.family !== "contraction" || this.#isLeaf(n)) continue;
+      let last = n;
+      for (;;) {
+        const next = readers.get(last)!;
+        if (next.length !== 1 || next[0].op.name !== "reshape" || nodeNames.get(last) !== undefined) break;
+        if (last === this.#root || !restores(last.shape, next[0].shape)) break;
+        last = next[0];
+        shapes.set(n, last.shape);
+      }
+      if (last === this.#root) top = n;
+    }
+    return { shapes, top };
+  }
+
+  #shapeOf(n: Node): Shape {
+    return this.#shapes.get(n) ?? n.shape;
   }
 
   /** Leaves, and handles' own nodes, whatever they were computed from once. */
@@ -52,6 +87,7 @@ class TensorGraph extends Drawing {
   /** Nodes that only pass on what another shows, in the same order of elements. */
   #isHidden(n: Node): boolean {
     const inputs = this.#inputs.get(n)!;
+    if (n === this.#root && n !== this.#top) return true;
     return inputs.length === 1 && nodeNames.get(n) === undefined && n !== this.#root &&
       (n.op.family === "identity" || n.op.name === "reshape" ||
         (n.op.name === "expand" && inputs[0].op.name === "constant"));
@@ -68,7 +104,9 @@ class TensorGraph extends Drawing {
       const bits = isValue(node) && node.value !== null && node.value.error === null
         ? wrap(node).peek()
         : null;
-      if (bits !== null && bits.length <= SHORT) known.set(node, elements(bits, node));
+      if (bits !== null && bits.length <= SHORT) {
+        known.set(node, elements(bits, node.dtype, this.#shapeOf(node)));
+      }
     }
     return drawGraph(this.#picture(known, new Map()), this.options).text();
   }
@@ -92,9 +130,10 @@ class TensorGraph extends Drawing {
     const values = few
       ? await summaries(
         new Map(this.#nodes.filter((n) => isValue(n) && !this.#isHidden(n)).map((n) => [n, wrap(n)])),
+        (n) => this.#shapeOf(n),
       )
       : new Map();
-    const cotangents = few ? await summaries(this.#cotangents()) : new Map();
+    const cotangents = few ? await summaries(this.#cotangents(), (n) => this.#shapeOf(n)) : new Map();
     return drawGraph(this.#picture(values, cotangents), this.options);
   }
 
@@ -113,35 +152,37 @@ class TensorGraph extends Drawing {
     return found;
   }
 
+  #nameOf(n: Node): string | null {
+    return (n === this.#top ? this.tensor.name : null) ?? nodeNames.get(n) ?? n.cell?.name ?? null;
+  }
+
   #picture(values: Map<Node, string>, cotangents: Map<Node, string>): GraphPicture {
     const drawn = this.#nodes.filter((n) => !this.#isHidden(n));
     const id = new Map(drawn.map((n, i) => [n, i]));
+    const taken = new Set(drawn.map((n) => this.#nameOf(n) ?? ""));
     const nodes = drawn.map((n): GraphNode => {
       const node: GraphNode = {
         id: id.get(n)!,
         kind: !this.#isLeaf(n)
-          ? (n === this.#root ? "output" : "op")
+          ? (n === this.#top ? "output" : "op")
           : n.op.name === "constant"
           ? "constant"
           : "leaf",
         label: label(n, this.#isLeaf(n)),
-        shape: n.shape,
+        shape: this.#shapeOf(n),
         dtype: n.dtype,
       };
-      const name = nameOf(n, this.#root, this.tensor);
+      const name = this.#nameOf(n);
       if (name !== null) node.name = name;
       const value = n.op.name === "constant" ? formatNumber(n.p.value) : values.get(n);
       if (value !== undefined) node.value = value;
       const ct = cotangents.get(n);
       if (ct !== undefined) node.cotangent = ct;
       if (!this.#isLeaf(n)) {
-        const letters = this.#inputs.get(n)!.map((x, i) =>
-          nameOf(this.#shownFor(x), this.#root, this.tensor) ?? LETTERS[i] ?? `x${i}`
+        Object.assign(
+          node,
+          formulas(n, this.#inputs.get(n)!.map((x) => this.#shownFor(x)), (x) => this.#nameOf(x), taken),
         );
-        node.formula = texText(n.op.tex(letters, n.p));
-        if (n.op.texPartials !== undefined) {
-          node.derivative = n.op.texPartials.map((t, i) => `∂/∂${LETTERS[i]} = ${texText(t)}`).join(",  ");
-        }
       }
       return node;
     });
@@ -153,11 +194,57 @@ class TensorGraph extends Drawing {
   }
 }
 
-const LETTERS = ["x", "y", "z"];
+const LETTERS = ["x", "y", "z", "u", "v", "w", "a", "b", "c"];
 
-function nameOf(n: Node, root: Node, tensor: Tensor): string | null {
-  return (n === root ? tensor.name : null) ?? nodeNames.get(n) ?? n.cell?.name ?? null;
+/** The formula of an op and what its derivative rule says, in the names of its operands, or letters that are free. */
+function formulas(
+  n: Node,
+  inputs: readonly Node[],
+  nameOf: (x: Node) => string | null,
+  taken: ReadonlySet<string>,
+): Pick<GraphNode, "formula" | "derivative" | "pullback"> {
+  const letters = LETTERS.filter((letter) => !taken.has(letter));
+  const names = new Map<Node, string>();
+  inputs.forEach((x, i) => {
+    if (x.op.name === "constant" || names.has(x)) return;
+    names.set(x, nameOf(x) ?? letters.shift() ?? `x${i + 1}`);
+  });
+  const result = nameOf(n) ?? (taken.has("out") ? "result" : "out");
+  const operands = inputs.map((x) =>
+    x.op.name === "constant" ? texNumber(x.p.value) : texName(names.get(x)!)
+  );
+  const lines = (rules: string[] | undefined, left: (name: string) => string): string =>
+    Array.from(names, ([x, name]) => {
+      // What comes back to an operand that is given twice adds up.
+      const terms = (rules ?? []).filter((term, i) => inputs[i] === x && term !== "0");
+      const sum = terms.length === 0 ? "0" : terms.join(" + ");
+      return rules === undefined ? "" : `${texText(left(texName(name)))} = ${texText(sum)}`;
+    }).filter((line) => line !== "").join(";  ");
+  const found: Pick<GraphNode, "formula" | "derivative" | "pullback"> = {
+    formula: texText(n.op.tex(operands, n.p)),
+  };
+  const y = texName(result);
+  const derivative = lines(n.op.texPartials?.(operands, y, n.p), (x) => `∂${y}/∂${x}`);
+  if (derivative !== "") found.derivative = derivative;
+  const pullback = lines(n.op.texPullbacks?.(operands, y, n.p), (x) => `\\bar{${x}}`);
+  if (pullback !== "") found.pullback = pullback;
+  return found;
 }
+
+/** Whether a reshape takes away axes of length 1 or splits the rows of a product, as matmul does at its end. */
+function restores(from: Shape, to: Shape): boolean {
+  const long = (shape: Shape): string => shape.filter((n) => n !== 1).join();
+  return to.length < from.length
+    ? long(from) === long(to)
+    : from.length === 2 && to.length > 2 && to[to.length - 1] === from[1];
+}
+
+/** Random numbers, by the op that makes them of bits: their keys and bits are not drawn. */
+const RANDOM: Record<string, string> = {
+  normalFromBits: "randn",
+  uniformFromBits: "rand",
+  randomBits: "random bits",
+};
 
 function label(n: Node, leaf: boolean): string {
   if (n.op.family === "output") return leaf ? "value" : `output ${n.p.i}`;
@@ -166,6 +253,8 @@ function label(n: Node, leaf: boolean): string {
   // A realised value without graph, whatever op once made it.
   return n.op.name === "constant" || n.op.name === "placeholder"
     ? n.op.name
+    : n.op.name in RANDOM
+    ? RANDOM[n.op.name]
     : n.stale !== null
     ? `${n.op.name} (before ${n.stale})`
     : "data";
@@ -173,7 +262,7 @@ function label(n: Node, leaf: boolean): string {
 
 /** Leaves, and handles' own nodes, whatever they were computed from once. */
 function isGiven(n: Node): boolean {
-  return n.inputs.length === 0 || n.cell !== null;
+  return n.inputs.length === 0 || n.cell !== null || n.op.name in RANDOM;
 }
 
 function isValue(n: Node): boolean {
@@ -196,13 +285,23 @@ function reachableFrom(root: Node): Node[] {
   return order;
 }
 
-function elements(bits: TypedArray, node: Node): string {
-  const all = Array.from(bits, (v) => node.dtype === "bool" ? (v !== 0 ? "true" : "false") : formatNumber(v));
-  return node.shape.length === 0 ? all[0] : `[${all.join(", ")}]`;
+/** Nested brackets, as in `[[1, 2], [3, 4]]`. */
+function elements(bits: TypedArray, dtype: string, shape: Shape): string {
+  const nested = (axis: number, at: number): string => {
+    if (axis === shape.length) {
+      return dtype === "bool" ? (bits[at] !== 0 ? "true" : "false") : formatNumber(bits[at]);
+    }
+    const step = sizeOf(shape.slice(axis + 1));
+    return `[${Array.from({ length: shape[axis] }, (_, i) => nested(axis + 1, at + i * step)).join(", ")}]`;
+  };
+  return nested(0, 0);
 }
 
 /** Short text for each tensor: its elements, or its norm. */
-async function summaries(tensors: Map<Node, Tensor>): Promise<Map<Node, string>> {
+async function summaries(
+  tensors: Map<Node, Tensor>,
+  shapeOf: (n: Node) => Shape,
+): Promise<Map<Node, string>> {
   const nodes = [...tensors.keys()];
   const shown = withAmbient({ noGrad: true }, () =>
     nodes.map((n) => {
@@ -220,7 +319,7 @@ async function summaries(tensors: Map<Node, Tensor>): Promise<Map<Node, string>>
     out.set(
       n,
       tensors.get(n)!.size <= SHORT
-        ? elements(values, tensors.get(n)!.node)
+        ? elements(values, tensors.get(n)!.dtype, shapeOf(n))
         : `norm ${formatNumber(values[0])}`,
     );
   });

@@ -24,6 +24,8 @@ export interface GraphNode {
   formula?: string;
   /** Its derivative; seen when pointed at. */
   derivative?: string;
+  /** Cotangents of its operands from that of its result; seen when pointed at. */
+  pullback?: string;
 }
 
 /** An edge to draw, in the direction of the data. */
@@ -59,7 +61,7 @@ export function typeText({ dtype, shape }: { dtype: string; shape: readonly numb
 
 /** A value as text that fits a box. */
 export function valueText(value: string | number): string {
-  return shorten(typeof value === "number" ? formatNumber(value) : plainLine(value), 26);
+  return shorten(typeof value === "number" ? formatNumber(value) : plainLine(value), 72);
 }
 
 /** How the drawing names a node: `name`, or the label. */

@@ -198,6 +198,7 @@ function tooltip(node: GraphNode): Record<string, string> {
     grad: node.cotangent,
     formula: node.formula,
     derivative: node.derivative,
+    pullback: node.pullback,
   };
   return Object.fromEntries(
     Object.entries(facts).filter(([, value]) => value !== undefined && value !== "")

@@ -18,19 +18,34 @@ export const ink = "#7d8388";
 /** Grid lines, on any background. */
 export const faint = "rgba(128,128,128,0.22)";
 
-/** A number in at most `digits` significant digits, in the form a reader expects. */
+/** A number in at most `digits` significant digits, in the form a reader of a picture expects. */
 export function formatNumber(value: number, digits = 4): string {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
+  return pictureText(plainNumber(value, digits, true));
+}
+
+/** Numbers as text with the signs of pictures: − and ∞. */
+function pictureText(text: string): string {
+  return text.replaceAll("-", "−").replaceAll("Infinity", "∞");
+}
+
+/** Numbers as a picture has them, for a console: in signs that can be pasted into a program. */
+export function consoleText(text: string): string {
+  return text.replaceAll("−", "-").replaceAll("∞", "Infinity");
+}
+
+/** A number in at most `digits` significant digits, as a program reads it unless thousands are `grouped`. */
+export function plainNumber(value: number, digits = 4, grouped = false): string {
+  if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   let text: string;
   if (size !== 0 && (size < 1e-4 || size >= 1e7)) {
     text = value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e");
   } else if (Number.isInteger(value)) {
-    text = value.toLocaleString("en-US");
+    text = grouped ? value.toLocaleString("en-US") : String(value);
   } else {
     text = String(Number(value.toPrecision(digits)));
   }
-  return text.replace("-", "−").replace("e-", "e−");
+  return text;
 }
 
 /** A duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`. */
@@ -53,6 +68,15 @@ export function shorten(text: string, length: number): string {
 export function plainLine(text: unknown): string {
   // deno-lint-ignore no-control-regex
   return String(text).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").trim();
+}
+
+/** What a value is, for messages: `a number`, `an array`, `a Tensor`. */
+export function kindOf(value: unknown): string {
+  if (value instanceof Promise) return "a Promise (is an await missing?)";
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "an array";
+  const kind = typeof value !== "object" ? typeof value : value.constructor?.name ?? "Object";
+  return kind === "Object" ? "an object" : `${/^[AEIOUaeiou]/.test(kind) ? "an" : "a"} ${kind}`;
 }
 
 /** The least and the greatest finite value, and how many are not finite. */

@@ -1,7 +1,7 @@
 /** Tables: HTML in a notebook, aligned columns in a terminal. */
 
 import { Drawing, escapeHtml, type Presentation, textOf } from "./bundle.ts";
-import { formatNumber, plainLine, shorten } from "./parts.ts";
+import { consoleText, formatNumber, plainLine, shorten } from "./parts.ts";
 
 export { escapeHtml };
 
@@ -42,7 +42,10 @@ class Table extends Drawing {
   override text(): string {
     const { columns, lines, left } = this.#layOut();
     if (columns.length === 0 && lines.length === 0) return "(an empty table)";
-    const grid = [columns, ...lines.map((line) => line.map(({ text }) => text))];
+    const grid = [
+      columns,
+      ...lines.map((line) => line.map(({ text, number }) => number ? consoleText(text) : text)),
+    ];
     const count = Math.max(0, ...grid.map((line) => line.length));
     const widths = Array.from(
       { length: count },

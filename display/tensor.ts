@@ -1,6 +1,6 @@
 /** How a tensor looks: its values as text and as a shaded table, never more than fits. */
 import { escapeHtml } from "./table.ts";
-import { extent, formatNumber } from "./parts.ts";
+import { extent, formatNumber, plainNumber } from "./parts.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import type { TypedArray } from "../ops/dtype.ts";
 import type { MimeBundle } from "../ops/presenter.ts";
@@ -25,8 +25,8 @@ function shown(n: number, edge: number, whole: boolean): number[] {
   ];
 }
 
-function element(v: number, dtype: string): string {
-  return dtype === "bool" ? (v !== 0 ? "true" : "false") : formatNumber(v);
+function element(v: number, dtype: string, format = plainNumber): string {
+  return dtype === "bool" ? (v !== 0 ? "true" : "false") : format(v);
 }
 
 /** The values as nested brackets, one row a line, columns aligned. */
@@ -98,7 +98,7 @@ function matrixHtml(
       if (i < 0 || j < 0) return `<td style="text-align:center;padding:1px 6px">…</td>`;
       const v = bits[at + i * columns + j];
       return `<td style="text-align:right;padding:1px 6px;background:${shade(v, most)}">${
-        escapeHtml(element(v, dtype))
+        escapeHtml(element(v, dtype, formatNumber))
       }</td>`;
     }).join("");
   return `<table style="border-collapse:collapse;font-variant-numeric:tabular-nums;margin:2px 12px 2px 0;display:inline-table">` +

@@ -1,5 +1,5 @@
 /** Adam, and Adam with decoupled weight decay. */
-import type { Tensor } from "../ops/tensor.ts";
+import { checkOptions, type Tensor } from "../ops/tensor.ts";
 import type { FlatStep, FlatUpdate } from "./bucket.ts";
 import { Optimizer, type RateOptions, type Trainable } from "./optimizer.ts";
 
@@ -13,6 +13,17 @@ export interface AdamOptions extends RateOptions {
   amsgrad?: boolean;
 }
 
+const OPTIONS = Object.keys(
+  {
+    lr: true,
+    betas: true,
+    eps: true,
+    weightDecay: true,
+    amsgrad: true,
+    maximize: true,
+  } satisfies Record<keyof AdamOptions, true>,
+);
+
 /**
  * m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − η m̂ / (√v̂ + ε) with m̂ = m / (1 − β₁ᵗ) and
  * v̂ = v / (1 − β₂ᵗ): Kingma and Ba (2015), "Adam", algorithm 1. Weight decay adds λ w to g. Default rate 1e-3.
@@ -20,8 +31,9 @@ export interface AdamOptions extends RateOptions {
 export class Adam extends Optimizer<Required<AdamOptions>> {
   /** Trains `params` (a module, a list of tensors, or groups with options of their own). */
   constructor(params: Trainable<AdamOptions>, options: AdamOptions = {}, name: string = "Adam") {
+    checkOptions(`make ${name}`, options, OPTIONS);
     const { betas = [0.9, 0.999] } = options;
-    if (betas.length !== 2 || betas.some((b) => !(b >= 0 && b < 1))) {
+    if (!Array.isArray(betas) || betas.length !== 2 || betas.some((b) => !(b >= 0 && b < 1))) {
       throw new RangeError(`Cannot make ${name} with betas [${betas}]: they are two numbers in [0, 1)`);
     }
     const defaults = { lr: 1e-3, weightDecay: 0, maximize: false, eps: 1e-8, amsgrad: false };
@@ -49,6 +61,7 @@ export class Adam extends Optimizer<Required<AdamOptions>> {
 export class AdamW extends Adam {
   /** Trains `params` (a module, a list of tensors, or groups with options of their own). */
   constructor(params: Trainable<AdamOptions>, options: AdamOptions = {}) {
+    checkOptions("make AdamW", options, OPTIONS);
     super(params, { weightDecay: 0.01, ...options }, "AdamW");
   }
   /** Weights shrink directly. */

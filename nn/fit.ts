@@ -1,7 +1,7 @@
 /** The training loop: it reads the loss at most twice a second, can be stopped, stored and resumed. */
 import { nodeOf } from "../ops/node.ts";
 import { breathe, readNodes } from "../ops/runs.ts";
-import type { Tensor } from "../ops/tensor.ts";
+import { checkOptions, type Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
 import { jit } from "../ops/transforms/jit.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
@@ -142,7 +142,50 @@ function isStateful(x: unknown): x is Stateful {
   return typeof (x as Stateful).stateDict === "function";
 }
 
+const OPTIONS = Object.keys(
+  {
+    loader: true,
+    loss: true,
+    optimizer: true,
+    epochs: true,
+    steps: true,
+    clip: true,
+    schedule: true,
+    signal: true,
+    progress: true,
+    onStep: true,
+    checkpoint: true,
+    evaluate: true,
+    evaluateEvery: true,
+    onNonfinite: true,
+    jit: true,
+    model: true, // a setup that is spread into the options may hold it
+  } satisfies Record<keyof FitOptions<Module, unknown> | "model", true>,
+);
+
 function check(options: { epochs?: number; steps?: number; evaluateEvery?: number }): void {
+  checkOptions("fit", options, OPTIONS);
+  // deno-lint-ignore no-explicit-any
+  const { loader, loss, optimizer } = options as any;
+  if (typeof (loader?.[Symbol.asyncIterator] ?? loader?.[Symbol.iterator]) !== "function") {
+    throw new TypeError(
+      `Cannot fit ${loader === undefined ? "without" : "with this"} loader: it gives batches, as ` +
+        `new DataLoader({ x, y }, { batchSize: 32 }) or an array of batches`,
+    );
+  }
+  if (typeof loss !== "function") {
+    throw new TypeError(
+      `Cannot fit ${loss === undefined ? "without" : "with this"} loss: it is a function, as ` +
+        `(model, { x, y }) => mseLoss(model.call(x), y)`,
+    );
+  }
+  if (typeof optimizer?.step !== "function") {
+    throw new TypeError(
+      `Cannot fit ${
+        optimizer === undefined ? "without" : "with this"
+      } optimizer: give one, as new Adam(model, { lr: 1e-3 })`,
+    );
+  }
   for (const key of ["epochs", "steps", "evaluateEvery"] as const) {
     const n = options[key];
     if (n !== undefined && n !== Infinity && (!Number.isInteger(n) || n < 0)) {
@@ -237,7 +280,7 @@ export async function fit<M extends Module, B extends Tree = any>(
   const aborted = (): boolean => (signal?.aborted ?? false) || (progress?.signal?.aborted ?? false);
 
   const mode = model.training;
-  let error: Error | null = null;
+  let error: Error | null = null, seconds = 0;
   model.train();
   try {
     if (options.checkpoint?.resume && await exists(options.checkpoint.path)) {
@@ -288,12 +331,14 @@ export async function fit<M extends Module, B extends Tree = any>(
     throw e;
   } finally {
     model.train(mode);
-    await progress?.end({ ...info(), stopped, error });
+    const end = { ...info(), stopped, error };
+    seconds = end.seconds; // The figure that stays takes time of its own.
+    await progress?.end(end);
   }
   return {
     steps: step,
     epochs: epoch,
-    seconds: (performance.now() - begun) / 1000,
+    seconds,
     stopped,
     loss: log.last ?? NaN,
     losses: log.history,

@@ -1,7 +1,7 @@
 /** The affine layer. */
 import type { TensorOptions } from "../ops/create.ts";
 import { showShape } from "../ops/shape.ts";
-import type { Tensor } from "../ops/tensor.ts";
+import { asTensor, checkOptions, Tensor } from "../ops/tensor.ts";
 import { type Initializer, kaimingUniform, uniform } from "./init.ts";
 import { Module } from "./module.ts";
 import { parameter } from "./parameter.ts";
@@ -14,6 +14,10 @@ export interface LinearOptions extends Pick<TensorOptions, "dtype" | "device"> {
   init?: Initializer;
 }
 
+const OPTIONS = Object.keys(
+  { bias: true, init: true, dtype: true, device: true } satisfies Record<keyof LinearOptions, true>,
+);
+
 /** y = x Wᵀ + b, for x of shape `[..., in]`, W of `[out, in]` and b of `[out]`. */
 export class Linear extends Module {
   /** `[out, in]`. */
@@ -24,6 +28,7 @@ export class Linear extends Module {
   /** A layer from `inputs` to `outputs` features. */
   constructor(readonly inputs: number, readonly outputs: number, options: LinearOptions = {}) {
     super();
+    checkOptions("make Linear", options, OPTIONS);
     const { bias = true, init, ...rest } = options;
     const weight = init?.([outputs, inputs], rest) ??
       kaimingUniform([outputs, inputs], { a: Math.sqrt(5), ...rest });
@@ -34,6 +39,7 @@ export class Linear extends Module {
 
   /** `[..., in]` to `[..., out]`. */
   override forward(x: Tensor): Tensor {
+    if (!(x instanceof Tensor)) asTensor(`apply ${this}`, x, "input");
     if (x.rank === 0 || x.shape[x.rank - 1] !== this.inputs) {
       throw new RangeError(
         `Cannot apply ${this} to a tensor of shape ${

@@ -1,12 +1,17 @@
 /** Losses: how far predictions are from targets. */
-import type { LossOptions } from "../ops/functions.ts";
+import { type LossOptions, reduceLosses } from "../ops/functions.ts";
 import { sameShape, showShape } from "../ops/shape.ts";
-import type { Tensor } from "../ops/tensor.ts";
+import { asTensor, checkOptions, type Tensor } from "../ops/tensor.ts";
 
 export { crossEntropy } from "../ops/functions.ts";
 export type { LossOptions } from "../ops/functions.ts";
 
-function check(loss: string, input: Tensor, target: Tensor): void {
+const OPTIONS: readonly string[] = ["reduction"];
+
+function check(loss: string, input: Tensor, target: Tensor, options: LossOptions, known = OPTIONS): void {
+  asTensor(`take the ${loss}`, input, "prediction");
+  asTensor(`take the ${loss}`, target, "target");
+  checkOptions(`take the ${loss}`, options, known);
   // Broadcasting [B, 1] against [B] would compare everything with everything.
   if (!sameShape(input.shape, target.shape)) {
     throw new RangeError(
@@ -18,21 +23,16 @@ function check(loss: string, input: Tensor, target: Tensor): void {
   }
 }
 
-function reduce(losses: Tensor, options: LossOptions): Tensor {
-  const { reduction = "mean" } = options;
-  return reduction === "mean" ? losses.mean() : reduction === "sum" ? losses.sum() : losses;
-}
-
 /** (x − y)², averaged over all elements. */
 export function mseLoss(input: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
-  check("mseLoss", input, target);
-  return reduce(input.sub(target).square(), options);
+  check("mseLoss", input, target, options);
+  return reduceLosses("mseLoss", input.sub(target).square(), options);
 }
 
 /** |x − y|, averaged over all elements. */
 export function l1Loss(input: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
-  check("l1Loss", input, target);
-  return reduce(input.sub(target).abs(), options);
+  check("l1Loss", input, target, options);
+  return reduceLosses("l1Loss", input.sub(target).abs(), options);
 }
 
 /** Options of {@linkcode bceWithLogits}. */
@@ -46,10 +46,12 @@ export interface BceOptions extends LossOptions {
  * overflows nor loses digits; its gradient is σ(z) − y.
  */
 export function bceWithLogits(logits: Tensor, target: Tensor, options: BceOptions = {}): Tensor {
-  check("bceWithLogits", logits, target);
+  check("bceWithLogits", logits, target, options, [...OPTIONS, "posWeight"]);
   const y = target.to(logits.dtype), { posWeight } = options;
-  if (posWeight === undefined) return reduce(logits.softplus().sub(logits.mul(y)), options);
+  if (posWeight === undefined) {
+    return reduceLosses("bceWithLogits", logits.softplus().sub(logits.mul(y)), options);
+  }
   // −ln(1 − σ(z)) = softplus(z) and −ln σ(z) = softplus(−z).
   const positive = y.mul(posWeight).mul(logits.neg().softplus());
-  return reduce(positive.add(y.neg().add(1).mul(logits.softplus())), options);
+  return reduceLosses("bceWithLogits", positive.add(y.neg().add(1).mul(logits.softplus())), options);
 }

@@ -4,7 +4,7 @@ import { type DType, isFloat } from "../ops/dtype.ts";
 import { readGuarded } from "../ops/node.ts";
 import { dropStaleGraphs } from "../ops/runs.ts";
 import { sameShape, showShape } from "../ops/shape.ts";
-import { assignAll, Tensor } from "../ops/tensor.ts";
+import { assignAll, refuseDevice, Tensor } from "../ops/tensor.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
 import { type ForwardHook, type ForwardPreHook, type FullBackwardHook, withBackwardHooks } from "./hooks.ts";
 import { nameByPath, replaceValue, type Role, roleOf } from "./parameter.ts";
@@ -282,6 +282,7 @@ export abstract class Module {
 
   /** Converts parameters and float buffers to another float type; gradients are forgotten. Make optimisers after. */
   to(dtype: DType): this {
+    refuseDevice(dtype);
     if (!isFloat(dtype)) {
       throw new TypeError(`Cannot convert a module to ${dtype}: parameters are floating point`);
     }

@@ -1,7 +1,8 @@
 /** What all optimisers share: parameter groups, learning rates as data, one graph for each step, state. */
 import { currentTrace, readGuarded } from "../ops/node.ts";
 import { tensor } from "../ops/create.ts";
-import { assignAll, Tensor } from "../ops/tensor.ts";
+import { checkInterruption } from "../ops/runs.ts";
+import { assignAll, checkOptions, Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
 import { Bucket, type BucketState, type Decay, type FlatStep, type FlatUpdate } from "./bucket.ts";
 import type { Module } from "./module.ts";
@@ -97,6 +98,7 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
     this.#lr = defaults.lr;
     const seen = new Map<Tensor, number>();
     this.groups = groupsOf<O>(params).map(({ params, ...own }, at) => {
+      checkOptions(`make ${name}`, own, Object.keys(defaults));
       const options = { ...defaults, ...own } as O;
       if (!(Number.isFinite(options.lr))) {
         throw new RangeError(`Cannot make ${name} with learning rate ${options.lr}: it is a finite number`);
@@ -152,9 +154,10 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
 
   /**
    * Replaces every parameter that has a gradient, in one graph that runs together with the backward pass. Graphs
-   * built before can no longer be differentiated.
+   * built before can no longer be differentiated. After Stop in a notebook it throws and replaces none.
    */
   step(): void {
+    checkInterruption();
     const pairs = noGrad(() =>
       this.groups.flatMap((group) => {
         const o = guarded(group.options);

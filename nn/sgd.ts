@@ -1,5 +1,6 @@
 /** Gradient descent, with momentum. */
 import type { FlatStep, FlatUpdate } from "./bucket.ts";
+import { checkOptions } from "../ops/tensor.ts";
 import { Optimizer, type RateOptions, type Trainable } from "./optimizer.ts";
 
 /** Options of {@linkcode SGD}. */
@@ -12,6 +13,17 @@ export interface SGDOptions extends RateOptions {
   nesterov?: boolean;
 }
 
+const OPTIONS = Object.keys(
+  {
+    lr: true,
+    momentum: true,
+    dampening: true,
+    nesterov: true,
+    weightDecay: true,
+    maximize: true,
+  } satisfies Record<keyof SGDOptions, true>,
+);
+
 /**
  * w ← w − η d with d = g, or with momentum b ← μ b + (1 − τ) g (b = g in the first step) and d = b, or d = g + μ b
  * (Nesterov): PyTorch's form of Sutskever et al. (2013), "On the importance of initialization and momentum".
@@ -20,6 +32,7 @@ export interface SGDOptions extends RateOptions {
 export class SGD extends Optimizer<Required<SGDOptions>> {
   /** Trains `params` (a module, a list of tensors, or groups with options of their own). */
   constructor(params: Trainable<SGDOptions>, options: SGDOptions = {}) {
+    checkOptions("make SGD", options, OPTIONS);
     const { nesterov = false, momentum = 0, dampening = 0 } = options;
     if (nesterov && (momentum <= 0 || dampening !== 0)) {
       throw new RangeError("Cannot use nesterov without momentum or with dampening");

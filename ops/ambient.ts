@@ -13,11 +13,23 @@ export interface Ambient {
   /** Collects every node made, with the line that made it. */
   readonly anomaly: AnomalyLog | null;
   /** Collects every tensor made, to be disposed at the end. */
-  readonly tidy: Disposable[] | null;
+  readonly tidy: TidyList | null;
   /** Device of new tensors, over the default. */
   readonly device: Device | null;
   /** Random numbers of its own, over the global ones. */
   readonly rng: { seed: number; count: number } | null;
+}
+
+/** What `tidy` has seen made, and nodes that something outside holds. */
+export interface TidyList {
+  readonly made: unknown[];
+  readonly escaped: unknown[];
+}
+
+/** What `tidy` has seen made, and nodes that something outside holds. */
+export interface TidyList {
+  readonly made: unknown[];
+  readonly escaped: unknown[];
 }
 
 /** Nodes made under anomaly detection, in order. */

@@ -4,6 +4,7 @@ import { isFloat, type TypedArray } from "./dtype.ts";
 import type { Node } from "./node.ts";
 import { readNodes } from "./runs.ts";
 import { showShape } from "./shape.ts";
+import { texText } from "./tex.ts";
 
 /** Names the op that made the first value which is not finite. */
 export class AnomalyError extends Error {
@@ -92,7 +93,7 @@ function anomaly(
     ? `${node.op.name} made the first ${what}`
     : `the backward pass of ${backwardOf.op.name} made the first ${what} (in ${node.op.name})`;
   return new AnomalyError(
-    `${where}: ${formula}, shape ${showShape(node.shape)}, element ${at}${
+    `${where}: ${texText(formula)}, shape ${showShape(node.shape)}, element ${at}${
       operands ? `, with ${operands}` : ""
     }` +
       (line ? `\n  made at ${line}` : ""),

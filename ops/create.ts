@@ -8,7 +8,15 @@ import { apply, wrap } from "./node.ts";
 import { nextKey } from "./rng.ts";
 import { hasEngine, memoryOf, type MemoryReport } from "./runs.ts";
 import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
-import { checkOnDevice, convert, fromStorageData, type Nested, type Tensor } from "./tensor.ts";
+import {
+  asTensor,
+  checkOnDevice,
+  checkOptions,
+  convert,
+  fromStorageData,
+  type Nested,
+  type Tensor,
+} from "./tensor.ts";
 
 /** What new tensors are like. */
 export interface TensorOptions {
@@ -21,6 +29,14 @@ export interface TensorOptions {
   /** A name for pictures and errors. */
   name?: string;
 }
+
+/** The options of every creator. */
+const OPTIONS = Object.keys(
+  { dtype: true, device: true, requiresGrad: true, name: true } satisfies Record<keyof TensorOptions, true>,
+);
+
+const DATA_OPTIONS = [...OPTIONS, "shape"], COUNT_OPTIONS = [...OPTIONS, "start", "step"];
+const DRAW_OPTIONS = OPTIONS.filter((key) => key !== "dtype");
 
 let fallback: Device = "host";
 
@@ -55,6 +71,7 @@ function finish(t: Tensor, options: TensorOptions): Tensor {
 
 /** A tensor from nested arrays or a typed array (with `shape`, else flat). Numbers become f32, booleans bool. */
 export function tensor(data: Nested | TypedArray, options: TensorOptions & { shape?: Shape } = {}): Tensor {
+  checkOptions("make a tensor", options, DATA_OPTIONS);
   const device = options.device ?? defaultDevice();
   if (ArrayBuffer.isView(data)) {
     const own = dtypeOf(data);
@@ -135,6 +152,7 @@ function fill(data: unknown, flat: (number | boolean)[], depth: number): number[
 /** All elements `value`. */
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
   checkShape("make a tensor", shape);
+  checkOptions("make a tensor", options, OPTIONS);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
   checkOnDevice(dtype, device);
   if (!isFloat(dtype) && !Number.isInteger(value)) {
@@ -158,6 +176,7 @@ export function ones(shape: Shape, options: TensorOptions = {}): Tensor {
 
 /** The unit matrix of n rows. */
 export function eye(n: number, options: TensorOptions = {}): Tensor {
+  checkOptions("make a tensor", options, OPTIONS);
   const device = options.device ?? defaultDevice(), k = arange(n, { dtype: "i32", device });
   return finish(k.unsqueeze(1).eq(k).to(options.dtype ?? "f32"), options);
 }
@@ -167,6 +186,7 @@ export function arange(n: number, options: TensorOptions & { start?: number; ste
   if (!Number.isInteger(n) || n < 0) {
     throw new RangeError(`Cannot count to ${n}: the number of elements is a whole number`);
   }
+  checkOptions("make a tensor", options, COUNT_OPTIONS);
   const { start = 0, step = 1 } = options,
     dtype = options.dtype ?? "f32",
     device = options.device ?? defaultDevice();
@@ -179,6 +199,7 @@ export function linspace(start: number, end: number, n: number, options: TensorO
   if (!Number.isInteger(n) || n < 0) {
     throw new RangeError(`Cannot space ${n} numbers: the number of elements is a whole number`);
   }
+  checkOptions("make a tensor", options, OPTIONS);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
   const bits = Float64Array.from(
     { length: n },
@@ -189,11 +210,12 @@ export function linspace(start: number, end: number, n: number, options: TensorO
 
 function bits(shape: Shape, options: TensorOptions): Tensor {
   checkShape("make a tensor", shape);
+  checkOptions("make a tensor", options, OPTIONS);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
+  checkOnDevice(dtype, device);
   if (!isFloat(dtype)) {
     throw new TypeError(`Cannot draw random numbers of type ${dtype}: they are floating point; see randint`);
   }
-  checkOnDevice(dtype, device);
   return apply(randomBits, [nextKey(device)], { shape });
 }
 
@@ -219,6 +241,7 @@ export function randint(
       `Cannot draw whole numbers in [${low}, ${high}): give low < high, at most 2^24 apart`,
     );
   }
+  checkOptions("make a tensor", options, DRAW_OPTIONS);
   return finish(
     rand(shape, options.device === undefined ? {} : { device: options.device }).mul(high - low).floor().to(
       "i32",
@@ -230,6 +253,7 @@ export function randint(
 /** Zeroes elements with probability `p` and scales the others by 1 / (1 - p). */
 export function dropout(x: Tensor, p = 0.5): Tensor {
   if (!(p >= 0 && p <= 1)) throw new RangeError(`Cannot drop out with probability ${p}: it lies in [0, 1]`);
+  asTensor("drop out", x);
   if (p === 0) return x;
   if (p === 1) return x.mul(0);
   const keep = rand(x.shape, { device: x.device }).ge(p);

@@ -3,18 +3,21 @@ import { apply } from "./node.ts";
 import { broadcastShapes, normalizeAxis, showShape } from "./shape.ts";
 import * as I from "./definitions/indexing.ts";
 import { crossEntropy as fusedCrossEntropy } from "./definitions/fused.ts";
-import { type Operand, Tensor } from "./tensor.ts";
+import { asTensor, asTensors, checkOptions, type Operand, Tensor, WHOLE_NUMBERS } from "./tensor.ts";
 import { isFloat } from "./dtype.ts";
 
 /** `a` where `condition` holds, `b` elsewhere; neither's NaN leaks into the other's gradient. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  asTensor("where", condition, "condition", "tensor([true, ...])");
   if (a instanceof Tensor) return a.where(condition, b);
   if (b instanceof Tensor) return b.where(condition.logicalNot(), a);
+  if (typeof a !== "number") asTensor("where", a, "first choice");
   return condition.scalarLike(a, "f32").where(condition, b);
 }
 
 /** Tensors joined along an existing axis. */
 export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
+  asTensors("cat", tensors);
   if (tensors.length === 0) throw new RangeError("Cannot cat no tensors");
   return tensors.length === 1
     ? tensors[0]
@@ -23,13 +26,21 @@ export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** Tensors of one shape joined along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  asTensors("stack", tensors);
   if (tensors.length === 0) throw new RangeError("Cannot stack no tensors");
   return cat(tensors.map((t) => t.unsqueeze(axis)), normalizeAxis("stack", axis, tensors[0].rank + 1));
 }
 
 /** Pieces of given lengths (or of one length, the last may be shorter) along an axis. */
 export function split(x: Tensor, lengths: number | readonly number[], axis = 0): Tensor[] {
-  const a = normalizeAxis("split", axis, x.rank), n = x.shape[a];
+  const a = normalizeAxis("split", axis, asTensor("split", x).rank), n = x.shape[a];
+  if (!Array.isArray(lengths) && !(Number.isInteger(lengths) && lengths as number > 0)) {
+    throw new RangeError(
+      `Cannot split axis ${axis} of ${
+        showShape(x.shape)
+      } into pieces of ${lengths}: give a length above 0, or an array of lengths`,
+    );
+  }
   const list = typeof lengths === "number"
     ? Array.from({ length: Math.ceil(n / lengths) }, (_, i) => Math.min(lengths, n - i * lengths))
     : lengths;
@@ -49,6 +60,8 @@ export function split(x: Tensor, lengths: number | readonly number[], axis = 0):
 
 /** Rows of `weight` at `ids`. */
 export function embedding(weight: Tensor, ids: Tensor): Tensor {
+  asTensor("take an embedding", weight, "weight");
+  asTensor("take an embedding", ids, "list of ids", WHOLE_NUMBERS);
   return apply(I.embedding, [weight, ids]);
 }
 
@@ -60,10 +73,26 @@ export interface LossOptions {
 
 /** Cross-entropy of logits `[..., C]` against class numbers `[...]`, fused: its gradient is `p - e_y`. */
 export function crossEntropy(logits: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
+  asTensor("take the crossEntropy", logits, "prediction (logits)");
+  asTensor("take the crossEntropy", target, "target", WHOLE_NUMBERS);
+  checkOptions("take the crossEntropy", options, ["reduction"]);
   const z = isFloat(logits.dtype) ? logits : logits.to("f32");
-  const losses = apply(fusedCrossEntropy, [z, target]);
-  const { reduction = "mean" } = options;
-  return reduction === "mean" ? losses.mean() : reduction === "sum" ? losses.sum() : losses;
+  return reduceLosses("crossEntropy", apply(fusedCrossEntropy, [z, target]), options);
+}
+
+/** Losses put together as the options say. */
+export function reduceLosses(loss: string, losses: Tensor, { reduction = "mean" }: LossOptions): Tensor {
+  switch (reduction) {
+    case "mean":
+      return losses.mean();
+    case "sum":
+      return losses.sum();
+    case "none":
+      return losses;
+  }
+  throw new TypeError(
+    `Cannot take the ${loss} with reduction ${String(reduction)}: reductions are mean, sum and none`,
+  );
 }
 
 /**
@@ -71,6 +100,17 @@ export function crossEntropy(logits: Tensor, target: Tensor, options: LossOption
  * summed over; without `->` those that appear once remain, in alphabetical order; `...` stands for leading axes.
  */
 export function einsum(equation: string, ...operands: Tensor[]): Tensor {
+  if (typeof equation !== "string") {
+    throw new TypeError(`Cannot einsum without an equation: it comes first, as in einsum("ij,jk->ik", a, b)`);
+  }
+  if (Array.isArray(operands[0])) {
+    throw new TypeError(
+      `Cannot einsum "${equation}" of an array: give the tensors one by one, as in einsum("ij,jk->ik", a, b)`,
+    );
+  }
+  operands.forEach((t, i) =>
+    t instanceof Tensor || asTensor(`einsum "${equation}"`, t, `equation's operand ${i + 1}`)
+  );
   const [left, right] = equation.replaceAll(" ", "").split("->");
   let terms = left.split(",");
   const fail = (why: string): never => {
@@ -158,6 +198,7 @@ function contract(la: string, a: Tensor, lb: string, b: Tensor, later: Set<strin
 
 /** Tensors expanded to their common shape. */
 export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
+  tensors.forEach((t) => asTensor("broadcast", t));
   const shape = tensors.reduce((s, t) => broadcastShapes("broadcast", s, t.shape), [] as readonly number[]);
   return tensors.map((t) => t.expand(shape));
 }

@@ -57,8 +57,10 @@ export interface Common {
   readonly name: string;
   /** LaTeX of the result from LaTeX of the operands. */
   readonly tex: (x: string[], p: Attributes) => string;
-  /** LaTeX of the derivative with respect to each operand. */
-  readonly texPartials?: readonly string[];
+  /** LaTeX of the derivative by each operand, from LaTeX of the operands and the result. */
+  readonly texPartials?: (x: string[], y: string, p: Attributes) => string[];
+  /** LaTeX of the cotangent of each operand, where it says more: `\bar{y}` is the result's. */
+  readonly texPullbacks?: (x: string[], y: string, p: Attributes) => string[];
   /** What the tests sample beyond the family's own samples. */
   readonly samples?: readonly Sample[];
   /** Structural key of the attributes; default their JSON. What it leaves out is data. */

@@ -1,7 +1,8 @@
 /** When values are computed: pending roots, flushing them as one run, reads, and what a run leaves behind. */
 import type { Device } from "./ambient.ts";
-import type { DType, TypedArray } from "./dtype.ts";
+import { bytesPerElement, type DType, type TypedArray } from "./dtype.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
+import { sizeOf } from "./shape.ts";
 
 /** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
 export interface Engine {
@@ -45,6 +46,9 @@ export function setEngine(engine: Engine): void {
 export function engineOf(device: Device): Engine {
   const engine = engines.get(device);
   if (engine === undefined) {
+    if (device !== "host" && device !== "webgpu") {
+      throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
+    }
     throw new Error(
       device === "webgpu"
         ? `No WebGPU device is ready: import @cotangent/cotangent with a GPU adapter at hand, or compute on the host ` +
@@ -61,6 +65,8 @@ export function hasEngine(device: Device): boolean {
 }
 
 const pending = new Set<Node>();
+let pendingBytes = 0;
+const PENDING_BYTES = 2 ** 27;
 // Strong references, cleared at each flush: a WeakRef would keep its target until the current job ends, and a
 // synchronous training loop is one job.
 const soft = new Set<Node>();
@@ -76,18 +82,25 @@ setSoftRootListener((node) => {
 
 /** Asks for a value to be computed in the next run. */
 export function registerRoot(node: Node): void {
-  if (node.value !== null) return;
+  if (node.value !== null || pending.has(node)) return;
   pending.add(node);
+  pendingBytes += sizeOf(node.shape) * bytesPerElement(node.dtype);
+  // A loop that never yields does not heap up wishes: they are granted, and what nobody holds any more is freed.
+  if (pendingBytes > PENDING_BYTES) flushQuietly();
   if (!scheduled) {
     scheduled = true;
     setImmediate(() => {
       scheduled = false;
-      try {
-        flush();
-      } catch {
-        // The tensors are poisoned: whoever reads one gets the error.
-      }
+      flushQuietly();
     });
+  }
+}
+
+function flushQuietly(): void {
+  try {
+    flush();
+  } catch {
+    // The tensors are poisoned: whoever reads one gets the error.
   }
 }
 
@@ -125,6 +138,7 @@ export function flush(extra: readonly Node[] = []): void {
   for (const node of pending) if (node.value === null) roots.add(node);
   for (const node of extra) if (node.value === null) roots.add(node);
   pending.clear();
+  pendingBytes = 0;
   if (roots.size === 0) return;
   softRoots(roots);
   const byDevice = new Map<Device, Node[]>();
@@ -237,8 +251,22 @@ export function breathe(always = false): Promise<void> | null {
   );
 }
 
+let interruption: () => Error | null = () => null;
+
+/** Sets what is asked before and after each read and before each step of an optimiser: the error that ends it, or null. */
+export function setInterruption(ask: () => Error | null): void {
+  interruption = ask;
+}
+
+/** Throws if the program was interrupted; the places that call it leave all state whole. */
+export function checkInterruption(): void {
+  const error = interruption();
+  if (error !== null) throw error;
+}
+
 /** Values of several nodes on the host; computes what is missing, and waits once. */
 export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
+  checkInterruption();
   flush(nodes);
   const out = new Array<TypedArray>(nodes.length);
   const byDevice = new Map<Device, number[]>();
@@ -260,14 +288,17 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
   );
   const pause = breathe();
   if (pause !== null) await pause;
+  checkInterruption();
   for (const node of nodes) if (node.value!.error !== null) throw node.value!.error;
   return out;
 }
 
 /** Computes what is pending and waits until every device is done. */
 export async function sync(): Promise<void> {
+  checkInterruption();
   flush();
   for (const engine of engines.values()) await engine.sync();
+  checkInterruption();
 }
 
 /** Bytes in use on a device. */

@@ -51,6 +51,9 @@ export type TensorHook = (ct: Tensor) => Tensor | void;
 /** Hooks on nodes, or on the handle of a leaf whose node changes: a side table, since nodes are immutable. */
 export const nodeHooks: WeakMap<Node | Tensor, TensorHook[]> = new WeakMap();
 
+/** Handles of computed nodes that keep their gradient in `.grad`, once all hooks have run. */
+export const retained: WeakMap<Node, Set<Tensor>> = new WeakMap();
+
 /** Names that handles gave to their nodes, for pictures. */
 export const nodeNames: WeakMap<Node, string> = new WeakMap();
 
@@ -93,6 +96,17 @@ function operand(action: string, like: Tensor, y: Operand): [Tensor, Tensor] {
   return [like.to(dtype), y.to(dtype)];
 }
 
+/** Refuses a gradient for a handle from outside of vmap, scan, checkpoint: there it would be a placeholder for good. */
+function refuseInside(handle: Tensor): void {
+  for (let t = currentTrace(); t !== null; t = t.outer) {
+    if (handle.born >= t.start) continue;
+    throw new Error(
+      `Cannot set the gradient of a tensor${handle.name ? ` (${handle.name})` : ""} from inside ${t.kind}: ` +
+        `call backward outside, on what ${t.kind} returns, or use grad inside`,
+    );
+  }
+}
+
 /** The recording by jit that an older handle is used in, if any. */
 function jitTrace(handle: Tensor): Trace | null {
   for (let t = currentTrace(); t !== null; t = t.outer) {
@@ -103,11 +117,130 @@ function jitTrace(handle: Tensor): Trace | null {
 
 function describe(x: unknown): string {
   if (x instanceof Promise) return "a Promise (is an await missing?)";
-  return x === null || x === undefined
-    ? String(x)
-    : Array.isArray(x)
-    ? "an array (make it a tensor with tensor([...]))"
-    : `a ${typeof x}`;
+  if (x === null || x === undefined) return String(x);
+  if (Array.isArray(x)) return "an array (make it a tensor with tensor([...]))";
+  if (typeof x !== "object") return `a ${typeof x}`;
+  const name = Object.getPrototypeOf(x)?.constructor?.name ?? "Object";
+  return name === "Object" ? "an object" : `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`;
+}
+
+/** The tensor that was given, or an error that names the action, its operand and what was given instead. */
+export function asTensor(action: string, x: unknown, role = "operand", way = "tensor([...])"): Tensor {
+  if (x instanceof Tensor) return x;
+  const plain = Array.isArray(x) || ArrayBuffer.isView(x) || typeof x === "number" || typeof x === "boolean";
+  const what = Array.isArray(x) ? "an array" : describe(x);
+  throw new TypeError(
+    `Cannot ${action}: the ${role} is ${what} and must be a tensor${
+      plain ? `; make it one with ${way}` : ""
+    }`,
+  );
+}
+
+/** How class numbers, ids and indices are made. */
+export const WHOLE_NUMBERS = 'tensor([...], { dtype: "i32" })';
+
+/** The tensors that were given as a list, or an error. */
+export function asTensors(action: string, list: unknown): readonly Tensor[] {
+  if (!Array.isArray(list)) {
+    throw new TypeError(
+      `Cannot ${action} ${
+        list instanceof Tensor ? "a tensor" : describe(list)
+      }: give the tensors as an array, as in ${action}([a, b])`,
+    );
+  }
+  for (let i = 0; i < list.length; i++) {
+    if (!(list[i] instanceof Tensor)) asTensor(action, list[i], `list's element ${i}`);
+  }
+  return list;
+}
+
+/** Checks that a shape, or axes, came as an array. */
+function checkList(action: string, what: string, list: unknown, example: string): void {
+  if (Array.isArray(list)) return;
+  const given = typeof list === "number"
+    ? String(list)
+    : list instanceof Tensor
+    ? "a tensor"
+    : describe(list);
+  throw new TypeError(
+    `Cannot ${action} ${given}: give the ${what} as an array, as in ${example}`,
+  );
+}
+
+/** Checks that options are an object whose keys are all known; names the nearest known one. */
+export function checkOptions(action: string, options: object, known: readonly string[]): void {
+  if (
+    typeof options !== "object" || options === null || Array.isArray(options) || options instanceof Tensor
+  ) {
+    const given = Array.isArray(options)
+      ? "an array"
+      : typeof options === "object"
+      ? describe(options)
+      : String(options);
+    throw new TypeError(
+      `Cannot ${action} with ${given} for options: they are an object, as in { ${known[0]}: ... }`,
+    );
+  }
+  for (const key in options) {
+    if (known.includes(key)) continue;
+    throw new TypeError(
+      `Cannot ${action} with the option ${key}: the nearest of ${known.join(", ")} is ${nearest(key, known)}`,
+    );
+  }
+}
+
+/** The known word nearest to another: the same but for case and signs, its initials, or the fewest changes. */
+function nearest(word: string, known: readonly string[]): string {
+  const plain = (s: string): string => s.replace(/[^a-z0-9]/gi, "").toLowerCase();
+  const initials = word.replace(/[^a-z]/gi, " ").replace(/([A-Z])/g, " $1").split(" ").map((s) => s[0] ?? "")
+    .join("");
+  const distance = (k: string): number => plain(k) === plain(initials) ? 0 : changes(plain(word), plain(k));
+  return known.reduce((best, k) => distance(k) < distance(best) ? k : best);
+}
+
+/** Levenshtein's distance. */
+function changes(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 0; i < a.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      next.push(Math.min(next[j] + 1, row[j + 1] + 1, row[j] + (a[i] === b[j] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+const NO_KEYS: readonly string[] = [];
+const CORRECTION: readonly string[] = ["correction"];
+
+/** The axes of a reduction, in order, with its options checked. */
+function reducedAxes(
+  action: string,
+  axes: number | readonly number[] | undefined,
+  options: ReduceOptions,
+  rank: number,
+  more = NO_KEYS,
+): number[] {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `Cannot ${action} with ${options} for options: ` +
+        (typeof options === "number"
+          ? `give several axes as an array, as in x.${action}([0, 1])`
+          : `reduced axes stay with { keepdim: true }, as in x.${action}(0, { keepdim: true })`),
+    );
+  }
+  for (const key in options) {
+    if (key !== "keepdim" && !more.includes(key)) checkOptions(action, options, ["keepdim", ...more]);
+  }
+  if (axes !== undefined && typeof axes !== "number" && !Array.isArray(axes)) {
+    throw new TypeError(
+      `Cannot ${action} over axes that are ${
+        (axes as unknown) instanceof Tensor ? "a tensor" : describe(axes)
+      }: give a number or an array of numbers, as in x.${action}(0) or x.${action}([0, 1], { keepdim: true })`,
+    );
+  }
+  return normalizeAxes(action, axes, rank);
 }
 
 /**
@@ -131,7 +264,7 @@ export class Tensor {
   /** @internal Wraps a node; use `tensor`, `zeros` and the like to make tensors. */
   constructor(node: Node) {
     this.node = node;
-    ambient().tidy?.push(this);
+    ambient().tidy?.made.push(this);
   }
 
   /** Axis lengths. */
@@ -172,8 +305,11 @@ export class Tensor {
     return trace === null ? this.#grad : trace.grads!.read(this, this.#grad);
   }
   set grad(grad: Tensor | null) {
-    jitTrace(this)?.grads?.write(this, this.#grad);
+    const trace = jitTrace(this);
+    if (trace !== null) trace.grads?.write(this, this.#grad);
+    else if (grad !== null) refuseInside(this);
     this.#grad = grad;
+    if (grad !== null) ambient().tidy?.escaped.push(grad.node);
   }
   /** Whether `backward` computes a gradient through this tensor. */
   get requiresGrad(): boolean {
@@ -239,8 +375,12 @@ export class Tensor {
     return this;
   }
 
-  /** Gives the memory back now instead of when the tensor is unreachable. */
+  /**
+   * Gives the memory back now instead of when the tensor is unreachable; every tensor with the same elements in the same
+   * memory (a reshape to the same shape, say) is gone with it. What only passes another tensor on frees nothing.
+   */
   dispose(): void {
+    if (this.node.op.family === "identity") return;
     const value = this.node.value;
     if (value !== null && value.error === null) engineOf(this.device).free(value);
   }
@@ -274,6 +414,7 @@ export class Tensor {
    * A tensor that is not a scalar needs a cotangent of its shape.
    */
   backward(cotangent?: Tensor, options: BackwardOptions = {}): void {
+    if (cotangent !== undefined) asTensor("call backward", cotangent, "cotangent");
     runBackward(this, cotangent, options);
   }
 
@@ -285,9 +426,8 @@ export class Tensor {
   /** Keeps the gradient of a computed tensor in `.grad` as well. */
   retainGrad(): this {
     if (this.isLeaf) return this;
-    this.registerHook((ct) => {
-      this.grad = this.grad === null ? ct : this.grad.add(ct);
-    });
+    const handles = retained.get(this.node) ?? new Set();
+    retained.set(this.node, handles.add(this));
     return this;
   }
 
@@ -378,6 +518,10 @@ export class Tensor {
   #float(): Tensor {
     return isFloat(this.dtype) ? this : this.to("f32");
   }
+  /** Computes in f32 what overflows in f16 on the way, and rounds at the end. */
+  #inSingle(f: (x: Tensor) => Tensor): Tensor {
+    return this.dtype === "f16" ? f(this.to("f32")).to("f16") : f(this.#float());
+  }
   #binary(op: Elementwise, y: Operand): Tensor {
     const [a, b] = operand(op.name, this, y);
     return apply(op, [a, b]);
@@ -439,11 +583,13 @@ export class Tensor {
   }
   /** This where `condition` holds, `other` elsewhere. */
   where(condition: Tensor, other: Operand): Tensor {
+    asTensor("where", condition, "condition", "tensor([true, ...])");
     const [a, b] = operand("where", this, other);
     return apply(E.where, [condition, a, b]);
   }
   /** `value` where `mask` holds, this elsewhere. */
   maskedFill(mask: Tensor, value: Operand): Tensor {
+    asTensor("maskedFill", mask, "mask", "tensor([true, ...])");
     const [a, b] = operand("maskedFill", this, value);
     return apply(E.where, [mask, b, a]);
   }
@@ -508,11 +654,11 @@ export class Tensor {
   }
   /** x and y. */
   logicalAnd(y: Tensor): Tensor {
-    return apply(E.logicalAnd, [this.to("bool"), y.to("bool")]);
+    return apply(E.logicalAnd, [this.to("bool"), asTensor("logicalAnd", y).to("bool")]);
   }
   /** x or y. */
   logicalOr(y: Tensor): Tensor {
-    return apply(E.logicalOr, [this.to("bool"), y.to("bool")]);
+    return apply(E.logicalOr, [this.to("bool"), asTensor("logicalOr", y).to("bool")]);
   }
   /** Whether an element is not a number. */
   isnan(): Tensor {
@@ -587,6 +733,7 @@ export class Tensor {
   to(dtype: DType): Tensor {
     if (dtype === this.dtype) return this;
     if (!DTYPES.includes(dtype)) {
+      refuseDevice(dtype);
       throw new TypeError(`Cannot convert to type ${dtype}: types are ${DTYPES.join(", ")}`);
     }
     checkOnDevice(dtype, this.device);
@@ -600,17 +747,17 @@ export class Tensor {
   }
   /** Sum over `axes` (all by default). */
   sum(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = normalizeAxes("sum", axes, this.rank);
+    const list = reducedAxes("sum", axes, options, this.rank);
     return this.#kept(list.length === 0 ? this : apply(R.sum, [this], { axes: list }), list, options.keepdim);
   }
   /** Mean over `axes` (all by default); NaN of no elements. */
   mean(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = normalizeAxes("mean", axes, this.rank), x = this.#float();
-    return x.sum(list, options).div(list.reduce((n, a) => n * this.shape[a], 1));
+    const list = reducedAxes("mean", axes, options, this.rank);
+    return this.#inSingle((x) => x.sum(list, options).div(list.reduce((n, a) => n * this.shape[a], 1)));
   }
   /** Product over `axes` (all by default); its gradient is right where elements are 0. */
   prod(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = normalizeAxes("prod", axes, this.rank);
+    const list = reducedAxes("prod", axes, options, this.rank);
     return this.#kept(
       list.length === 0 ? this : apply(R.prod, [this], { axes: list }),
       list,
@@ -619,7 +766,7 @@ export class Tensor {
   }
   /** Largest element over `axes` (all by default); ties share the derivative equally. */
   amax(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = normalizeAxes("amax", axes, this.rank);
+    const list = reducedAxes("amax", axes, options, this.rank);
     return this.#kept(
       list.length === 0 ? this : apply(R.amax, [this], { axes: list }),
       list,
@@ -628,7 +775,7 @@ export class Tensor {
   }
   /** Smallest element over `axes` (all by default); ties share the derivative equally. */
   amin(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = normalizeAxes("amin", axes, this.rank);
+    const list = reducedAxes("amin", axes, options, this.rank);
     return this.#kept(
       list.length === 0 ? this : apply(R.amin, [this], { axes: list }),
       list,
@@ -637,22 +784,26 @@ export class Tensor {
   }
   /** Variance over `axes`, divided by n - `correction` (1 by default, as PyTorch). */
   variance(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
-    const list = normalizeAxes("variance", axes, this.rank);
+    const list = reducedAxes("variance", axes, options, this.rank, CORRECTION);
     const n = list.reduce((m, a) => m * this.shape[a], 1);
     const centred = this.sub(this.mean(list, { keepdim: true }));
-    return centred.square().sum(list, options).div(Math.max(0, n - (options.correction ?? 1)));
+    return centred.square().sum(list, { keepdim: options.keepdim ?? false }).div(
+      Math.max(0, n - (options.correction ?? 1)),
+    );
   }
   /** Standard deviation over `axes`; its gradient at a constant is 0. */
   std(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
+    reducedAxes("std", axes, options, this.rank, CORRECTION);
     return safeSqrt(this.variance(axes, options));
   }
   /** Euclidean norm over `axes`; its gradient at 0 is 0. */
   norm(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    return safeSqrt(this.#float().square().sum(axes, options));
+    const list = reducedAxes("norm", axes, options, this.rank);
+    return this.#inSingle((x) => safeSqrt(x.square().sum(list, options)));
   }
   /** ln sum e^x over one axis or several (all by default), without overflow. */
   logsumexp(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = normalizeAxes("logsumexp", axes, this.rank), x = this.#float();
+    const list = reducedAxes("logsumexp", axes, options, this.rank), x = this.#float();
     if (list.length === 0) return x;
     if (list.length === 1) {
       return this.#kept(apply(R.logsumexp, [x], { axis: list[0] }), list, options.keepdim);
@@ -676,7 +827,8 @@ export class Tensor {
   /** Index (i32) of the largest element along `axis`, or of all of them; the first of ties, NaN is largest. */
   argmax(axis?: number, options: ReduceOptions = {}): Tensor {
     if (axis === undefined) return this.reshape([-1]).argmax(0);
-    const a = normalizeAxis("argmax", axis, this.rank);
+    if (typeof axis !== "number") throw new TypeError(oneAxis("argmax", axis));
+    const [a] = reducedAxes("argmax", axis, options, this.rank);
     return this.#kept(apply(R.argmax, [this], { axis: a }), [a], options.keepdim);
   }
   /** Running sums along `axis`. */
@@ -707,17 +859,20 @@ export class Tensor {
   }
   /** Whether any element along `axes` is true (not 0). */
   any(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    return this.to("bool").to("i32").amax(axes, options).to("bool");
+    const list = reducedAxes("any", axes, options, this.rank);
+    return this.to("bool").to("i32").amax(list, options).to("bool");
   }
   /** Whether all elements along `axes` are true (not 0). */
   all(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    return this.to("bool").to("i32").amin(axes, options).to("bool");
+    const list = reducedAxes("all", axes, options, this.rank);
+    return this.to("bool").to("i32").amin(list, options).to("bool");
   }
 
   // ---- movement ------------------------------------------------------------------------------------------------
 
   /** The same elements under another shape; one length may be -1. */
   reshape(shape: Shape): Tensor {
+    checkList("reshape to", "shape", shape, "x.reshape([3, 2])");
     const hole = shape.indexOf(-1);
     let to = shape;
     if (hole >= 0) {
@@ -735,6 +890,7 @@ export class Tensor {
   }
   /** Axes in another order: axis i of the result is axis `axes[i]`. */
   permute(axes: readonly number[]): Tensor {
+    checkList("permute by", "axes", axes, "x.permute([1, 0])");
     const list = axes.map((a) => normalizeAxis("permute", a, this.rank));
     if (list.length !== this.rank || new Set(list).size !== this.rank) {
       throw new RangeError(
@@ -763,6 +919,7 @@ export class Tensor {
   }
   /** Repeated along axes of length 1 and along new ones in front; -1 keeps a length. */
   expand(shape: Shape): Tensor {
+    checkList("expand to", "shape", shape, "x.expand([3, 2])");
     const extra = shape.length - this.rank;
     const to = shape.includes(-1) ? shape.map((n, i) => n === -1 ? this.shape[i - extra] ?? -1 : n) : shape;
     checkShape("expand to a tensor", to);
@@ -791,6 +948,7 @@ export class Tensor {
   }
   /** Reversed along `axes`. */
   flip(axes: number | readonly number[]): Tensor {
+    if (typeof axes !== "number") checkList("flip by", "axes", axes, "x.flip([0, 1])");
     return apply(M.flip, [this], { axes: normalizeAxes("flip", axes, this.rank) });
   }
   /** `length` elements from `start` on along `axis`. */
@@ -836,6 +994,12 @@ export class Tensor {
         }
         starts.push(at), sizes.push(1), steps.push(1);
       } else {
+        if (!Array.isArray(r)) {
+          throw new TypeError(
+            `Cannot slice axis ${i} by ${typeof r === "string" ? `"${r}"` : describe(r)}: ` +
+              `give a place, ":" or [start, stop, step], as in x.slice(0, [1, 3])`,
+          );
+        }
         const step = r[2] ?? 1;
         if (!Number.isInteger(step) || step === 0) {
           throw new RangeError(
@@ -868,6 +1032,14 @@ export class Tensor {
   }
   /** `[before, after]` more elements on each axis (the last ones if fewer are given), filled with `value`. */
   pad(padding: readonly (readonly [number, number])[], value = 0): Tensor {
+    checkList("pad by", "padding", padding, "x.pad([[1, 1]]), [before, after] for each axis");
+    if (!padding.every((pair) => Array.isArray(pair) && pair.length === 2)) {
+      throw new TypeError(
+        `Cannot pad ${showShape(this.shape)} by ${
+          JSON.stringify(padding)
+        }: give [before, after] for each axis, as in x.pad([[1, 1]])`,
+      );
+    }
     if (
       padding.length > this.rank ||
       padding.some(([a, b]) => !Number.isInteger(a) || !Number.isInteger(b) || a < 0 || b < 0)
@@ -911,15 +1083,18 @@ export class Tensor {
 
   /** `y[i][j] = x[index[i][j]][j]` for axis 0, and likewise for any axis. */
   gather(axis: number, index: Tensor): Tensor {
+    asTensor("gather", index, "index", WHOLE_NUMBERS);
     return apply(I.gather, [this, index], { axis: normalizeAxis("gather", axis, this.rank) });
   }
   /** This plus `src` added at the places that `gather` with the same index reads. */
   scatterAdd(axis: number, index: Tensor, src: Tensor): Tensor {
+    asTensor("scatterAdd", index, "index", WHOLE_NUMBERS);
+    asTensor("scatterAdd", src, "source");
     return apply(I.scatterAdd, [this, index, src], { axis: normalizeAxis("scatterAdd", axis, this.rank) });
   }
   /** The slices at `index` (rank 1) along `axis`. */
   indexSelect(axis: number, index: Tensor): Tensor {
-    if (index.rank !== 1) {
+    if (asTensor("indexSelect", index, "index", WHOLE_NUMBERS).rank !== 1) {
       throw new RangeError(
         `Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`,
       );
@@ -936,9 +1111,7 @@ export class Tensor {
 
   /** Matrix product of the last two axes, leading axes broadcast; vectors count as a row or a column. */
   matmul(y: Tensor): Tensor {
-    if (!(y instanceof Tensor)) {
-      throw new TypeError(`Cannot matmul a tensor and ${describe(y)}: the operand must be a tensor`);
-    }
+    asTensor("matmul", y);
     if (this.rank === 0 || y.rank === 0) {
       throw new RangeError(
         `Cannot matmul shapes ${showShape(this.shape)} and ${showShape(y.shape)}: scalars multiply with mul`,
@@ -965,7 +1138,7 @@ export class Tensor {
   }
   /** Inner product of two vectors. */
   dot(y: Tensor): Tensor {
-    if (this.rank !== 1 || y.rank !== 1) {
+    if (this.rank !== 1 || asTensor("dot", y).rank !== 1) {
       throw new RangeError(
         `Cannot dot shapes ${showShape(this.shape)} and ${showShape(y.shape)}: both must be vectors`,
       );
@@ -974,7 +1147,7 @@ export class Tensor {
   }
   /** Outer product of two vectors. */
   outer(y: Tensor): Tensor {
-    return this.reshape([-1, 1]).mul(y.reshape([1, -1]));
+    return this.reshape([-1, 1]).mul(asTensor("outer", y).reshape([1, -1]));
   }
 
   // ---- display -------------------------------------------------------------------------------------------------
@@ -994,6 +1167,10 @@ export class Tensor {
   /** What `console.log` shows. */
   [Symbol.for("Deno.customInspect")](): string {
     return currentPresenter().inspect(this);
+  }
+  /** What `JSON.stringify` writes: what the tensor is, without its values, which take a wait (`await x.toArray()`). */
+  toJSON(): { shape: Shape; dtype: DType; device: Device } {
+    return { shape: this.shape, dtype: this.dtype, device: this.device };
   }
   /** Type and shape; the values are on the device. */
   toString(): string {
@@ -1027,8 +1204,30 @@ export function nest(data: TypedArray, shape: Shape, bool: boolean): any {
   return shape.length === 0 ? level[0] : level;
 }
 
-/** Refuses types that a device does not have. */
+/** Points from a type that is a device to the way of moving. */
+export function refuseDevice(dtype: string): void {
+  if (dtype === "host" || dtype === "webgpu") {
+    throw new TypeError(
+      `Cannot convert to type ${dtype}, which is a device: move with await x.toDevice("${dtype}")`,
+    );
+  }
+}
+
+/** What to do where one axis is taken and something else was given. */
+function oneAxis(action: string, axis: unknown): string {
+  return `Cannot ${action} along ${
+    axis instanceof Tensor ? "a tensor" : axis === null ? "null" : `axes ${JSON.stringify(axis)}`
+  }: give one axis, as in x.${action}(0)`;
+}
+
+/** Refuses types and devices that there are not, and types that a device does not have. */
 export function checkOnDevice(dtype: DType, device: Device): void {
+  if (device !== "host" && device !== "webgpu") {
+    throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
+  }
+  if (!DTYPES.includes(dtype)) {
+    throw new TypeError(`Cannot make a tensor of type ${dtype}: types are ${DTYPES.join(", ")}`);
+  }
   if (dtype === "f64" && device === "webgpu") {
     throw new TypeError(
       `Cannot hold f64 on webgpu: the GPU interface has no double precision. Use f32, or compute on the host: ` +
@@ -1057,6 +1256,7 @@ function arangeOn(device: Device, n: number, dtype: DType): Tensor {
     if (aranges.size >= 64) aranges.delete(aranges.keys().next().value!);
     aranges.set(key, node);
   }
+  ambient().tidy?.escaped.push(node);
   return new Tensor(node);
 }
 
@@ -1089,7 +1289,7 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
   for (const [handle, operandValue] of pairs) {
     const value = typeof operandValue === "number"
       ? handle.scalarLike(operandValue).expand(handle.shape)
-      : operandValue;
+      : asTensor("assign", operandValue, "value");
     if (
       !sameShape(value.shape, handle.shape) || value.dtype !== handle.dtype || value.device !== handle.device
     ) {
@@ -1110,6 +1310,7 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
     const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads);
     node.cell = handle;
     handle.node = node;
+    ambient().tidy?.escaped.push(node);
     handle.version++;
     handle.replacedBy = by;
     replaced ||= grads;

@@ -17,7 +17,7 @@ import { type Operand, PlanBuilder } from "./builder.ts";
 import { emitElementwise } from "./emit_elementwise.ts";
 import { emitFold, emitMatmul } from "./emit_folds.ts";
 import { emitRows, rowOp } from "./emit_rows.ts";
-import { emitEmbeddingGrad } from "./emit_embedding.ts";
+import { emitLong } from "./emit_long.ts";
 import { emitMap } from "./emit_map.ts";
 import { MAP } from "./kernels/map.ts";
 import type { Plan, RunAttributes } from "./plan.ts";
@@ -164,11 +164,11 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   const result = b.result(i, shape, dtype);
   const p = b.attributes(i);
   const message = faultMessage(op.name, avals), rows = rowOp(op.name, p?.axis, avals[0].shape.length);
+  if (emitLong(b, { name: op.name, p, operands, result, message })) return result;
   if (rows !== null) {
     emitRows(b, rows, operands, result, message);
     return result;
   }
-  if (op.name === "embeddingGrad" && emitEmbeddingGrad(b, operands, result, message)) return result;
   const at = emitMap(b, {
     body: op.wgsl.body(avals, y, p),
     threads: op.wgsl.threads(avals, y, p),

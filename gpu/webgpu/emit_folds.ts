@@ -119,8 +119,17 @@ function emitPass(
 
 /** Workgroups which keep a GPU busy. */
 const ENOUGH_GROUPS = 256;
-/** Least of K that is worth a split of its own. */
-const LEAST_SHARE = 256;
+/** Least of K that is worth a split of its own, and most: some devices end a thread's loops after 65,535 turns. */
+const LEAST_SHARE = 256, MOST_SHARE = 32768;
+
+/** How much of K a split takes, and how many splits there are. */
+export function splitDepth(K: number, tiles: number): { share: number; splits: number } {
+  const useful = Math.min(Math.ceil(ENOUGH_GROUPS / tiles), Math.floor(K / LEAST_SHARE));
+  const wanted = Math.max(useful, Math.ceil(K / MOST_SHARE));
+  if (wanted < 2) return { share: Math.max(16, K), splits: 1 };
+  const share = Math.ceil(K / wanted / 16) * 16;
+  return { share, splits: Math.ceil(K / share) };
+}
 
 /** The batched product of `x` and `y` into `result`. */
 export function emitMatmul(b: PlanBuilder, x: Operand, y: Operand, result: Operand): void {
@@ -136,9 +145,7 @@ export function emitMatmul(b: PlanBuilder, x: Operand, y: Operand, result: Opera
   const tiles = (): number => Math.ceil(M / (16 * rows)) * Math.ceil(N / (16 * columns)) * batches;
   if (tiles() < ENOUGH_GROUPS && rows === 4) rows = 2;
   if (tiles() < ENOUGH_GROUPS && columns === 4) columns = 2;
-  const wanted = Math.min(Math.ceil(ENOUGH_GROUPS / tiles()), Math.floor(K / LEAST_SHARE));
-  const share = wanted < 2 ? Math.max(16, K) : Math.ceil(K / wanted / 16) * 16;
-  const splits = wanted < 2 ? 1 : Math.ceil(K / share);
+  const { share, splits } = splitDepth(K, tiles());
   const through = result.dtype === "i32" || result.dtype === "u32" ? result.dtype : "f32";
   const to = splits === 1 ? result : b.result(result.value.step, [splits, batches * M * N], through);
   const bindings: Binding[] = [];

@@ -7,7 +7,7 @@ import { isFloat } from "../dtype.ts";
 export const matmul = contraction({
   name: "matmul",
   tex: ([a, b]) => `${a}\\,${b}`,
-  texPartials: ["\\bar y B^\\top", "A^\\top \\bar y"],
+  texPullbacks: ([a, b], y) => [`\\bar{${y}}\\,{${b}}^\\top`, `{${a}}^\\top\\,\\bar{${y}}`],
   infer: ([a, b]) => {
     const m = a.shape.length, n = b.shape.length;
     if (a.shape[m - 1] !== b.shape[n - 2]) {

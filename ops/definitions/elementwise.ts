@@ -11,7 +11,7 @@ const BOTH: [number, number] = [-2, 2];
 export const neg = elementwise({
   name: "neg",
   tex: ([x]) => `-${x}`,
-  texPartials: ["-1"],
+  texPartials: () => ["-1"],
   host: (x) => -x,
   wgsl: ([x], [dtype]) => dtype === "u32" ? `(0u - ${x})` : `-(${x})`,
   partials: [() => -1],
@@ -21,7 +21,7 @@ export const neg = elementwise({
 export const add = elementwise({
   name: "add",
   tex: ([x, y]) => `${x} + ${y}`,
-  texPartials: ["1", "1"],
+  texPartials: () => ["1", "1"],
   host: (x, y) => x + y,
   wgsl: ([x, y]) => `(${x} + ${y})`,
   partials: [() => 1, () => 1],
@@ -31,7 +31,7 @@ export const add = elementwise({
 export const sub = elementwise({
   name: "sub",
   tex: ([x, y]) => `${x} - ${y}`,
-  texPartials: ["1", "-1"],
+  texPartials: () => ["1", "-1"],
   host: (x, y) => x - y,
   wgsl: ([x, y]) => `(${x} - ${y})`,
   partials: [() => 1, () => -1],
@@ -41,7 +41,7 @@ export const sub = elementwise({
 export const mul = elementwise({
   name: "mul",
   tex: ([x, y]) => `${x} \\cdot ${y}`,
-  texPartials: ["y", "x"],
+  texPartials: ([x, y]) => [y, x],
   // Math.imul would keep the low bits of a 32-bit product; the store of an i32 cannot.
   host: (x, y) => x * y,
   wgsl: ([x, y]) => `(${x} * ${y})`,
@@ -52,7 +52,7 @@ export const mul = elementwise({
 export const div = elementwise({
   name: "div",
   tex: ([x, y]) => `\\frac{${x}}{${y}}`,
-  texPartials: ["\\frac{1}{y}", "-\\frac{x}{y^2}"],
+  texPartials: ([x, y]) => [`\\frac{1}{${y}}`, `-\\frac{${x}}{{${y}}^2}`],
   accepts: "float",
   host: (x, y) => x / y,
   wgsl: ([x, y]) => `(${x} / ${y})`,
@@ -63,7 +63,7 @@ export const div = elementwise({
 export const reciprocal = elementwise({
   name: "reciprocal",
   tex: ([x]) => `\\frac{1}{${x}}`,
-  texPartials: ["-\\frac{1}{x^2}"],
+  texPartials: ([x]) => [`-\\frac{1}{{${x}}^2}`],
   accepts: "float",
   host: (x) => 1 / x,
   wgsl: ([x]) => `(1.0 / ${x})`,
@@ -74,7 +74,7 @@ export const reciprocal = elementwise({
 export const pow = elementwise({
   name: "pow",
   tex: ([x, y]) => `{${x}}^{${y}}`,
-  texPartials: ["y x^{y-1}", "x^y \\ln x"],
+  texPartials: ([x, y]) => [`${y}\\,{${x}}^{${y} - 1}`, `{${x}}^{${y}} \\ln ${x}`],
   accepts: "number",
   host: (x, y) => x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : Math.pow(x, y), // IEEE: 1 to any power is 1
   wgsl: ([x, y], [dtype]) =>
@@ -97,7 +97,10 @@ const tie = (a: Tensor, b: Tensor, larger: boolean): Tensor => {
 export const maximum = elementwise({
   name: "maximum",
   tex: ([x, y]) => `\\max(${x}, ${y})`,
-  texPartials: ["[x > y] + \\tfrac12 [x = y]", "[y > x] + \\tfrac12 [x = y]"],
+  texPartials: ([x, y]) => [
+    `[${x} > ${y}] + \\tfrac12 [${x} = ${y}]`,
+    `[${y} > ${x}] + \\tfrac12 [${x} = ${y}]`,
+  ],
   host: (x, y) => Math.max(x, y), // NaN in, NaN out
   wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `maxf(${x}, ${y})` : `max(${x}, ${y})`,
   partials: [({ x: [a, b] }) => tie(a, b, true), ({ x: [a, b] }) => tie(b, a, true)],
@@ -107,7 +110,10 @@ export const maximum = elementwise({
 export const minimum = elementwise({
   name: "minimum",
   tex: ([x, y]) => `\\min(${x}, ${y})`,
-  texPartials: ["[x < y] + \\tfrac12 [x = y]", "[y < x] + \\tfrac12 [x = y]"],
+  texPartials: ([x, y]) => [
+    `[${x} < ${y}] + \\tfrac12 [${x} = ${y}]`,
+    `[${y} < ${x}] + \\tfrac12 [${x} = ${y}]`,
+  ],
   host: (x, y) => Math.min(x, y),
   wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `minf(${x}, ${y})` : `min(${x}, ${y})`,
   partials: [({ x: [a, b] }) => tie(a, b, false), ({ x: [a, b] }) => tie(b, a, false)],
@@ -118,7 +124,7 @@ export const minimum = elementwise({
 export const where = elementwise({
   name: "where",
   tex: ([c, a, b]) => `\\begin{cases}${a} & ${c}\\\\${b} & \\text{else}\\end{cases}`,
-  texPartials: ["0", "[c]", "[\\lnot c]"],
+  texPartials: ([c]) => ["0", `[${c}]`, `[\\lnot ${c}]`],
   accepts: ["bool", "any", "any"],
   host: (c, a, b) => c !== 0 ? a : b,
   wgsl: ([c, a, b]) => `select(${b}, ${a}, ${c})`,
@@ -130,7 +136,11 @@ export const where = elementwise({
 export const clamp = elementwise({
   name: "clamp",
   tex: ([x, a, b]) => `\\operatorname{clamp}(${x}, ${a}, ${b})`,
-  texPartials: ["[a \\le x \\le b]", "[x < a]", "[x > b]"],
+  texPartials: ([x, a, b]) => [
+    `[${a} \\le ${x} \\le ${b}]`,
+    `[${x} < ${a} < ${b}]`,
+    `[${x} > ${b} \\lor ${a} > ${b}]`,
+  ],
   host: (x, lo, hi) => Number.isNaN(x) ? x : Math.min(Math.max(x, lo), hi),
   wgsl: ([x, lo, hi], [dtype]) =>
     isFloat(dtype) ? `minf(maxf(${x}, ${lo}), ${hi})` : `min(max(${x}, ${lo}), ${hi})`,
@@ -234,7 +244,7 @@ export const isfinite = elementwise({
 export const exp = elementwise({
   name: "exp",
   tex: ([x]) => `e^{${x}}`,
-  texPartials: ["e^x"],
+  texPartials: ([x]) => [`e^{${x}}`],
   accepts: "float",
   host: Math.exp,
   wgsl: ([x]) => `expf(${x})`,
@@ -246,7 +256,7 @@ export const exp = elementwise({
 export const log = elementwise({
   name: "log",
   tex: ([x]) => `\\ln ${x}`,
-  texPartials: ["\\frac{1}{x}"],
+  texPartials: ([x]) => [`\\frac{1}{${x}}`],
   accepts: "float",
   host: Math.log,
   wgsl: ([x]) => `logf(${x})`,
@@ -258,7 +268,7 @@ export const log = elementwise({
 export const sin = elementwise({
   name: "sin",
   tex: ([x]) => `\\sin ${x}`,
-  texPartials: ["\\cos x"],
+  texPartials: ([x]) => [`\\cos ${x}`],
   accepts: "float",
   host: Math.sin,
   wgsl: ([x]) => `sinf(${x})`,
@@ -270,7 +280,7 @@ export const sin = elementwise({
 export const cos = elementwise({
   name: "cos",
   tex: ([x]) => `\\cos ${x}`,
-  texPartials: ["-\\sin x"],
+  texPartials: ([x]) => [`-\\sin ${x}`],
   accepts: "float",
   host: Math.cos,
   wgsl: ([x]) => `cosf(${x})`,
@@ -282,7 +292,7 @@ export const cos = elementwise({
 export const tanh = elementwise({
   name: "tanh",
   tex: ([x]) => `\\tanh ${x}`,
-  texPartials: ["1 - \\tanh^2 x"],
+  texPartials: ([x]) => [`1 - \\tanh^2 ${x}`],
   accepts: "float",
   host: Math.tanh,
   wgsl: ([x]) => `tanhf(${x})`,
@@ -294,7 +304,7 @@ export const tanh = elementwise({
 export const sigmoid = elementwise({
   name: "sigmoid",
   tex: ([x]) => `\\sigma(${x})`,
-  texPartials: ["\\sigma(x)\\,(1 - \\sigma(x))"],
+  texPartials: ([x]) => [`\\sigma(${x})\\,(1 - \\sigma(${x}))`],
   accepts: "float",
   // Neither branch exponentiates a positive number, so neither overflows.
   host: (x) => x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)),
@@ -307,7 +317,7 @@ export const sigmoid = elementwise({
 export const relu = elementwise({
   name: "relu",
   tex: ([x]) => `\\max(0, ${x})`,
-  texPartials: ["[x > 0]"],
+  texPartials: ([x]) => [`[${x} > 0]`],
   host: (x) => Number.isNaN(x) ? x : x > 0 ? x : 0,
   wgsl: ([x], [dtype]) => isFloat(dtype) ? `maxf(${x}, 0.0)` : `max(${x}, 0)`,
   partials: [({ x: [x] }) => x.gt(0)],
@@ -317,7 +327,7 @@ export const relu = elementwise({
 export const softplus = elementwise({
   name: "softplus",
   tex: ([x]) => `\\ln(1 + e^{${x}})`,
-  texPartials: ["\\sigma(x)"],
+  texPartials: ([x]) => [`\\sigma(${x})`],
   accepts: "float",
   host: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
   wgsl: ([x]) => `softplusf(${x})`,
@@ -329,7 +339,7 @@ export const softplus = elementwise({
 export const sqrt = elementwise({
   name: "sqrt",
   tex: ([x]) => `\\sqrt{${x}}`,
-  texPartials: ["\\frac{1}{2\\sqrt{x}}"],
+  texPartials: ([x]) => [`\\frac{1}{2\\,\\sqrt{${x}}}`],
   accepts: "float",
   host: Math.sqrt,
   wgsl: ([x]) => `sqrt(${x})`,
@@ -340,7 +350,7 @@ export const sqrt = elementwise({
 export const abs = elementwise({
   name: "abs",
   tex: ([x]) => `|${x}|`,
-  texPartials: ["\\operatorname{sign} x"],
+  texPartials: ([x]) => [`\\operatorname{sign} ${x}`],
   host: Math.abs,
   wgsl: ([x]) => `abs(${x})`,
   partials: [({ x: [x] }) => x.sign()],
@@ -350,7 +360,7 @@ export const abs = elementwise({
 export const square = elementwise({
   name: "square",
   tex: ([x]) => `{${x}}^2`,
-  texPartials: ["2x"],
+  texPartials: ([x]) => [`2\\,${x}`],
   host: (x) => x * x,
   wgsl: ([x]) => `(${x} * ${x})`,
   partials: [({ x: [x] }) => x.mul(2)],
@@ -360,7 +370,7 @@ export const square = elementwise({
 export const sign = elementwise({
   name: "sign",
   tex: ([x]) => `\\operatorname{sign} ${x}`,
-  texPartials: ["0"],
+  texPartials: () => ["0"],
   host: Math.sign,
   wgsl: ([x], [dtype]) => isFloat(dtype) ? `signf(${x})` : dtype === "u32" ? `min(${x}, 1u)` : `sign(${x})`,
   partials: [null],
@@ -370,7 +380,7 @@ export const sign = elementwise({
 export const floor = elementwise({
   name: "floor",
   tex: ([x]) => `\\lfloor ${x} \\rfloor`,
-  texPartials: ["0"],
+  texPartials: () => ["0"],
   accepts: "float",
   host: Math.floor,
   wgsl: ([x]) => `floor(${x})`,
@@ -381,7 +391,7 @@ export const floor = elementwise({
 export const round = elementwise({
   name: "round",
   tex: ([x]) => `\\lfloor ${x} \\rceil`,
-  texPartials: ["0"],
+  texPartials: () => ["0"],
   accepts: "float",
   // Halves go to the even neighbour, as in IEEE 754, PyTorch and WGSL.
   host: (x) => {
@@ -397,7 +407,7 @@ export const round = elementwise({
 export const floorDivide = elementwise({
   name: "floorDivide",
   tex: ([x, y]) => `\\lfloor ${x} / ${y} \\rfloor`,
-  texPartials: ["0", "0"],
+  texPartials: () => ["0", "0"],
   host: (x, y) => Math.floor(x / y),
   wgsl: ([x, y], [dtype]) =>
     isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `(${x} / ${y})` : `floordivi(${x}, ${y})`,
@@ -409,7 +419,7 @@ export const floorDivide = elementwise({
 export const remainder = elementwise({
   name: "remainder",
   tex: ([x, y]) => `${x} \\bmod ${y}`,
-  texPartials: ["1", "-\\lfloor x / y \\rfloor"],
+  texPartials: ([x, y]) => ["1", `-\\lfloor ${x} / ${y} \\rfloor`],
   host: (x, y) => {
     const r = x % y; // exact
     return r !== 0 && (r < 0) !== (y < 0) ? r + y : r;
@@ -429,7 +439,7 @@ export const cast: Elementwise = define({
   name: "cast",
   family: "elementwise",
   tex: ([x]) => `${x}`,
-  texPartials: ["1"],
+  texPartials: () => ["1"],
   infer: ([x], p) => ({ shape: x.shape, dtype: p.dtype }),
   host: (x) => x, // the store rounds
   wgsl: ([x], [from], p) => castWgsl(x, from, p.dtype),

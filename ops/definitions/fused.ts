@@ -14,7 +14,7 @@ function probabilitiesMinusTarget(logits: Tensor, target: Tensor): Tensor {
 export const crossEntropy = custom({
   name: "crossEntropy",
   tex: ([z, y]) => `-\\ln \\operatorname{softmax}(${z})_{${y}}`,
-  texPartials: ["p - e_y"],
+  texPartials: ([z, y]) => [`\\operatorname{softmax}(${z}) - e_{${y}}`, "0"],
   infer: ([z, y]) => {
     const classes = z.shape[z.shape.length - 1];
     if (

@@ -128,7 +128,7 @@ function place(action: string, i: number, n: number): number {
 }
 
 /** WGSL which checks an index as `place` does; `fault()` makes the run fail. */
-const PLACE_WGSL = (n: string): string =>
+export const placeWgsl = (n: string): string =>
   `if (k < 0) { k += ${n}; } if (k < 0 || k >= ${n}) { fault(); k = 0; }`;
 
 function checkIndex(action: string, x: Shape, index: Aval, axis: number, sameAs: Shape): void {
@@ -170,7 +170,7 @@ export const gather = custom({
       var rest = t; var at = 0; var stride = 1;
       for (var a = u(0) - 1; a >= 0; a--) {
         let n = u(2 + 2 * a); let m = u(3 + 2 * a); var k = rest % n; rest = rest / n;
-        if (a == u(1)) { k = i32(x1(t)); ${PLACE_WGSL("m")} }
+        if (a == u(1)) { k = i32(x1(t)); ${placeWgsl("m")} }
         at += k * stride; stride *= m;
       }
       put(t, x0(at));`,
@@ -231,7 +231,7 @@ export const scatterAdd = custom({
       if (inside) {
         for (var j = 0; j < u(2); j++) {
           let i = at + j * u(3);
-          var k = i32(x1(i)); ${PLACE_WGSL("length")}
+          var k = i32(x1(i)); ${placeWgsl("length")}
           if (k == mine) { s += x2(i); }
         }
       }
@@ -248,7 +248,7 @@ export const scatterAdd = custom({
 export const embedding = custom({
   name: "embedding",
   tex: ([w, i]) => `${w}[${i}]`,
-  texPartials: ["\\sum_{t : i_t = r} \\bar y_t"],
+  texPullbacks: ([, i], y) => [`\\sum_t e_{{${i}}_t}\\,\\bar{${y}}_t`, "0"],
   infer: ([w, ids]) => {
     if (ids.dtype !== "i32" && ids.dtype !== "u32") {
       throw new TypeError(
@@ -270,7 +270,7 @@ export const embedding = custom({
   wgsl: {
     threads: (_, y) => sizeOf(y.shape),
     uniforms: ([w]) => [sizeOf(w.shape.slice(1)), w.shape[0]],
-    body: () => `var k = i32(x1(t / u(0))); ${PLACE_WGSL("u(1)")} put(t, x0(k * u(0) + t % u(0)));`,
+    body: () => `var k = i32(x1(t / u(0))); ${placeWgsl("u(1)")} put(t, x0(k * u(0) + t % u(0)));`,
   },
   flops: ([x]) => copy(x),
   vjp: (ct, { x: [w, ids] }) => [apply(embeddingGrad, [ct, ids], { shape: w.shape }), null],
@@ -308,7 +308,7 @@ export const embeddingGrad = custom({
     body: ([ct]) => `
       let row = t / u(0); let d = t % u(0); var s = ${zeroOf(ct)};
       for (var j = 0; j < u(1); j++) {
-        var k = i32(x1(j)); ${PLACE_WGSL("u(2)")}
+        var k = i32(x1(j)); ${placeWgsl("u(2)")}
         if (k == row) { s += x0(j * u(0) + d); }
       }
       put(t, s);`,

@@ -6,6 +6,7 @@ import { inversePermutation, type Shape, showShape, sizeOf, stridesOf } from "..
 export const reshape = movement({
   name: "reshape",
   tex: ([x]) => `\\operatorname{reshape} ${x}`,
+  texPullbacks: (_, y) => [`\\operatorname{reshape} \\bar{${y}}`],
   infer: ([x], p) => {
     if (sizeOf(x.shape) !== sizeOf(p.shape)) {
       throw new RangeError(
@@ -63,9 +64,13 @@ export function reshapeView(x: View, shape: Shape): View | null {
   return { shape, strides, offset: x.offset };
 }
 
+const permuteTex = (x: string, axes: number[]): string =>
+  axes.length !== 2 ? `\\operatorname{permute} ${x}` : axes[0] === 1 ? `{${x}}^\\top` : x;
+
 export const permute = movement({
   name: "permute",
-  tex: ([x], p) => p.axes.length === 2 ? `{${x}}^\\top` : `\\operatorname{permute} ${x}`,
+  tex: ([x], p) => permuteTex(x, p.axes),
+  texPullbacks: (_, y, p) => [permuteTex(`\\bar{${y}}`, p.axes)],
   infer: ([x], p) => ({ shape: p.axes.map((a: number) => x.shape[a]), dtype: x.dtype }),
   view: (x, p) => ({
     shape: p.axes.map((a: number) => x.shape[a]),
@@ -80,6 +85,7 @@ export const permute = movement({
 export const expand = movement({
   name: "expand",
   tex: ([x]) => `\\operatorname{expand} ${x}`,
+  texPullbacks: (_, y) => [`\\sum \\bar{${y}}`],
   infer: ([x], p) => {
     const shape: Shape = p.shape, extra = shape.length - x.shape.length;
     if (extra < 0 || x.shape.some((n, i) => n !== shape[i + extra] && n !== 1)) {
@@ -110,6 +116,7 @@ export const expand = movement({
 export const slice = movement({
   name: "slice",
   tex: ([x]) => `${x}[\\cdot]`,
+  texPullbacks: (_, y) => [`\\operatorname{pad} \\bar{${y}}`],
   key: (p) => `${p.sizes}|${p.steps}`,
   infer: ([x], p) => ({ shape: p.sizes, dtype: x.dtype }),
   view: (x, p) => ({
@@ -124,6 +131,7 @@ export const slice = movement({
 export const flip = movement({
   name: "flip",
   tex: ([x]) => `\\operatorname{flip} ${x}`,
+  texPullbacks: (_, y) => [`\\operatorname{flip} \\bar{${y}}`],
   infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
   view: (x, p) => ({
     shape: x.shape,

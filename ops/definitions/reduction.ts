@@ -14,7 +14,7 @@ function kept(y: Tensor, c: RuleContext): Tensor {
 export const sum = reduction({
   name: "sum",
   tex: ([x]) => `\\sum ${x}`,
-  texPartials: ["1"],
+  texPullbacks: (_, y) => [`\\operatorname{expand} \\bar{${y}}`],
   result: (dtype) => dtype === "bool" ? "i32" : dtype,
   init: () => 0,
   host: (a, x) => a + x,
@@ -51,7 +51,7 @@ function flattened(x: Tensor, axes: number[]): { flat: Tensor; back: (t: Tensor)
 export const prod = reduction({
   name: "prod",
   tex: ([x]) => `\\prod ${x}`,
-  texPartials: ["\\prod_{j \\ne i} x_j"],
+  texPartials: ([x]) => [`\\prod_{j \\ne i} {${x}}_j`],
   result: (dtype) => dtype === "bool" ? "i32" : dtype,
   init: () => 1,
   host: (a, x) => a * x,
@@ -81,7 +81,7 @@ function extremum(
   return reduction({
     name,
     tex: ([x]) => `\\${name.slice(1)} ${x}`,
-    texPartials: ["[x_i = y] / \\#\\{j : x_j = y\\}"],
+    texPartials: ([x], y) => [`[{${x}}_i = ${y}] / \\#\\{j : {${x}}_j = ${y}\\}`],
     empty: "there is no largest or smallest of no elements",
     init: first,
     host,
@@ -133,11 +133,23 @@ export const LINE = {
   wgsl: "let n = u(0); let stride = u(1); let start = (t / stride) * n * stride + t % stride;",
 };
 
+/** WGSL of `a < b`, NaN being larger than everything. */
+export function less(dtype: DType): (a: string, b: string) => string {
+  return isFloat(dtype)
+    ? (a, b) => `(ltf(${a}, ${b}) || (isNan(${b}) && !isNan(${a})))`
+    : (a, b) => dtype === "bool" ? `(!${a} && ${b})` : `(${a} < ${b})`;
+}
+
+/** WGSL of `a > b`, NaN being larger than everything. */
+export function more(dtype: DType): (a: string, b: string) => string {
+  return (a, b) => less(dtype)(b, a);
+}
+
 /** log(sum(exp(x))) along one axis, which vanishes; the maximum is taken out first, so nothing overflows. */
 export const logsumexp = custom({
   name: "logsumexp",
   tex: ([x]) => `\\ln \\sum e^{${x}}`,
-  texPartials: ["\\operatorname{softmax}(x)"],
+  texPartials: ([x]) => [`\\operatorname{softmax}(${x})`],
   infer: ([x], p) => ({ shape: x.shape.filter((_, i) => i !== p.axis), dtype: x.dtype }),
   host: ([x], y, { axis }) => {
     const n = x.shape[axis];
@@ -175,7 +187,7 @@ function logsumexpPartial({ x: [x], y, p }: RuleContext): Tensor {
 export const softmax = custom({
   name: "softmax",
   tex: ([x]) => `\\operatorname{softmax}(${x})`,
-  texPartials: ["\\operatorname{diag}(y) - y y^\\top"],
+  texPartials: (_, y) => [`\\operatorname{diag}(${y}) - ${y}\\,{${y}}^\\top`],
   infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
   host: ([x], y, { axis }) => {
     const n = x.shape[axis];
@@ -202,11 +214,16 @@ export const softmax = custom({
   batch: ([x], _, p) => apply(softmax, [x], { axis: p.axis + 1 }),
 });
 
+const cumsumTex = (x: string, reverse: boolean): string =>
+  reverse
+    ? `\\operatorname{flip} \\operatorname{cumsum} \\operatorname{flip} ${x}`
+    : `\\operatorname{cumsum} ${x}`;
+
 /** Running sums along one axis, from the front or (`reverse`) from the back. */
 export const cumsum = custom({
   name: "cumsum",
-  tex: ([x]) => `\\operatorname{cumsum} ${x}`,
-  texPartials: ["[i \\le j]"],
+  tex: ([x], p) => cumsumTex(x, p.reverse),
+  texPullbacks: (_, y, p) => [cumsumTex(`\\bar{${y}}`, !p.reverse)],
   infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
   host: ([x], y, { axis, reverse }) => {
     const n = x.shape[axis];
@@ -268,13 +285,7 @@ export const argmax = custom({
       var best = 0; var value = x0(start);
       for (var k = 1; k < n; k++) {
         let v = x0(start + k * stride);
-        if (${
-        isFloat(x.dtype)
-          ? "gtf(v, value) || (isNan(v) && !isNan(value))"
-          : x.dtype === "bool"
-          ? "v && !value"
-          : "v > value"
-      }) { best = k; value = v; }
+        if (${more(x.dtype)("v", "value")}) { best = k; value = v; }
       }
       put(t, best);`,
   },
@@ -307,16 +318,14 @@ export const argsort = custom({
     threads: ([x]) => sizeOf(x.shape),
     uniforms: (x, y, p) => [...LINE.uniforms(x, y, p), p.descending ? 1 : 0],
     body: ([x]) => {
-      const less = isFloat(x.dtype)
-        ? (a: string, b: string) => `(ltf(${a}, ${b}) || (isNan(${b}) && !isNan(${a})))`
-        : (a: string, b: string) => x.dtype === "bool" ? `(!${a} && ${b})` : `(${a} < ${b})`;
+      const before = less(x.dtype);
       return `let n = u(0); let stride = u(1);
       let start = (t / (n * stride)) * n * stride + t % stride; let mine = (t / stride) % n;
       let v = x0(start + mine * stride); var place = 0;
       for (var k = 0; k < n; k++) {
         let w = x0(start + k * stride);
-        let below = select(${less("w", "v")}, ${less("v", "w")}, u(2) == 1);
-        let above = select(${less("v", "w")}, ${less("w", "v")}, u(2) == 1);
+        let below = select(${before("w", "v")}, ${before("v", "w")}, u(2) == 1);
+        let above = select(${before("v", "w")}, ${before("w", "v")}, u(2) == 1);
         if (below || (!above && k < mine)) { place++; }
       }
       put(start + place * stride, mine);`;

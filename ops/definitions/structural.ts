@@ -24,7 +24,7 @@ export const randomKey: Leaf = define({ family: "leaf", name: "randomKey", tex: 
 export const placeholder: Leaf = define({ family: "leaf", name: "placeholder", tex: () => "\\square" });
 
 /** The same value under a new name: isolates the inputs of transforms, marks module outputs. */
-export const alias = identity({ name: "alias", tex: ([x]) => x, texPartials: ["1"] });
+export const alias = identity({ name: "alias", tex: ([x]) => x, texPartials: () => ["1"] });
 
 /** The same value, no derivative. */
 export const detach = identity({

@@ -1,11 +1,12 @@
 /** The imperative side of reverse mode: `loss.backward()` fills the `.grad` of leaves. */
-import { withAmbient } from "../ambient.ts";
+import { type TidyList, withAmbient } from "../ambient.ts";
 import { isFloat } from "../dtype.ts";
-import { BY_BACKWARD, currentTrace, type Node, nodeOf } from "../node.ts";
+import { BY_BACKWARD, currentTrace, nextSerial, type Node, nodeOf } from "../node.ts";
 import { flush, registerRoot } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { type BackwardOptions, setBackward, Tensor } from "../tensor.ts";
 import { reverse } from "./reverse.ts";
+import { flatten, type Tree } from "./tree.ts";
 
 function backward(root: Tensor, cotangent: Tensor | undefined, options: BackwardOptions): void {
   if (!root.requiresGrad) {
@@ -45,7 +46,7 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
     for (const [leaf, ct] of found) {
       const handle = handles?.get(leaf) ?? leaf.cell!;
       const before = handle.grad;
-      const grad = before === null ? new Tensor(ct.node) : before.add(ct);
+      const grad = before === null ? new Tensor(nodeOf(ct)) : before.add(ct);
       grad.name = handle.name === null ? null : `${handle.name}.grad`;
       handle.grad = grad;
       if (currentTrace() === null) registerRoot(grad.node);
@@ -66,14 +67,27 @@ export function enableGrad<T>(f: () => T): T {
   return withAmbient({ noGrad: false }, f);
 }
 
-/** Disposes every tensor made inside `f` but those that it returns. */
-export function tidy<T extends Tensor | Tensor[] | void>(f: () => T): T {
-  const made: Disposable[] = [];
-  const result = withAmbient({ tidy: made }, f);
-  const kept = new Set<unknown>(result instanceof Tensor ? [result] : Array.isArray(result) ? result : []);
-  for (const t of kept) (t as Tensor).keep();
-  flush();
-  const values = new Set([...kept].map((t) => (t as Tensor).node.value));
-  for (const t of made) if (!kept.has(t) && !values.has((t as Tensor).node.value)) t[Symbol.dispose]();
+/**
+ * Runs `f` and gives back at once the memory of what was made inside, but for the tensors of the tree that it returns,
+ * for gradients and for assigned values. Nobody needs it: what is unreachable is freed anyway, a little later.
+ */
+export function tidy<T extends Tree>(f: () => T): T {
+  const list: TidyList = { made: [], escaped: [] }, start = nextSerial();
+  const result = withAmbient({ tidy: list }, f);
+  if ((result as unknown) instanceof Promise) {
+    (result as Promise<unknown>).catch(() => {});
+    throw new TypeError(
+      "Cannot tidy an asynchronous function: what is still needed after an await cannot be known",
+    );
+  }
+  const kept = [
+    ...flatten(result, "tidy a function that returns").leaves.map((t) => t.node),
+    ...list.escaped as Node[],
+  ];
+  flush(kept);
+  const values = new Set(kept.map((node) => node.value));
+  for (const t of list.made as Tensor[]) {
+    if (t.node.serial >= start && !values.has(t.node.value)) t.dispose(); // rules make handles of older nodes, too
+  }
   return result;
 }

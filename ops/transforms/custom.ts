@@ -7,7 +7,7 @@ import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { vjp } from "./functional.ts";
 import { tupleOutputs } from "./program.ts";
-import { flatten, type Tree } from "./tree.ts";
+import { flatten, someLeavesLike, type Tree } from "./tree.ts";
 import { vmap } from "./vmap.ts";
 
 /** Attributes of a call with a rule: inputs are `nx` primals, `ny` results, then what the rule saved. */
@@ -141,7 +141,6 @@ export function customVjp<A extends any[], Y extends Tree, S extends Tree>(
     // The inside is of no interest to any derivative: the rule stands for it.
     const [y, saved] = forward(...xs.rebuild(xs.leaves) as A);
     const ys = flatten(y, "return"), ss = flatten(saved, "save");
-    const counts = args.map((a) => flatten(a).leaves.length);
     const rule: RuleCall["rule"] = (savedLeaves, cts) => {
       const parts = backward(ss.rebuild(savedLeaves), ys.rebuild(cts));
       if (!Array.isArray(parts) || parts.length !== args.length) {
@@ -149,17 +148,11 @@ export function customVjp<A extends any[], Y extends Tree, S extends Tree>(
           `Cannot pull back through a custom rule: backward must return an array with one cotangent for each of ${args.length} arguments`,
         );
       }
-      const out = parts.flatMap((part, i) =>
-        part === null || part === undefined ? Array(counts[i]).fill(null) : flatten(part).leaves
-      );
-      return out;
-    };
-    const checked: RuleCall["rule"] = (s, c) => {
-      const out = rule(s, c);
+      const out = someLeavesLike("pull back through a custom rule", parts, xs);
       checkLike("pull back through a custom rule", out, xs.leaves);
       return out;
     };
-    const p: RuleCall = { nx: xs.leaves.length, ny: ys.leaves.length, rule: checked };
+    const p: RuleCall = { nx: xs.leaves.length, ny: ys.leaves.length, rule };
     return ys.rebuild(tupleOutputs(withVjp, [...xs.leaves, ...ys.leaves, ...ss.leaves], p));
   };
 }
@@ -176,7 +169,12 @@ export function customJvp<A extends any[], Y extends Tree>(
     const p: RuleCall = {
       nx: xs.leaves.length,
       ny: ys.leaves.length,
-      rule: (primals, tangents) => flatten(rule(xs.rebuild(primals) as A, xs.rebuild(tangents) as A)).leaves,
+      rule: (primals, tangents) =>
+        someLeavesLike(
+          "push forward through a custom rule",
+          rule(xs.rebuild(primals) as A, xs.rebuild(tangents) as A),
+          ys,
+        ),
     };
     return ys.rebuild(tupleOutputs(withJvp, [...xs.leaves, ...ys.leaves], p));
   };

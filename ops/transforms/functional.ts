@@ -7,7 +7,7 @@ import { sameShape, showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { forward } from "./forward.ts";
 import { reverse } from "./reverse.ts";
-import { flatten, type Tree } from "./tree.ts";
+import { type Flat, flatten, leavesLike, type Tree } from "./tree.ts";
 
 /** A tensor or a promise of one, as functions that await values return. */
 type Awaitable<T> = T | Promise<T>;
@@ -22,6 +22,7 @@ interface Evaluation {
   readonly inputs: Node[];
   readonly output: Tree;
   readonly leaves: Tensor[];
+  readonly paths: string[];
   readonly rebuild: (leaves: readonly Tensor[]) => Tree;
   readonly mask: number;
   /** Runs `build` where outer transforms see what it makes, and ends this one's interest in the results. */
@@ -58,16 +59,19 @@ function evaluate(
     const { depth } = ambient(), strip = bit > Math.min(depth, 30) ? mask : 0;
     return withAmbient(
       { noGrad: false, depth: Math.max(depth, outer.depth) + 1 },
-      () =>
-        build().map((t) =>
-          t === null ? null : new Tensor(aliasNode(t.node, t.node.track & ~strip, outer.noGrad))
-        ),
+      () => build().map((t) => t === null ? null : leaveTransform(t, strip, outer.noGrad)),
     );
   };
   return then(withAmbient(inside, () => f(...aliases)), (output: Tree): Evaluation => {
-    const { leaves, rebuild } = flatten(output, `${action} a function that returns`);
-    return { inputs, output, leaves, rebuild, mask, leave };
+    const { leaves, paths, rebuild } = flatten(output, `${action} a function that returns`);
+    return { inputs, output, leaves, paths, rebuild, mask, leave };
   });
+}
+
+/** A result without the mark of the transform that made it. */
+function leaveTransform(t: Tensor, mask: number, cut: boolean): Tensor {
+  const node = nodeOf(t);
+  return new Tensor(aliasNode(node, node.track & ~mask, cut));
 }
 
 /** The pullback of a function: cotangents of its output to cotangents of its inputs. */
@@ -77,7 +81,7 @@ export type Pullback = (ct: Tree) => Tree;
 function pull(e: Evaluation, cts: readonly (Tensor | null)[]): Tensor[] {
   const targets = new Set(e.inputs);
   return e.leave(() => {
-    const found = reverse(e.leaves.map((t) => t.node), cts, {
+    const found = reverse(e.leaves.map(nodeOf), cts, {
       mask: e.mask,
       isTarget: (n) => targets.has(n),
     });
@@ -86,12 +90,7 @@ function pull(e: Evaluation, cts: readonly (Tensor | null)[]): Tensor[] {
 }
 
 function checkCotangents(e: Evaluation, ct: Tree): Tensor[] {
-  const { leaves } = flatten(ct);
-  if (leaves.length !== e.leaves.length) {
-    throw new RangeError(
-      `Cannot pull back ${leaves.length} cotangents: the function has ${e.leaves.length} outputs`,
-    );
-  }
+  const leaves = leavesLike("pull back a cotangent that differs from the output", ct, e);
   leaves.forEach((t, i) => {
     const y = e.leaves[i];
     if (!sameShape(t.shape, y.shape)) {
@@ -138,19 +137,15 @@ export function vjp(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
 function push(e: Evaluation, tangents: readonly Tensor[]): Tensor[] {
   return e.leave(() => {
     const map = new Map(e.inputs.map((n, i) => [n, tangents[i]]));
-    return forward(e.leaves.map((t) => t.node), map, e.mask).map((t, i) =>
+    return forward(e.leaves.map(nodeOf), map, e.mask).map((t, i) =>
       t ?? e.leaves[i].stopGradient().zerosLike()
     );
   }) as Tensor[];
 }
 
-function checkTangents(primals: readonly Tensor[], tangents: Tree): Tensor[] {
-  const { leaves } = flatten(tangents);
-  if (leaves.length !== primals.length) {
-    throw new RangeError(
-      `Cannot push forward ${leaves.length} tangents: there are ${primals.length} primals`,
-    );
-  }
+function checkTangents(like: Flat, tangents: Tree): Tensor[] {
+  const leaves = leavesLike("push forward a tangent that differs from its primal", tangents, like),
+    primals = like.leaves;
   return leaves.map((t, i) => {
     if (!sameShape(t.shape, primals[i].shape)) {
       throw new RangeError(
@@ -176,7 +171,7 @@ export function jvp<A extends Tree[], Y extends Tree>(
 export function jvp<A extends Tree[], Y extends Tree>(f: (...x: A) => Y, primals: A, tangents: A): [Y, Y];
 export function jvp(f: (...x: Tree[]) => Tree, primals: Tree[], tangents: Tree[]): Tree {
   const flat = flatten(primals, "take the jvp of a function of");
-  const dx = checkTangents(flat.leaves, tangents);
+  const dx = checkTangents(flat, tangents);
   return then(
     evaluate("take the jvp", (...xs) => f(...flat.rebuild(xs)), flat.leaves),
     (e) => [leaveValues(e), e.rebuild(push(e, dx))],
@@ -197,7 +192,7 @@ export function linearize(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
   const flat = flatten(primals, "linearize a function of");
   return then(
     evaluate("linearize", (...xs) => f(...flat.rebuild(xs)), flat.leaves),
-    (e) => [leaveValues(e), (...dx: Tree[]) => e.rebuild(push(e, checkTangents(flat.leaves, dx)))],
+    (e) => [leaveValues(e), (...dx: Tree[]) => e.rebuild(push(e, checkTangents(flat, dx)))],
   );
 }
 
@@ -270,12 +265,12 @@ function gradients(f: (...x: Any[]) => Any, options: GradOptions): (...args: Any
  * console.log(await grad(f)(tensor([1, 2])).toArray()); // [3, 12]
  * ```
  */
-export function grad<A extends Tree, R extends Any[]>(
+export function grad<A extends Tree = Tensor, R extends Any[] = Any[]>(
   f: (x: A, ...rest: R) => Tensor,
   options?: GradOptions & { argnums?: 0; hasAux?: false },
 ): (x: A, ...rest: R) => A;
 /** The same for an asynchronous function. */
-export function grad<A extends Tree, R extends Any[]>(
+export function grad<A extends Tree = Tensor, R extends Any[] = Any[]>(
   f: (x: A, ...rest: R) => Promise<Tensor>,
   options?: GradOptions & { argnums?: 0; hasAux?: false },
 ): (x: A, ...rest: R) => Promise<A>;
@@ -288,12 +283,12 @@ export function grad(f: (...x: Any[]) => Any, options: GradOptions = {}): (...x:
 }
 
 /** Like `grad`, but gives `[value, gradient]`. */
-export function valueAndGrad<A extends Tree, R extends Any[]>(
+export function valueAndGrad<A extends Tree = Tensor, R extends Any[] = Any[]>(
   f: (x: A, ...rest: R) => Tensor,
   options?: GradOptions & { argnums?: 0; hasAux?: false },
 ): (x: A, ...rest: R) => [Tensor, A];
 /** The same for an asynchronous function. */
-export function valueAndGrad<A extends Tree, R extends Any[]>(
+export function valueAndGrad<A extends Tree = Tensor, R extends Any[] = Any[]>(
   f: (x: A, ...rest: R) => Promise<Tensor>,
   options?: GradOptions & { argnums?: 0; hasAux?: false },
 ): (x: A, ...rest: R) => Promise<[Tensor, A]>;

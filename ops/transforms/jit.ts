@@ -1,12 +1,10 @@
 /** jit: records a function once for each structure of its arguments and applies the recorded graph from then on. */
-import { randomKey } from "../definitions/structural.ts";
+import { placeholderNode, randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
-import { makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
-import { placeholderNode } from "../definitions/structural.ts";
+import { BY_BACKWARD, currentTrace, makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
 import { flush, registerRoot } from "../runs.ts";
 import { ambient } from "../ambient.ts";
-import { currentTrace } from "../node.ts";
 import { assignAll, Tensor } from "../tensor.ts";
 import { type Program, record } from "./program.ts";
 import { flatten, type Tree, treeKey } from "./tree.ts";
@@ -24,6 +22,8 @@ interface Entry {
   /** Where the random numbers stood before the recording, and how many keys it took. */
   readonly random: RngState;
   readonly draws: number;
+  /** It captured part of a transform around it, so that it serves this call only. */
+  readonly passing: boolean;
 }
 
 /** A recorded function, and what it recorded. */
@@ -60,7 +60,7 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
         );
       }
       entry = recordEntry(f, flat);
-      list.push(entry);
+      if (!entry.passing) list.push(entry);
       count++;
     }
     return apply(entry, flat.leaves);
@@ -77,17 +77,20 @@ function recordEntry(
   const gradHoles = new Map<Tensor, Tensor>();
   const written = new Map<Tensor, Tensor | null>();
   const guards: Entry["guards"][number][] = [];
+  let passing = false;
   const guard = (read: () => unknown): void => {
     guards.push({ read, value: read() });
   };
   const capture = (handle: Tensor): Node => {
     let hole = holes.get(handle);
     if (hole === undefined) {
-      guard(() => handle.requiresGrad);
+      guard(() => `${handle.requiresGrad} ${handle.dtype} ${handle.shape} ${handle.device}`);
+      // Part of the evaluation of a transform around this call: another call has another one.
+      if ((handle.node.track & ~BY_BACKWARD) !== 0) passing = true;
       hole = placeholderNode(handle.node, handle.device, handle.node.track);
       hole.cell = handle.node.cell;
       holes.set(handle, hole);
-      refills.set(hole, () => handle.node);
+      refills.set(hole, () => nodeOf(handle));
     }
     return hole;
   };
@@ -100,7 +103,7 @@ function recordEntry(
       if (hole === undefined) {
         hole = new Tensor(placeholderNode(grad.node, grad.device, grad.node.track));
         gradHoles.set(handle, hole);
-        refills.set(hole.node, () => handle.grad!.node);
+        refills.set(hole.node, () => nodeOf(handle.grad!));
       }
       return hole;
     },
@@ -156,6 +159,7 @@ function recordEntry(
     guards,
     random,
     draws,
+    passing,
   };
 }
 

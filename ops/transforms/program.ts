@@ -1,7 +1,7 @@
 /** Recorded functions: a graph with holes, which can be filled again, batched, and keyed by structure. */
 import type { Device } from "../ambient.ts";
 import { output, placeholderNode } from "../definitions/structural.ts";
-import { currentTrace, inTrace, makeNode, nextSerial, Node, type Trace, wrap } from "../node.ts";
+import { currentTrace, inTrace, makeNode, nextSerial, Node, nodeOf, type Trace, wrap } from "../node.ts";
 import type { Aval, Tuple } from "../primitive.ts";
 import { nodeHooks, nodeNames, Tensor } from "../tensor.ts";
 
@@ -61,7 +61,7 @@ export class Program {
 
   /** As a function of the holes and then the constants. */
   call(x: readonly Tensor[]): Tensor[] {
-    const n = this.params.length, nodes = x.map((t) => t.node);
+    const n = this.params.length, nodes = x.map(nodeOf);
     return this.fill(nodes.slice(0, n), nodes.slice(n)).map(wrap);
   }
 
@@ -115,7 +115,7 @@ export class Program {
       if (op.family === "leaf") throw new Error("Internal: a leaf inside a program");
       const y = b
         ? op.batch(inputs.map((i) => i.t), inputs.map((i) => i.b), node.p, B)
-        : wrap(makeNode(op, inputs.map((i) => i.t.node), node.p, node.cut));
+        : wrap(makeNode(op, inputs.map((i) => nodeOf(i.t)), node.p, node.cut));
       to.set(node, { t: b && node.cut ? y.stopGradient() : y, b });
     }
     const results = this.outputs.map((y) => to.get(y)!);
@@ -125,7 +125,7 @@ export class Program {
 
 /** Applies a tuple primitive and picks all its outputs. */
 export function tupleOutputs(op: Tuple, x: readonly Tensor[], p: unknown): Tensor[] {
-  const node = makeNode(op, x.map((t) => t.node), p);
+  const node = makeNode(op, x.map(nodeOf), p);
   return op.outputs(node.inputs, p).map((_, i) => wrap(makeNode(output, [node], { i })));
 }
 
@@ -166,7 +166,11 @@ export function record(
   let outputs: Node[] = [];
   let effects: [Tensor, Node][] = [];
   try {
-    outputs = inTrace(trace, () => f(params.map((n) => new Tensor(n)))).map((t) => t.node);
+    // Inside, where a handle from outside is what the trace takes it for.
+    outputs = inTrace(trace, () => {
+      const results: Tensor[] | Promise<never> = f(params.map((n) => new Tensor(n)));
+      return results instanceof Promise ? results as never : results.map(nodeOf);
+    });
   } finally {
     effects = [...trace.effects].map(([handle, before]): [Tensor, Node] => {
       const after = handle.node;

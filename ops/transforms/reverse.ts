@@ -4,7 +4,7 @@ import { BY_BACKWARD, type Node, wrap } from "../node.ts";
 import type { Tuple } from "../primitive.ts";
 import { isReplaced } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
-import { nodeHooks, type Tensor } from "../tensor.ts";
+import { nodeHooks, retained, Tensor } from "../tensor.ts";
 
 /** Which differentiation walks (`mask` of {@linkcode Node.track}) and where it ends. */
 export interface Walk {
@@ -55,6 +55,11 @@ export function reverse(
         if (changed !== undefined) ct = checkHook(changed, ct);
       }
     }
+    if (walk.mask === BY_BACKWARD) {
+      for (const handle of retained.get(node) ?? []) {
+        handle.grad = handle.grad === null ? ct : handle.grad.add(ct);
+      }
+    }
     walk.visit?.(node, ct);
     if (walk.isTarget(node)) {
       found.set(node, ct);
@@ -84,6 +89,14 @@ export function reverse(
 }
 
 function checkHook(changed: Tensor, ct: Tensor): Tensor {
+  if (!(changed instanceof Tensor)) {
+    const what = (changed as unknown) instanceof Promise
+      ? "a promise: hooks are synchronous"
+      : typeof changed;
+    throw new TypeError(
+      `Cannot go on with what a hook returned (${what}): it must be a tensor like the cotangent, or nothing`,
+    );
+  }
   if (!sameShape(changed.shape, ct.shape) || changed.dtype !== ct.dtype) {
     throw new RangeError(
       `Cannot go on with a hook's cotangent of shape ${showShape(changed.shape)}, ${changed.dtype}: ` +

@@ -9,7 +9,7 @@ import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { jvp, vjp } from "./functional.ts";
 import { type Program, record, tupleOutputs } from "./program.ts";
-import { flatten, type Tree } from "./tree.ts";
+import { flatten, leavesLike, type Tree } from "./tree.ts";
 
 /** The body's holes are `[carry..., x...]` and its constants; outputs are `[carry..., y...]`. */
 interface ScanAttributes {
@@ -268,14 +268,9 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
     if (!Array.isArray(result) || result.length !== 2) {
       throw new TypeError("Cannot scan: the body must return [carry, y]");
     }
-    const next = flatten(result[0], "carry"), y = flatten(result[1], "stack");
-    if (next.leaves.length !== c.length) {
-      throw new RangeError(
-        `Cannot scan: the carry starts with ${c.length} tensors and goes on with ${next.leaves.length}`,
-      );
-    }
+    const next = leavesLike("scan: the carry changes", result[0], carry), y = flatten(result[1], "stack");
     rebuildY = y.rebuild;
-    return [next.leaves, y.leaves];
+    return [next, y.leaves];
   });
   return [carry.rebuild(last), rebuildY!(ys)];
 }

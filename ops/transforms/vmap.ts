@@ -5,19 +5,39 @@ import { apply, type Trace, wrap } from "../node.ts";
 import { showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { record } from "./program.ts";
-import { flatten, type Tree } from "./tree.ts";
+import { type Flat, flatten, type Tree } from "./tree.ts";
 
 /** Where the batch axis of an argument or result is; `null`: it has none and is shared. */
 export type Axis = number | null;
 
+/** An axis for all tensors of a tree, or a tree of them. */
+export type AxisTree = Axis | readonly AxisTree[] | { readonly [key: string]: AxisTree };
+
 /** Options of `vmap`. */
 export interface VmapOptions {
-  /** Batch axis of each argument; one number goes for all. Default 0. */
-  inAxes?: Axis | readonly Axis[];
-  /** Batch axis of the results. Default 0. */
-  outAxes?: number;
+  /** Batch axis of all arguments, or a list with that of each; for trees, a tree of axes. Default 0. */
+  inAxes?: AxisTree;
+  /** Batch axis of the results, or a tree of them. Default 0. */
+  outAxes?: AxisTree;
   /** What random numbers inside are: refused (default), the same for all elements, or different. */
   randomness?: "error" | "same" | "different";
+}
+
+/** The axis that a tree of axes has for the leaf at `path`, as in `.layers[0].weight`. */
+function axisAt(axes: AxisTree, path: string): Axis {
+  let at: AxisTree | undefined = axes;
+  for (const key of path.match(/[^.[\]]+/g) ?? []) {
+    if (typeof at !== "object" || at === null) break;
+    at = (at as Record<string, AxisTree>)[key];
+  }
+  if (at !== null && typeof at !== "number") {
+    throw new TypeError(
+      `Cannot vmap: there is no axis for the tensor at ${
+        path || "the top"
+      }; give a number, null, or a tree of them`,
+    );
+  }
+  return at;
 }
 
 /**
@@ -36,14 +56,14 @@ export function vmap<A extends any[], Y extends Tree>(
 ): (...x: A) => Y {
   const { inAxes = 0, outAxes = 0, randomness = "error" } = options;
   return (...args) => {
-    const axes = args.map((_, i) => Array.isArray(inAxes) ? inAxes[i] ?? null : inAxes as Axis);
+    const axes = args.map((_, i): AxisTree => Array.isArray(inAxes) ? inAxes[i] ?? null : inAxes);
     const flats = args.map((a) => flatten(a, "vmap over"));
     let B = -1;
     const batchedLeaves: Tensor[] = [];
     const flags: boolean[] = [];
     flats.forEach((flat, i) =>
-      flat.leaves.forEach((t) => {
-        const axis = axes[i];
+      flat.leaves.forEach((t, k) => {
+        const axis = axisAt(axes[i], flat.paths[k]);
         flags.push(axis !== null);
         if (axis === null) return void batchedLeaves.push(t);
         if (t.rank === 0) {
@@ -71,16 +91,15 @@ export function vmap<A extends any[], Y extends Tree>(
     // One more hole: the number of the element, for random keys.
     avals.push({ shape: [], dtype: "i32", track: 0 });
     let element: Tensor | null = null;
-    let rebuild: (leaves: readonly Tensor[]) => Tree;
+    let made: Flat;
     const { program, effects } = record(avals, (params) => {
       element = params[params.length - 1];
       let at = 0;
       const xs = flats.map((flat) => flat.rebuild(params.slice(at, at += flat.leaves.length))) as A;
       const y = f(...xs);
       if ((y as unknown) instanceof Promise) return y as never;
-      const flat = flatten(y, "vmap a function that returns");
-      rebuild = flat.rebuild;
-      return flat.leaves;
+      made = flatten(y, "vmap a function that returns");
+      return made.leaves;
     }, {
       kind: "vmap",
       device,
@@ -91,15 +110,24 @@ export function vmap<A extends any[], Y extends Tree>(
     const result = program.batched(inputs, [...flags, true, ...program.consts.map(() => false)], B);
     const n = result.outputs.length - effects.length;
     effects.forEach((handle, i) => handle.assign(result.outputs[n + i], "vmap"));
-    return rebuild!(
+    return made!.rebuild(
       result.outputs.slice(0, n).map((t, i) => {
-        const whole = result.flags[i] ? t : t.expand([B, ...t.shape]);
-        if (outAxes >= whole.rank || outAxes < -whole.rank) {
+        const axis = axisAt(outAxes, made.paths[i]);
+        if (axis === null) {
+          if (!result.flags[i]) return t;
           throw new RangeError(
-            `Cannot put the batch axis at ${outAxes} of a result of shape ${showShape(whole.shape)}`,
+            `Cannot vmap with outAxes null: the result at ${
+              made.paths[i] || "the top"
+            } is different for each element`,
           );
         }
-        return whole.movedim(0, outAxes);
+        const whole = result.flags[i] ? t : t.expand([B, ...t.shape]);
+        if (axis >= whole.rank || axis < -whole.rank) {
+          throw new RangeError(
+            `Cannot put the batch axis at ${axis} of a result of shape ${showShape(whole.shape)}`,
+          );
+        }
+        return whole.movedim(0, axis);
       }),
     );
   };

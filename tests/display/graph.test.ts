@@ -34,9 +34,9 @@ Deno.test("a graph is a tree from its output in a terminal", () => {
     drawGraph(micrograd, { title: "G" }).text(),
     `G
 L = sum  f32[2,3]
-└─ mul  f32  data −6
-   ├─ a  f32  data 2  grad −3
-   └─ b  f32  data −3  grad 2`,
+└─ mul  f32  data -6
+   ├─ a  f32  data 2  grad -3
+   └─ b  f32  data -3  grad 2`,
   );
 });
 

@@ -1,6 +1,9 @@
 /** Large, empty, odd and many: sizes at which kernels, bindings and dispatches change. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { arange, cat, crossEntropy, embedding, grad, ones, type Tensor, tensor, zeros } from "../../mod.ts";
+import { splitDepth } from "../../gpu/webgpu/emit_folds.ts";
+import { spread } from "../../gpu/webgpu/kernels/reduction.ts";
+import { primitives } from "../../ops/primitive.ts";
 import { random, read } from "../support/numbers.ts";
 import { engine, flush, test } from "./webgpu.ts";
 
@@ -202,4 +205,162 @@ test("rows of any length have the softmax, logsumexp and crossEntropy of the def
       row.forEach((v, k) => assert(Math.abs(s[r * n + k] - Math.exp(v) / sum) < 1e-6, `${rows} x ${n}`));
     }
   }
+});
+
+/** More than the turns after which some devices end a thread's loops, and what is cut at other lengths. */
+const LONG = 70_000, HALF = Math.floor(LONG / 2);
+
+/** Custom primitives whose kernels loop, along what length. */
+const loops: Record<string, () => Promise<void>> = {
+  softmax: async () => {
+    const x = Float32Array.from({ length: 2 * LONG }, (_, i) => ((i * 7919) % 1000) / 100);
+    const [rows, columns] = await read([
+      tensor(x, { shape: [2, LONG] }).softmax(1),
+      tensor(x, { shape: [LONG, 2] }).softmax(0),
+    ]);
+    let row = 0, column = 0;
+    for (let i = 0; i < LONG; i++) {
+      row += Math.exp(x[i]);
+      column += Math.exp(x[2 * i]);
+    }
+    for (const i of [0, 1, HALF, LONG - 1]) {
+      assertNear(rows[i], Math.exp(x[i]) / row);
+      assertNear(columns[2 * i], Math.exp(x[2 * i]) / column);
+    }
+  },
+  logsumexp: async () => {
+    const n = 200_000;
+    const [rows, columns, all, low, half] = await read([
+      zeros([2, n]).logsumexp(1),
+      zeros([n, 2]).logsumexp(0),
+      zeros([6_000_000]).logsumexp(0),
+      tensor(new Float32Array(LONG * 2).fill(-Infinity), { shape: [LONG, 2] }).logsumexp(0),
+      zeros([LONG, 2], { dtype: "f16" }).logsumexp(0),
+    ]);
+    for (const y of [...rows, ...columns]) assertNear(y, Math.log(n));
+    assertNear(all[0], Math.log(6_000_000));
+    assertEquals([[...low], [...half]], [
+      [-Infinity, -Infinity],
+      Array(2).fill(Math.f16round(Math.log(LONG))),
+    ]);
+  },
+  crossEntropy: async () => {
+    const long = crossEntropy(zeros([2, LONG]), tensor([0, LONG - 1], { dtype: "i32" }), {
+      reduction: "none",
+    });
+    const longer = crossEntropy(zeros([1, 6_000_000]), tensor([5_999_999], { dtype: "i32" }));
+    const [a, b] = await read([long, longer]);
+    for (const y of a) assertNear(y, Math.log(LONG));
+    assertNear(b[0], Math.log(6_000_000));
+  },
+  cumsum: async () => {
+    const x = Int32Array.from({ length: LONG * 3 }, (_, i) => (i * 31) % 11 - 5);
+    const [a, b, c, d, e] = await read([
+      ones([LONG]).cumsum(0),
+      tensor(x, { shape: [LONG, 3] }).cumsum(0),
+      grad((t: Tensor) => t.cumsum(0).sum())(zeros([LONG])) as Tensor,
+      ones([1_200_000]).cumsum(0),
+      ones([1500], { dtype: "f16" }).cumsum(0),
+    ]);
+    const sums = [0, 0, 0];
+    x.forEach((v, i) => assertEquals(b[i], sums[i % 3] += v));
+    assertEquals([a[0], a[HALF], a[LONG - 1]], [1, HALF + 1, LONG]);
+    assertEquals([c[0], c[HALF], c[LONG - 1]], [LONG, LONG - HALF, 1]);
+    assertEquals([d[65_535], d[1_199_999], e[1499]], [65_536, 1_200_000, 1500]);
+  },
+  argmax: async () => {
+    const x = new Float32Array(2 * LONG), y = new Float32Array(2 * LONG);
+    x[2 * (LONG - 7)] = x[2 * (LONG - 3)] = 1;
+    x[2 * 300 + 1] = x[2 * HALF + 1] = 2;
+    y[2 * 66_000] = y[2 * 67_000] = NaN;
+    const [a, b, c, d] = await read([
+      arange(LONG, { dtype: "f32" }).argmax(0),
+      tensor(x, { shape: [LONG, 2] }).argmax(0),
+      tensor(y, { shape: [LONG, 2] }).argmax(0),
+      zeros([LONG]).argmax(0),
+    ]);
+    assertEquals([[...a], [...b], [...c], [...d]], [[LONG - 1], [LONG - 7, 300], [66_000, 0], [0]]);
+  },
+  argsort: async () => {
+    const x = Float32Array.from({ length: LONG }, (_, i) => i % 9973 === 5 ? NaN : (i * 7919) % 1009);
+    const rows = new Float32Array(3 * 1000).map((_, i) => (i * 7919) % 101);
+    for (const descending of [false, true]) {
+      const [a, b] = await read([
+        tensor(x).argsort(0, { descending }),
+        tensor(rows, { shape: [1000, 3] }).argsort(0, { descending }),
+      ]);
+      const [c, d] = await read([
+        tensor(x, { device: "host" }).argsort(0, { descending }),
+        tensor(rows, { shape: [1000, 3], device: "host" }).argsort(0, { descending }),
+      ]);
+      assertEquals(a, c);
+      assertEquals(b, d);
+    }
+  },
+  scatterAdd: async () => {
+    const same = ones([LONG], { dtype: "i32" });
+    const spread = Int32Array.from({ length: LONG }, (_, i) => (i * 7919) % 5000 - (i % 3 === 0 ? 5000 : 0));
+    const values = Float32Array.from({ length: LONG }, (_, i) => i % 7 - 3),
+      exact = new Float32Array(5000).fill(2);
+    spread.forEach((k, i) => exact[(k + 5000) % 5000] += values[i]);
+    const wide = tensor(spread, { shape: [LONG / 2, 2] }), two = tensor(values, { shape: [LONG / 2, 2] });
+    const [a, b, c, d, e] = await read([
+      zeros([2]).scatterAdd(0, same, ones([LONG])),
+      ones([5000]).mul(2).scatterAdd(0, tensor(spread), tensor(values)),
+      ones([5000, 3]).mul(2).scatterAdd(0, wide, two),
+      grad((t: Tensor) => t.gather(0, same).sum())(zeros([3])) as Tensor,
+      zeros([2], { dtype: "f16" }).scatterAdd(
+        0,
+        same.narrow(0, 0, 6000),
+        ones([6000], { dtype: "f16" }).mul(0.5),
+      ),
+    ]);
+    assertEquals([[...a], [...d], [...e]], [[0, LONG], [0, LONG, 0], [0, 3000]]);
+    assertEquals([...b], [...exact]);
+    const columns = new Float32Array(15_000).fill(2);
+    spread.forEach((k, i) => columns[((k + 5000) % 5000) * 3 + i % 2] += values[i]);
+    assertEquals([...c], [...columns]);
+  },
+  embeddingGrad: async () => {
+    for (const V of [2, 100_000]) {
+      const ids = Int32Array.from({ length: LONG }, (_, i) => i % 5 === 0 ? -1 : 0);
+      const [g] = await read([
+        grad((w: Tensor) => embedding(w, tensor(ids)).sum())(zeros([V, 2])) as Tensor,
+      ]);
+      assertEquals([g[0], g[1], g[2 * V - 2], g[2 * V - 1]], [56_000, 56_000, 14_000, 14_000]);
+    }
+  },
+};
+
+function assertNear(x: number, y: number): void {
+  assert(Math.abs(x - y) <= 1e-5 * Math.abs(y), `${x} is not ${y}`);
+}
+
+test("no kernel's loop is so long that a device ends it", async (t) => {
+  for (const [name, f] of Object.entries(loops)) await t.step(name, f);
+  // Loops over the axes of a shape, or over rounds of a cipher, are short.
+  const short = ["cat", "scatterWindow", "gather", "embedding", "randomBits", "foldKey"];
+  const custom = [...primitives().values()].filter((p) => p.family === "custom").map((p) => p.name);
+  assertEquals(custom.filter((name) => !short.includes(name) && !(name in loops)), []);
+  await t.step("folds and products", async () => {
+    const wide = ones([1, 1]).expand([LONG, 140_000]);
+    const [a, b, c, d] = await read([
+      ones([LONG, 40]).sum(0),
+      ones([40, LONG]).sum(1),
+      wide.narrow(1, 0, 40).amax(0),
+      ones([2, LONG]).matmul(ones([LONG, 2])),
+    ]);
+    assertEquals([a[39], b[39], c[39], ...d], [LONG, LONG, 1, ...Array(4).fill(LONG)]);
+    for (const n of [1, 40, 256, 4000, 131_072, 1_000_000]) {
+      for (const folded of [30_000, LONG, 1_000_000, 2 ** 30]) {
+        const { share, splits } = splitDepth(folded, n);
+        // 25 turns for each 16 elements: of the loop over tiles, of filling them, and of multiplying.
+        assert(share * 25 / 16 < 65_000 && share * splits >= folded);
+        for (const lanesFirst of [false, true]) {
+          const { lanes, share, splits } = spread(n, folded, lanesFirst);
+          assert(share / lanes < 32_768 && share * splits >= folded, `${n} ${folded}`);
+        }
+      }
+    }
+  });
 });

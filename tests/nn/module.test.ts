@@ -248,3 +248,9 @@ Deno.test("a Sequential prints a line for each layer", () => {
     "Sequential(\n  (0): Linear(2 -> 3)\n  (1): ReLU()\n  (2): Sequential(\n    (0): Linear(3 -> 1, no bias)\n  )\n)",
   );
 });
+
+Deno.test("a device is no type to convert a module to", () => {
+  // deno-lint-ignore no-explicit-any
+  const error = assertThrows(() => new Linear(2, 3).to("webgpu" as any), TypeError);
+  assert(error.message.includes(`await x.toDevice("webgpu")`), error.message);
+});

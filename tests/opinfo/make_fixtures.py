@@ -9,10 +9,14 @@ Regenerate (CPU only, about two minutes; the file changes only if PyTorch's samp
 For each name and variant of `op_db`, at most 30 samples are kept: those which show most options and shapes that no
 earlier one showed, small ones first, while the name's share of the file lasts. Recorded for each sample:
 
+    processed      true where `out` is what OpInfo's output_process_fn_grad made of the op's own result
     args, kwargs   what the op gets; float64 elements are rounded to float32 first, so that f32 sees the same numbers
     out            tensors that it returns
     ct, grad       a random cotangent for each differentiable output (else null); gradients of the inputs in `wrt`
     v, gg, jvp     a random direction for each input in `wrt`; gradient of <grad, v>; the tangents of the outputs
+
+A name's `wrapper` is OpInfo's gradcheck_wrapper, which makes the argument (or the result) fit, as by x + x^T. Names that
+do not know float64 are recorded with int64. `skipped` counts what is left out, by reason.
 
 The file, gunzipped: length of the JSON (u32), JSON, then a section for each encoding in the order of `sections`, each
 stored as byte planes (all first bytes, all second bytes, ...), little endian. A tensor in the JSON is
@@ -39,7 +43,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 SAMPLES = 30  # for each name and variant, at most
 ELEMENTS = 2000  # of the inputs of one sample, at most
-BYTES = 16_000  # for each name and variant before compression, at least one sample aside
+RESULTS = 10_000  # elements of the results of one sample, at most
+BYTES = 100_000  # for each name and variant before compression, at least one sample aside
 LOOKED_AT = 400  # samples of one name, of which some are chosen
 
 warnings.filterwarnings("ignore")
@@ -90,7 +95,7 @@ class Writer:
             raise Skip("complex numbers")
         if t.is_quantized or t.dtype not in DTYPES:
             raise Skip(f"dtype {t.dtype}")
-        a = t.detach().resolve_neg().contiguous()
+        a = torch.zeros_like(t) if t._is_zerotensor() else t.detach().resolve_neg().contiguous()
         a = (a.to(torch.float64) if t.is_floating_point() else a.to(torch.int64)).numpy().reshape(-1)
         encoding, raw = self.encode(a, exact)
         if encoding != "z":
@@ -243,20 +248,23 @@ def same(a, b):
     )
 
 
-def is_default(f):
-    return f is None or inspect.getsource(f).strip().startswith(("output_process_fn_grad: Callable", "lambda x: x"))
-
-
 def record(op, sample, generator):
     tree = [[sample.input, *sample.args], dict(sample.kwargs)]
     if any(t.is_complex() for t in tensors_of(tree)):
         raise Skip("complex numbers")
+    tree[1].pop("memory_format", None)  # which changes no value
     process = sample.output_process_fn_grad or (lambda x: x)
-    wrapper = op.gradcheck_wrapper
+    wrapper, processed = op.gradcheck_wrapper, False
 
     def call(t):
+        nonlocal processed
         args, kwargs = t
-        return process(wrapper(op.get_op(), *args, **kwargs))
+        raw = wrapper(op.get_op(), *args, **kwargs)
+        if isinstance(raw, (bool, int, float)):
+            raw = torch.tensor(raw)
+        out = process(raw)
+        processed = out is not raw
+        return out
 
     given = fresh(tree)
     plain = tree_map(lambda t: t.detach().clone() if isinstance(t, torch.Tensor) else t, given)
@@ -275,12 +283,11 @@ def record(op, sample, generator):
         raise Skip("complex numbers")
     if not same(outs, tensors_of(second)):
         raise Skip("random or uninitialised")
-    if sum(t.numel() for t in outs) > 2 * ELEMENTS:
-        raise Skip(f"more than {2 * ELEMENTS} results")
-    entry = {
-        "args": [argument(x) for x in given[0]],
-        "kwargs": {k: argument(v) for k, v in given[1].items()},
-    }
+    if sum(t.numel() for t in outs) > RESULTS:
+        raise Skip(f"more than {RESULTS} results")
+    entry = {"processed": True} if processed else {}
+    entry["args"] = [argument(x) for x in given[0]]
+    entry["kwargs"] = {k: argument(v) for k, v in given[1].items()}
     wrt = [t for t in tensors_of(given) if t.requires_grad]
     places = [i for i, t in enumerate(tensors_of(given)) if t.requires_grad]
     entry["out"] = [writer.tensor(t) for t in outs]
@@ -289,7 +296,7 @@ def record(op, sample, generator):
     # Aliases, since some ops write into their arguments.
     alias = tree_map(lambda t: t * 1 if isinstance(t, torch.Tensor) and t.requires_grad else t, given)
     ys = tensors_of(call(alias))
-    on = [y.requires_grad and y.dtype == torch.float64 for y in ys]
+    on = [y.requires_grad and y.is_floating_point() for y in ys]
     if not any(on):
         return entry
     cts = [direction(y, generator) if k else None for y, k in zip(ys, on)]
@@ -330,11 +337,14 @@ def fixture(op):
     def leave_out(reason, n=1):
         skipped[reason] = skipped.get(reason, 0) + n
 
+    dtype = next((d for d in (torch.float64, torch.int64, torch.bool) if op.supports_dtype(d, "cpu")), None)
+    if dtype is None:
+        return {"samples": [], "skipped": {"neither float64 nor int64 on the CPU": 1}}
     torch.manual_seed(0)
     np.random.seed(0)
     generator = torch.Generator().manual_seed(0)
     found = []
-    for s in op.sample_inputs("cpu", torch.float64, requires_grad=op.supports_autograd):
+    for s in op.sample_inputs("cpu", dtype, requires_grad=dtype.is_floating_point and op.supports_autograd):
         elements = sum(t.numel() for t in tensors_of([s.input, s.args, s.kwargs]))
         if elements > ELEMENTS:
             leave_out(f"more than {ELEMENTS} elements")
@@ -342,7 +352,7 @@ def fixture(op):
             found.append(s)
         if len(found) == LOOKED_AT:
             break
-    chosen, kept, processed = Chosen(found), [], False
+    chosen, kept = Chosen(found), []
     start = writer.mark()
     for c in chosen:
         mark = writer.mark()
@@ -363,8 +373,6 @@ def fixture(op):
             continue
         chosen.keep(c)
         kept.append(entry)
-        f = c[0].output_process_fn_grad
-        processed |= not is_default(f)
         if len(kept) == SAMPLES:
             leave_out("no room", len(chosen.left))
             break
@@ -373,8 +381,6 @@ def fixture(op):
     wrapper = getattr(op.gradcheck_wrapper, "__name__", "")
     if wrapper != "<lambda>" or "op(*args, **kwargs)" not in inspect.getsource(op.gradcheck_wrapper):
         entry["wrapper"] = wrapper if wrapper != "<lambda>" else inspect.getsource(op.gradcheck_wrapper).strip()
-    if processed:
-        entry["processed"] = True
     return entry
 
 
@@ -384,9 +390,6 @@ def main():
     for op in op_db:
         name = op.name + (f"/{op.variant_test_name}" if op.variant_test_name else "")
         if only and name not in only:
-            continue
-        if not op.supports_dtype(torch.float64, "cpu"):
-            names[name] = {"samples": [], "skipped": {"no float64 on the CPU": 1}}
             continue
         mark, since = writer.mark(), time.time()
         try:

@@ -1,32 +1,46 @@
 /** Bad input: each error names the action, the operands, what is and what must be, and the engine goes on. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  Adam,
+  AdamW,
   arange,
+  bceWithLogits,
+  broadcastTensors,
   cat,
   checkpoint,
   crossEntropy,
   customVjp,
   dropout,
   einsum,
+  Embedding,
   embedding,
+  eye,
+  fit,
   full,
   grad,
   hvp,
   jit,
   jvp,
+  l1Loss,
+  Linear,
   linspace,
   manualSeed,
+  mseLoss,
   ones,
   rand,
   randint,
+  randn,
   scan,
   setDefaultDevice,
+  SGD,
   split,
   stack,
   Tensor,
   tensor,
+  valueAndGrad,
   vjp,
   vmap,
+  where,
   zeros,
 } from "../../mod.ts";
 import { testEach } from "../support/engines.ts";
@@ -73,6 +87,8 @@ function checkMessage(error: Error, parts: string[]): void {
 }
 
 const x = (): Tensor => tensor([[1, 2, 3], [4, 5, 6]]);
+const linear = (): Linear => new Linear(2, 3);
+const leaf = (): Tensor => tensor([1], { requiresGrad: true });
 const whole = (): Tensor => tensor([1, 2, 3], { dtype: "i32" });
 
 // ---- shapes
@@ -454,6 +470,310 @@ refuses(
   "plain objects",
 );
 
+for (
+  const [name, call, ...parts] of [
+    [
+      "Linear of an array",
+      () => linear().call([[1, 2]] as Any),
+      "Cannot apply Linear(2 -> 3)",
+      "the input is an array",
+    ],
+    [
+      "crossEntropy against an array",
+      () => crossEntropy(x(), [0, 1] as Any),
+      "Cannot take the crossEntropy",
+      "the target is an array",
+      `tensor([...], { dtype: "i32" })`,
+    ],
+    ["crossEntropy of an array", () => crossEntropy([1] as Any, whole()), "the prediction", "is an array"],
+    [
+      "mseLoss against an array",
+      () => mseLoss(x(), [1, 2] as Any),
+      "Cannot take the mseLoss",
+      "target is an array",
+    ],
+    ["l1Loss of a number", () => l1Loss(1 as Any, x()), "Cannot take the l1Loss", "prediction is a number"],
+    [
+      "bceWithLogits against a typed array",
+      () => bceWithLogits(x(), new Float32Array(6) as Any),
+      "a Float32Array",
+    ],
+    ["where of a boolean", () => where(true as Any, x(), x()), "Cannot where", "the condition is a boolean"],
+    [
+      "where of an array of choices",
+      () => where(x().gt(1), [1] as Any, 0),
+      "Cannot where",
+      "choice is an array",
+    ],
+    [
+      "the method where of a boolean",
+      () => x().where(true as Any, 0),
+      "Cannot where",
+      "the condition is a boolean",
+    ],
+    [
+      "maskedFill by a boolean",
+      () => x().maskedFill(true as Any, 0),
+      "Cannot maskedFill",
+      "the mask is a boolean",
+    ],
+    ["logicalAnd with a boolean", () => x().logicalAnd(true as Any), "Cannot logicalAnd", "is a boolean"],
+    ["logicalOr with an array", () => x().logicalOr([true] as Any), "Cannot logicalOr", "is an array"],
+    ["matmul with an array", () => x().matmul([1] as Any), "Cannot matmul", "is an array"],
+    ["dot with an array", () => tensor([1]).dot([1] as Any), "Cannot dot", "is an array"],
+    ["outer with an array", () => tensor([1]).outer([1] as Any), "Cannot outer", "is an array"],
+    [
+      "indexSelect by an array",
+      () => x().indexSelect(0, [0] as Any),
+      "Cannot indexSelect",
+      "the index is an array",
+    ],
+    ["gather by an array", () => x().gather(1, [[0]] as Any), "Cannot gather", `{ dtype: "i32" }`],
+    [
+      "scatterAdd of an array",
+      () => x().scatterAdd(1, tensor([[0]], { dtype: "i32" }), [[1]] as Any),
+      "Cannot scatterAdd",
+      "the source is an array",
+    ],
+    [
+      "embedding by an array",
+      () => embedding(x(), [0] as Any),
+      "Cannot take an embedding",
+      "ids is an array",
+    ],
+    [
+      "the layer Embedding of an array",
+      () => new Embedding(3, 2).call([0] as Any),
+      "Cannot take an embedding",
+    ],
+    ["assigning an array", () => x().assign([1] as Any), "Cannot assign", "the value is an array"],
+    ["dropout of an array", () => dropout([1] as Any), "Cannot drop out", "is an array"],
+    [
+      "cat of an array in the list",
+      () => cat([x(), [1]] as Any),
+      "Cannot cat",
+      "list's element 1 is an array",
+    ],
+    ["einsum of an array", () => einsum("ij,i->", x(), [1] as Any), "Cannot einsum", "operand 2 is an array"],
+    [
+      "a cotangent that is an array",
+      () => leaf().backward([1] as Any),
+      "Cannot call backward",
+      "the cotangent",
+    ],
+    ["broadcasting an array", () => broadcastTensors(x(), [1] as Any), "Cannot broadcast", "is an array"],
+  ] as [string, () => unknown, ...string[]][]
+) refuses(name, call, TypeError, ...parts, "tensor");
+refuses("a Map as operand", () => x().add(new Map() as Any), TypeError, "Cannot add a tensor and a Map");
+
+// ---- PyTorch's forms
+refuses(
+  "the spread form of reshape",
+  () => (x() as Any).reshape(3, 2),
+  TypeError,
+  "Cannot reshape",
+  "x.reshape([3, 2])",
+);
+refuses(
+  "the spread form of permute",
+  () => (x() as Any).permute(1, 0),
+  TypeError,
+  "Cannot permute",
+  "x.permute([1, 0])",
+);
+refuses(
+  "the spread form of expand",
+  () => (x() as Any).expand(2, 3),
+  TypeError,
+  "Cannot expand",
+  "x.expand([3, 2])",
+);
+refuses(
+  "the spread form of cat",
+  () => (cat as Any)(x(), x()),
+  TypeError,
+  "Cannot cat a tensor",
+  "cat([a, b])",
+);
+refuses("stack of a tensor", () => stack(x() as Any), TypeError, "Cannot stack a tensor", "stack([a, b])");
+refuses(
+  "axes as an object",
+  () => x().sum({ dim: 0 } as Any),
+  TypeError,
+  "Cannot sum",
+  "an object",
+  "x.sum(0)",
+);
+refuses("axes that are null", () => x().mean(null as Any), TypeError, "Cannot mean", "null", "x.mean(0)");
+refuses(
+  "several axes one by one",
+  () => x().sum(0, 1 as Any),
+  TypeError,
+  "Cannot sum with 1",
+  "x.sum([0, 1])",
+);
+refuses("argmax along several axes", () => x().argmax([0] as Any), TypeError, "Cannot argmax along axes [0]");
+refuses(
+  "a flat padding",
+  () => x().pad([1, 1] as Any),
+  TypeError,
+  "Cannot pad [2,3] by [1,1]",
+  "x.pad([[1, 1]])",
+);
+refuses(
+  "a padding that is a number",
+  () => x().pad(1 as Any),
+  TypeError,
+  "Cannot pad by 1",
+  "x.pad([[1, 1]])",
+);
+refuses("flip by a word", () => x().flip("a" as Any), TypeError, "Cannot flip by a string", "x.flip([0, 1])");
+refuses(
+  "a slice in Python's notation",
+  () => x().slice("0:2" as Any),
+  TypeError,
+  `"0:2"`,
+  "[start, stop, step]",
+);
+refuses("pieces of length 0", () => split(x(), 0), RangeError, "Cannot split axis 0 of [2,3]", "above 0");
+refuses(
+  "einsum without an equation",
+  () => einsum(x() as Any, x()),
+  TypeError,
+  "Cannot einsum",
+  "comes first",
+);
+refuses("einsum of a list", () => einsum("ij->", [x()] as Any), TypeError, "Cannot einsum", "one by one");
+refuses("a device as a type", () => x().to("webgpu" as Any), TypeError, `await x.toDevice("webgpu")`);
+for (
+  const name of [
+    "sum",
+    "mean",
+    "prod",
+    "amax",
+    "amin",
+    "variance",
+    "std",
+    "norm",
+    "logsumexp",
+    "argmax",
+    "any",
+    "all",
+  ]
+) {
+  refuses(
+    `${name} with keepdim by place`,
+    () => (x() as Any)[name](0, true),
+    TypeError,
+    `Cannot ${name} with true`,
+    "{ keepdim: true }",
+  );
+  refuses(
+    `${name} with a misspelt option`,
+    () => (x() as Any)[name](0, { keepdims: true }),
+    TypeError,
+    `Cannot ${name} with the option keepdims`,
+    "is keepdim",
+  );
+}
+
+// ---- options
+for (
+  const [name, make] of [
+    ["tensor", (o) => tensor([1], o)],
+    ["zeros", (o) => zeros([1], o)],
+    ["full", (o) => full([1], 1, o)],
+    ["eye", (o) => eye(2, o)],
+    ["arange", (o) => arange(2, o)],
+    ["linspace", (o) => linspace(0, 1, 2, o)],
+    ["rand", (o) => rand([1], o)],
+    ["randn", (o) => randn([1], o)],
+    ["randint", (o) => randint(0, 2, [1], o)],
+  ] as [string, (o: Any) => Tensor][]
+) {
+  refuses(
+    `${name} with an unknown option`,
+    () => make({ requires_grad: true }),
+    TypeError,
+    "Cannot make a tensor with the option requires_grad",
+    "is requiresGrad",
+  );
+  refuses(
+    `${name} on a device that there is not`,
+    () => make({ device: "cuda" }),
+    TypeError,
+    "Cannot use device cuda",
+    "devices are host and webgpu",
+  );
+  refuses(
+    `${name} with options that are none`,
+    () => make("f32"),
+    TypeError,
+    "with f32 for options",
+    "an object",
+  );
+}
+refuses(
+  "a type that there is not, at the start",
+  () => zeros([1], { dtype: "float32" as Any }),
+  TypeError,
+  "types are",
+);
+rejects(
+  "moving to a device that there is not",
+  () => x().toDevice("cuda" as Any),
+  TypeError,
+  "Cannot use device cuda",
+);
+for (
+  const [name, make] of [
+    ["SGD", (o) => new SGD(linear(), o)],
+    ["Adam", (o) => new Adam(linear(), o)],
+    ["AdamW", (o) => new AdamW(linear(), o)],
+  ] as [string, (o: Any) => unknown][]
+) {
+  refuses(
+    `${name} with another library's name of the rate`,
+    () => make({ learningRate: 0.1 }),
+    TypeError,
+    `Cannot make ${name} with the option learningRate`,
+    "is lr",
+  );
+  refuses(
+    `${name} with a rate for options`,
+    () => make(0.1),
+    TypeError,
+    `Cannot make ${name} with 0.1`,
+    "{ lr: ... }",
+  );
+}
+refuses(
+  "a group with an unknown option",
+  () => new Adam([{ params: linear(), beta: 0.9 } as Any]),
+  TypeError,
+  "Cannot make Adam with the option beta",
+  "is betas",
+);
+refuses("a bias by place", () => new Linear(2, 3, false as Any), TypeError, "Cannot make Linear with false");
+refuses("a loss's reduction by place", () => mseLoss(x(), x(), "sum" as Any), TypeError, "mseLoss with sum");
+refuses(
+  "a reduction that there is not",
+  () => crossEntropy(x(), tensor([0, 1], { dtype: "i32" }), { reduction: "avg" as Any }),
+  TypeError,
+  "reduction avg",
+  "mean, sum and none",
+);
+for (
+  const [name, options, ...parts] of [
+    ["nothing", undefined, "undefined for options"],
+    ["no loader", { loss: () => x() }, "without loader", "DataLoader"],
+    ["no loss", { loader: [] }, "without loss", "mseLoss(model.call(x), y)"],
+    ["no optimiser", { loader: [], loss: () => x() }, "without optimizer", "new Adam(model"],
+    ["a number for a loss", { loader: [], loss: 1 }, "with this loss"],
+    ["a misspelt option", { epoch: 3 }, "the option epoch", "is epochs"],
+  ] as [string, Any, ...string[]][]
+) rejects(`fit with ${name}`, () => fit(linear(), options), TypeError, "Cannot fit", ...parts);
+
 // ---- derivatives
 refuses(
   "backward of what is no scalar, without a cotangent",
@@ -529,8 +849,8 @@ refuses(
   "too few tangents",
   () => jvp((a: Tensor, b: Tensor) => a.mul(b), [x(), x()], [x()] as Any),
   RangeError,
-  "1 tangents",
-  "2 primals",
+  "push forward",
+  "there is none at",
 );
 refuses(
   "hvp with a vector of another shape",
@@ -846,4 +1166,26 @@ testEach("rank 0 works like any other rank", async () => {
   t.mul(t).backward();
   assertEquals(await t.grad!.item(), 6);
   assertEquals(await t.flatten().toArray(), [3]);
+});
+testEach("a parameter without a type is a tensor", async () => {
+  const at = tensor([1, 2]);
+  assertEquals(await grad((t) => t.square().sum())(at).toArray(), [2, 4]);
+  assertEquals(await grad((t, k) => t.mul(k).sum())(at, 3).toArray(), [3, 3]);
+  assertEquals(await (await grad(async (t) => t.mul(await t.amax().item()).sum())(at)).toArray(), [2, 2]);
+  assertEquals(await valueAndGrad((t) => t.square().sum())(at)[1].toArray(), [2, 4]);
+  assertEquals(await vjp((t) => t.square(), at)[1](at)[0].toArray(), [2, 8]);
+  assertEquals(await jvp((t) => t.square(), [at], [at])[1].toArray(), [2, 8]);
+});
+testEach("JSON has what a tensor is, and jit still tells arguments apart", async (b) => {
+  assertEquals(JSON.parse(JSON.stringify({ a: x() })), {
+    a: { shape: [2, 3], dtype: "f32", device: b.device },
+  });
+  const f = jit(({ t }: { t: Tensor }) => t.mul(2).sum());
+  assertEquals(await f({ t: ones([2]) }).item(), 4);
+  assertEquals(await f({ t: ones([3]) }).item(), 6);
+  assertEquals(await f({ t: ones([3]) }).item(), 6);
+  assertEquals(f.recordings(), 2);
+  f({ t: tensor([1, 1, 1], { requiresGrad: true }) });
+  f({ t: ones([3]).to("i32") });
+  assertEquals(f.recordings(), 4);
 });

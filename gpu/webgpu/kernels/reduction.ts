@@ -54,6 +54,8 @@ export interface Spread {
 /** Serial steps of a lane which are summed by themselves before they join the lane's sum. */
 const BLOCK = 64;
 const ENOUGH_THREADS = 131072;
+/** Most steps of a lane: some devices end a thread's loops after 65,535 turns. */
+const TURNS = 16384;
 
 /** Chooses lanes and splits by shape alone, so that results repeat. */
 export function spread(outputs: number, folded: number, lanesFirst: boolean): Spread {
@@ -65,7 +67,8 @@ export function spread(outputs: number, folded: number, lanesFirst: boolean): Sp
     lanes *= 2;
   }
   const wanted = Math.ceil(ENOUGH_THREADS / (outputs * lanes));
-  const splits = Math.max(1, Math.min(wanted, 1024, Math.floor(folded / (lanes * 16))));
+  const enough = Math.min(wanted, 1024, Math.floor(folded / (lanes * 16)));
+  const splits = Math.max(1, enough, Math.ceil(folded / (lanes * TURNS)));
   if (splits < 2) return { lanes, splits: 1, share: folded };
   const share = Math.ceil(folded / splits / lanes) * lanes;
   return { lanes, splits: Math.ceil(folded / share), share };

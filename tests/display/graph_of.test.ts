@@ -1,0 +1,105 @@
+/** Graphs of tensors: what boxes and tooltips say of values, shapes and derivatives. */
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { displayHook } from "../../display/bundle.ts";
+import { graph, ones, randn, type Tensor, tensor } from "../../mod.ts";
+import { primitives } from "../../ops/primitive.ts";
+import { texName, texText } from "../../ops/tex.ts";
+
+type Facts = Record<string, string>;
+
+/** The tooltips of a graph, by op. */
+async function tooltips(root: Tensor): Promise<Record<string, Facts>> {
+  const bundle = await graph(root)[displayHook]();
+  const spec = bundle["application/vnd.vegalite.v5+json"] as { layer: { data: { values: Facts[] } }[] };
+  const facts = spec.layer.flatMap(({ data }) => data.values).filter((value) => "type" in value);
+  return Object.fromEntries(
+    facts.map((value) => [value.name ?? value.op ?? value.leaf ?? value.constant, value]),
+  );
+}
+
+function named(values: number | number[] | number[][], name: string): Tensor {
+  const t = tensor(values as number[], { requiresGrad: true });
+  t.name = name;
+  return t;
+}
+
+Deno.test("formulas of every primitive are text without LaTeX or doubled words", () => {
+  const p = { axes: [1, 0], axis: 0, value: 3, i: 0 };
+  const operands = ["W1", "b", "c"].map(texName), result = texName("out");
+  for (const [name, record] of primitives()) {
+    const formulas = [
+      record.tex(operands, p),
+      ...record.texPartials?.(operands, result, p) ?? [],
+      ...record.texPullbacks?.(operands, result, p) ?? [],
+    ].map(texText);
+    for (const text of formulas) {
+      assert(!/[\\{}](?!j|$)/.test(text.replaceAll(/#\{.*\}/g, "")), `${name}: ${text}`);
+      assert(!/\b(\p{L}+) ?\1\b/u.test(text.replaceAll("out", "")), `${name} doubles a word: ${text}`);
+      assert(!/ {2}| [)\]⌋⌉]|[(\[⌊] /.test(text), `${name} has stray spaces: ${text}`);
+    }
+  }
+  const formula = (name: string, x: string[]): string => texText(primitives().get(name)!.tex(x, p));
+  assertEquals(formula("amax", ["x"]), "max x");
+  assertEquals(formula("where", ["c", "a", "b"]), "a if c, else b");
+  assertEquals(texText(primitives().get("prod")!.texPartials!(["x"], "y", p)[0]), "Π_(j ≠ i) x_j");
+  assertEquals(
+    texText(primitives().get("amax")!.texPartials!(["x"], "y", p)[0]),
+    "[x_i = y] / #{j : x_j = y}",
+  );
+});
+
+Deno.test("the tooltip of a matrix product is its pullback, in the names of the operands", async () => {
+  const W1 = named([[1, 2], [3, 4]], "W1"), x = named([1, 2], "x");
+  const facts = (await tooltips(W1.matmul(x)))["matmul"];
+  assertEquals(facts.formula, "W1 x");
+  assertEquals(facts.pullback, "W̅1̅ = o̅u̅t̅ xᵀ;  x̄ = W1ᵀ o̅u̅t̅");
+  assertEquals(facts.derivative, undefined);
+});
+
+Deno.test("names that are letters of the formula stay the names of their operands", async () => {
+  const y = named(6, "y"), x = named(3, "x");
+  const facts = (await tooltips(y.div(x)))["div"];
+  assertEquals(facts.formula, "y/x");
+  assertEquals(facts.derivative, "∂out/∂y = 1/x;  ∂out/∂x = -y/x²");
+});
+
+Deno.test("operands without names get free letters, constants stand for themselves, repeats add up", async () => {
+  const x = named(3, "x"), q = x.exp().mul(-2);
+  q.name = "q";
+  const facts = await tooltips(q);
+  assertEquals(facts.q.formula, "y · (-2)");
+  assertEquals(facts.q.derivative, "∂q/∂y = -2");
+  assertEquals((await tooltips(x.mul(x)))["mul"].derivative, "∂out/∂x = x + x");
+  const odd = named(1, "a_b^{c}\\d");
+  assertEquals((await tooltips(odd.tanh()))["tanh"].formula, "tanh a_b^ c d");
+});
+
+Deno.test("products of vectors have the shapes that the program sees", async () => {
+  const W = named([[1, 2], [3, 4]], "W"), x = named([1, 2], "x");
+  const facts = await tooltips(W.matmul(x).tanh().dot(x));
+  assertEquals(Object.keys(facts).sort(), ["W", "matmul", "tanh", "x"].sort());
+  const first = await tooltips(W.matmul(x).tanh().sum());
+  assertEquals(first.matmul.type, "f32[2]");
+  assertEquals(first.matmul.data, "[5, 11]");
+  assertEquals((await tooltips(x.dot(x))).matmul.type, "f32");
+  assertEquals((await tooltips(ones([2, 3, 4]).matmul(ones([4, 5])).exp().sum())).matmul.type, "f32[2,3,5]");
+});
+
+Deno.test("small matrices are shown row by row and whole", async () => {
+  const facts = await tooltips(named([[0.1234, -0.5678, 1], [-0.1111, 0.2222, 2]], "A").neg().sum());
+  assertEquals(facts.neg.data, "[[−0.1234, 0.5678, −1], [0.1111, −0.2222, −2]]");
+});
+
+Deno.test("random numbers are one leaf", async () => {
+  const facts = await tooltips(randn([3]).mul(2).sum());
+  assertEquals(Object.keys(facts).sort(), ["constant", "mul", "randn", "sum"].sort());
+  assertStringIncludes(graph(randn([3]).mul(2)).text(), "├─ randn  f32[3]");
+});
+
+Deno.test("graph says what it takes", () => {
+  assertThrows(
+    () => graph(3 as unknown as Tensor),
+    TypeError,
+    "Cannot draw the graph of a number: it takes a tensor",
+  );
+});

@@ -1,0 +1,484 @@
+/**
+ * PyTorch's names as calls of ours, one line each: `op` where we have the op, `spelled` where it takes several of ours.
+ * A line names the arguments that we support; a sample that gives any other one is skipped and says so.
+ */
+import {
+  arange,
+  BatchNorm,
+  bceWithLogits,
+  broadcastTensors,
+  cat,
+  crossEntropy,
+  einsum,
+  embedding,
+  eye,
+  full,
+  gelu,
+  l1Loss,
+  LayerNorm,
+  linspace,
+  mseLoss,
+  ones,
+  split,
+  stack,
+  Tensor,
+  tensor,
+  where,
+  zeros,
+} from "../../mod.ts";
+import type { DType } from "../../ops/dtype.ts";
+import type { Argument } from "./fixtures.ts";
+
+/** A sample that asks for what we do not have; the message completes "skipped: ". */
+export class Skip extends Error {}
+
+/** A name of PyTorch's in terms of ours. */
+export interface Mapped {
+  readonly call: (args: readonly Argument[], kwargs: Record<string, Argument>) => Tensor | Tensor[];
+  /** Whether it is several of our ops and no op of its own. */
+  readonly spelled: boolean;
+}
+
+type Named = Record<string, Argument>;
+
+function binder(spelled: boolean) {
+  return (parameters: string, f: (named: Named) => Tensor | Tensor[]): Mapped => {
+    const names = parameters.split(/,\s*/);
+    const call = (args: readonly Argument[], kwargs: Named): Tensor | Tensor[] => {
+      const named: Named = {};
+      const put = (name: string | undefined, value: Argument): void => {
+        if (value === null) return; // Python's None is an argument that was not given
+        if (name === undefined || !names.includes(name)) throw new Skip(`argument ${name ?? "more"}`);
+        named[name] = value;
+      };
+      args.forEach((value, i) => put(names[i], value));
+      for (const [name, value] of Object.entries(kwargs)) put(name, value);
+      return f(named);
+    };
+    return { call, spelled };
+  };
+}
+
+const op = binder(false), spelled = binder(true);
+
+const unary = (f: (x: Tensor) => Tensor): Mapped => op("x", ({ x }) => f(x));
+const binary = (f: (x: Tensor, y: Tensor | number) => Tensor): Mapped =>
+  op("x, other", ({ x, other }) => f(x, other));
+/** The result for a Python number in front of a tensor. */
+const reflected = (f: (x: Tensor, y: Tensor) => Tensor): Mapped =>
+  spelled(
+    "x, other",
+    ({ x, other }) => f(typeof other === "number" ? tensor(other, { dtype: x.dtype }) : other, x),
+  );
+
+/** A reduction over `dim`. */
+const reduction = (
+  f: (x: Tensor, axes: number | number[] | undefined, o: { keepdim: boolean }) => Tensor,
+): Mapped => op("x, dim, keepdim", ({ x, dim, keepdim = false }) => f(x, all(dim), { keepdim }));
+const all = (dim: number | number[] | undefined): number | number[] | undefined => {
+  only(!Array.isArray(dim) || dim.length > 0, "an empty list of axes, which to PyTorch are all");
+  return dim;
+};
+
+/** `var` and `std`, whose `unbiased` is a correction of 1 or 0. */
+const spread = (f: (x: Tensor, axes: number | number[] | undefined, o: Named) => Tensor | Tensor[]) =>
+  op("x, dim, unbiased, keepdim, correction", ({ x, dim, unbiased, keepdim = false, correction }) => {
+    if (typeof dim === "boolean") [dim, unbiased] = [undefined, dim]; // var(x, unbiased)
+    return f(x, all(dim), { keepdim, correction: correction ?? (unbiased === false ? 0 : 1) });
+  });
+
+/** Skips the sample unless it is within what we have. */
+const only = (yes: boolean, what: string): void => {
+  if (!yes) throw new Skip(what);
+};
+const number = (x: Argument, what: string): number => {
+  only(typeof x === "number", `${what} as a tensor`);
+  return x;
+};
+/** Axis lengths, given as a list or one by one. */
+const lengths = (name: string, f: (x: Tensor, shape: number[]) => Tensor): Mapped => ({
+  spelled: false,
+  call: ([x, ...rest], kwargs) => {
+    const shape = kwargs[name] ?? (Array.isArray(rest[0]) ? rest[0] : rest);
+    return f(x, shape);
+  },
+});
+const cast = (dtype: DType): Mapped => op("x", ({ x }) => x.to(dtype));
+
+const euclidean = (
+  x: Tensor,
+  ord: Argument,
+  axes: number | number[] | undefined,
+  keepdim = false,
+): Tensor => {
+  only(ord === undefined || ord === 2 || ord === "fro", `norm of order ${ord}`);
+  return x.norm(axes, { keepdim });
+};
+
+/** Python's `x[...]`. */
+function index(x: Tensor, key: Argument): Tensor {
+  const keys: Argument[] = Array.isArray(key) ? key : [key];
+  const isList = Array.isArray(key) && keys.every((k) => typeof k === "number");
+  only(!isList && !keys.some((k) => k instanceof Tensor || Array.isArray(k)), "index by a tensor or a list");
+  const real = keys.filter((k) => k !== null && !k?.ellipsis).length;
+  const at = keys.findIndex((k) => k?.ellipsis);
+  const colons = Array.from({ length: x.rank - real }, () => ({ slice: [null, null, null] }));
+  const full = at < 0 ? keys : [...keys.slice(0, at), ...colons, ...keys.slice(at + 1)];
+  const y = x.slice(...full.filter((k) => k !== null).map((k) => typeof k === "number" ? k : range(k.slice)));
+  let axis = 0;
+  return full.reduce((z: Tensor, k) => {
+    if (k === null) return z.unsqueeze(axis++);
+    if (typeof k !== "number") axis++;
+    return z;
+  }, y);
+}
+const range = ([start, stop, step]: (number | null)[]): [number | null, number | null, number] => [
+  start,
+  stop,
+  step ?? 1,
+];
+
+/** Lengths to pad by, last axis first, as axes in order. */
+const padding = (pad: number[]): [number, number][] => {
+  only(pad.every((n) => n >= 0), "negative padding");
+  return Array.from({ length: pad.length / 2 }, (_, i) => [pad[2 * i], pad[2 * i + 1]] as [number, number])
+    .reverse();
+};
+
+const newLike = "x, dtype, device"; // the result's type is compared
+
+/** The table. */
+export const mapping: Record<string, Mapped> = {
+  // ---- arithmetic
+  "add": op("x, other", ({ x, other }) => x.add(other)),
+  "sub": op("x, other", ({ x, other }) => x.sub(other)),
+  "mul": binary((x, y) => x.mul(y)),
+  "div/no_rounding_mode": op("x, other, rounding_mode", ({ x, other }) => x.div(other)),
+  "true_divide": binary((x, y) => x.div(y)),
+  "div/floor_rounding": op("x, other, rounding_mode", ({ x, other }) => x.floorDivide(other)),
+  "floor_divide": binary((x, y) => x.floorDivide(y)),
+  "remainder": binary((x, y) => x.remainder(y)),
+  "pow": binary((x, y) => x.pow(y)),
+  "float_power": binary((x, y) => x.pow(y)),
+  "maximum": binary((x, y) => x.maximum(y)),
+  "minimum": binary((x, y) => x.minimum(y)),
+  "max/binary": binary((x, y) => x.maximum(y)),
+  "min/binary": binary((x, y) => x.minimum(y)),
+  "__radd__": reflected((x, y) => x.add(y)),
+  "__rmul__": reflected((x, y) => x.mul(y)),
+  "__rsub__": reflected((x, y) => x.sub(y)),
+  "rsub": reflected((x, y) => x.sub(y)),
+  "__rdiv__": reflected((x, y) => x.div(y)),
+  "__rmod__": reflected((x, y) => x.remainder(y)),
+  "__rpow__": reflected((x, y) => x.pow(y)),
+  "where": op("x, condition, other", ({ x, condition, other }) => where(condition, x, other)),
+  "masked_fill": op("x, mask, value", ({ x, mask, value }) => x.maskedFill(mask, value)),
+  "clamp": op("x, min, max", ({ x, min, max }) => x.clamp(min, max)),
+  "clamp_min": op("x, min", ({ x, min }) => x.clamp(min)),
+  "clamp_max": op("x, max", ({ x, max }) => x.clamp(undefined, max)),
+
+  // ---- comparisons
+  "eq": binary((x, y) => x.eq(y)),
+  "ne": binary((x, y) => x.ne(y)),
+  "lt": binary((x, y) => x.lt(y)),
+  "le": binary((x, y) => x.le(y)),
+  "gt": binary((x, y) => x.gt(y)),
+  "ge": binary((x, y) => x.ge(y)),
+  "logical_not": unary((x) => x.logicalNot()),
+  "logical_and": op("x, other", ({ x, other }) => x.logicalAnd(other)),
+  "logical_or": op("x, other", ({ x, other }) => x.logicalOr(other)),
+  "isnan": unary((x) => x.isnan()),
+  "isfinite": unary((x) => x.isfinite()),
+
+  // ---- functions
+  "abs": unary((x) => x.abs()),
+  "neg": unary((x) => x.neg()),
+  "sign": unary((x) => x.sign()),
+  "sgn": unary((x) => x.sign()),
+  "floor": unary((x) => x.floor()),
+  "round": unary((x) => x.round()),
+  "square": unary((x) => x.square()),
+  "sqrt": unary((x) => x.sqrt()),
+  "reciprocal": unary((x) => x.reciprocal()),
+  "exp": unary((x) => x.exp()),
+  "log": unary((x) => x.log()),
+  "sin": unary((x) => x.sin()),
+  "cos": unary((x) => x.cos()),
+  "tanh": unary((x) => x.tanh()),
+  "sigmoid": unary((x) => x.sigmoid()),
+  "sinc": unary((x) => x.sinc()),
+  "nn.functional.relu": unary((x) => x.relu()),
+  "nn.functional.silu": unary((x) => x.silu()),
+  "nn.functional.mish": unary((x) => x.mish()),
+  "nn.functional.logsigmoid": unary((x) => x.logSigmoid()),
+  "nn.functional.softplus": op("x", ({ x }) => x.softplus()),
+  "nn.functional.elu": op("x, alpha", ({ x, alpha }) => x.elu(alpha)),
+  "nn.functional.gelu": op("x, approximate", ({ x, approximate }) => {
+    only(approximate === "tanh", "gelu without approximate=tanh");
+    return gelu(x);
+  }),
+  "float": cast("f32"),
+  "half": cast("f16"),
+  "int": cast("i32"),
+  "long": cast("i32"),
+  "bool": cast("bool"),
+  "double": op("x", ({ x }) => {
+    only(x.device === "host", "f64 on WebGPU");
+    return x.to("f64");
+  }),
+
+  // ---- reductions
+  "sum": reduction((x, axes, o) => x.sum(axes, o)),
+  "mean": reduction((x, axes, o) => x.mean(axes, o)),
+  "prod": reduction((x, axes, o) => x.prod(axes, o)),
+  "amax": reduction((x, axes, o) => x.amax(axes, o)),
+  "amin": reduction((x, axes, o) => x.amin(axes, o)),
+  "any": reduction((x, axes, o) => x.any(axes, o)),
+  "all": reduction((x, axes, o) => x.all(axes, o)),
+  "logsumexp": reduction((x, axes, o) => x.logsumexp(axes, o)),
+  "max/reduction_no_dim": unary((x) => x.amax()),
+  "min/reduction_no_dim": unary((x) => x.amin()),
+  "count_nonzero": spelled("x, dim", ({ x, dim }) => x.ne(0).to("i32").sum(all(dim))),
+  "aminmax": spelled(
+    "x, dim, keepdim",
+    ({ x, dim, keepdim }) => [x.amin(dim, { keepdim }), x.amax(dim, { keepdim })],
+  ),
+  "var": spread((x, axes, o) => x.variance(axes, o)),
+  "var/unbiased": spread((x, axes, o) => x.variance(axes, o)),
+  "std": spread((x, axes, o) => x.std(axes, o)),
+  "std/unbiased": spread((x, axes, o) => x.std(axes, o)),
+  "var_mean": {
+    ...spread((x, axes, o) => [x.variance(axes, o), x.mean(axes, { keepdim: o.keepdim })]),
+    spelled: true,
+  },
+  "var_mean/unbiased": {
+    ...spread((x, axes, o) => [x.variance(axes, o), x.mean(axes, { keepdim: o.keepdim })]),
+    spelled: true,
+  },
+  "std_mean": {
+    ...spread((x, axes, o) => [x.std(axes, o), x.mean(axes, { keepdim: o.keepdim })]),
+    spelled: true,
+  },
+  "std_mean/unbiased": {
+    ...spread((x, axes, o) => [x.std(axes, o), x.mean(axes, { keepdim: o.keepdim })]),
+    spelled: true,
+  },
+  "norm": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => euclidean(x, p, all(dim), keepdim)),
+  "norm/fro": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => euclidean(x, p, all(dim), keepdim)),
+  "linalg.norm": op("x, ord, dim, keepdim", ({ x, ord, dim, keepdim }) => {
+    // A norm of order 2 of a matrix is its largest singular value.
+    only(ord !== 2 || x.rank === 1 || typeof dim === "number" || dim?.length === 1, "matrix norm of order 2");
+    return euclidean(x, ord, dim, keepdim);
+  }),
+  "linalg.norm/subgradients_at_zero": op("x, ord, dim, keepdim", ({ x, ord, dim, keepdim }) => {
+    only(ord !== 2 || x.rank === 1 || typeof dim === "number" || dim?.length === 1, "matrix norm of order 2");
+    return euclidean(x, ord, dim, keepdim);
+  }),
+  "linalg.vector_norm": op(
+    "x, ord, dim, keepdim",
+    ({ x, ord, dim, keepdim }) => euclidean(x, ord, dim, keepdim),
+  ),
+  "linalg.matrix_norm": op("x, ord, dim, keepdim", ({ x, ord = "fro", dim = [-2, -1], keepdim }) => {
+    only(ord === "fro", `matrix norm of order ${ord}`);
+    return euclidean(x, ord, dim, keepdim);
+  }),
+  "softmax": op("x, dim", ({ x, dim }) => x.softmax(dim)),
+  "log_softmax": op("x, dim", ({ x, dim }) => x.logSoftmax(dim)),
+  "nn.functional.softmin": spelled("x, dim", ({ x, dim }) => x.neg().softmax(dim)),
+  "argmax": op("x, dim, keepdim", ({ x, dim, keepdim = false }) => {
+    only(dim !== undefined || !keepdim, "keepdim without dim");
+    return x.argmax(dim, { keepdim });
+  }),
+  "cumsum": op("x, dim", ({ x, dim }) => x.cumsum(dim)),
+  "cumprod": op("x, dim", ({ x, dim }) => x.cumprod(dim)),
+  "argsort": op("x, dim, descending, stable", ({ x, dim, descending }) => x.argsort(dim, { descending })),
+  "sort": op("x, dim, descending, stable", ({ x, dim, descending }) => {
+    const { values, indices } = x.sort(dim, { descending });
+    return [values, indices];
+  }),
+  "msort": spelled("x", ({ x }) => x.sort(0).values),
+
+  // ---- movement
+  "reshape": lengths("shape", (x, shape) => x.reshape(shape)),
+  "view": lengths("shape", (x, shape) => x.reshape(shape)),
+  "view_copy": lengths("size", (x, shape) => x.reshape(shape)),
+  "reshape_as": op("x, other", ({ x, other }) => x.reshape(other.shape)),
+  "view_as": op("x, other", ({ x, other }) => x.reshape(other.shape)),
+  "permute": lengths("dims", (x, axes) => x.permute(axes)),
+  "permute_copy": lengths("dims", (x, axes) => x.permute(axes)),
+  "transpose": op("x, dim0, dim1", ({ x, dim0, dim1 }) => x.transpose(dim0, dim1)),
+  "transpose_copy": op("x, dim0, dim1", ({ x, dim0, dim1 }) => x.transpose(dim0, dim1)),
+  "mT": unary((x) => x.mT()),
+  "mH": unary((x) => x.mT()),
+  "t": spelled("x", ({ x }) => x.rank < 2 ? x.reshape(x.shape) : x.mT()),
+  "t_copy": spelled("x", ({ x }) => x.rank < 2 ? x.reshape(x.shape) : x.mT()),
+  "T": spelled("x", ({ x }) => x.permute(x.shape.map((_: number, i: number) => x.rank - 1 - i))),
+  "H": spelled("x", ({ x }) => x.permute(x.shape.map((_: number, i: number) => x.rank - 1 - i))),
+  "movedim": op("x, source, destination", ({ x, source, destination }) => {
+    only(typeof source === "number", "movedim of several axes");
+    return x.movedim(source, destination);
+  }),
+  "expand": lengths("size", (x, shape) => x.expand(shape)),
+  "expand_copy": lengths("size", (x, shape) => x.expand(shape)),
+  "broadcast_to": lengths("size", (x, shape) => x.expand(shape)),
+  "expand_as": op("x, other", ({ x, other }) => x.expand(other.shape)),
+  "broadcast_tensors": { spelled: false, call: (args) => broadcastTensors(...args) },
+  "sum_to_size": lengths("size", (x, shape) => x.sumTo(shape)),
+  "unsqueeze": op("x, dim", ({ x, dim }) => x.unsqueeze(dim)),
+  "unsqueeze_copy": op("x, dim", ({ x, dim }) => x.unsqueeze(dim)),
+  "squeeze": op("x, dim", ({ x, dim }) => x.squeeze(dim)),
+  "squeeze_copy": op("x, dim", ({ x, dim }) => x.squeeze(dim)),
+  "flatten": op("x, start_dim, end_dim", ({ x, start_dim, end_dim }) => x.flatten(start_dim, end_dim)),
+  "ravel": spelled("x", ({ x }) => x.flatten()),
+  "flip": op("x, dims", ({ x, dims }) => x.flip(dims)),
+  "fliplr": spelled("x", ({ x }) => x.flip(1)),
+  "flipud": spelled("x", ({ x }) => x.flip(0)),
+  "narrow": op(
+    "x, dim, start, length",
+    ({ x, dim, start, length }) => x.narrow(dim, number(start, "start"), length),
+  ),
+  "narrow_copy": op(
+    "x, dim, start, length",
+    ({ x, dim, start, length }) => x.narrow(dim, number(start, "start"), length),
+  ),
+  "select": op("x, dim, index", ({ x, dim, index }) => x.select(dim, index)),
+  "slice": op(
+    "x, dim, start, end, step",
+    ({ x, dim = 0, start = null, end = null, step = null }) =>
+      x.slice(...Array.from({ length: dim }, () => ":" as const), range([start, end, step])),
+  ),
+  "__getitem__": op("x, key", ({ x, key }) => index(x, key)),
+  "constant_pad_nd": op("x, pad, value", ({ x, pad, value }) => x.pad(padding(pad), value)),
+  "nn.functional.pad/constant": op("x, pad, mode, value", ({ x, pad, value }) => x.pad(padding(pad), value)),
+  "diagonal": op("x, dim1, dim2", ({ x }) => {
+    only(x.rank === 2, "diagonal of axes other than the last two");
+    return x.diagonal();
+  }),
+  "diagonal_copy": op("x, dim1, dim2", ({ x }) => {
+    only(x.rank === 2, "diagonal of axes other than the last two");
+    return x.diagonal();
+  }),
+  "linalg.diagonal": op("x, dim1, dim2", ({ x, dim1 = -2, dim2 = -1 }) => {
+    only(dim1 === -2 && dim2 === -1, "diagonal of axes other than the last two");
+    return x.diagonal();
+  }),
+  "tril": op("x, diagonal", ({ x, diagonal }) => x.tril(diagonal)),
+  "triu": op("x, diagonal", ({ x, diagonal }) => x.triu(diagonal)),
+  "cat": op("tensors, dim", ({ tensors, dim }) => cat(tensors, dim)),
+  "stack": op("tensors, dim", ({ tensors, dim }) => stack(tensors, dim)),
+  "split": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
+  "unsafe_split": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
+  "split/list_args": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
+  "split_with_sizes": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
+  "split_with_sizes_copy": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
+
+  // ---- indexing
+  "gather": op("x, dim, index", ({ x, dim, index }) => x.gather(dim, index)),
+  "scatter_add": op("x, dim, index, src", ({ x, dim, index, src }) => x.scatterAdd(dim, index, src)),
+  "index_select": op("x, dim, index", ({ x, dim, index }) => x.indexSelect(dim, index)),
+  "nn.functional.one_hot": op("x, num_classes", ({ x, num_classes = -1 }) => {
+    only(num_classes > 0, "number of classes from the data");
+    return x.oneHot(num_classes, "i32");
+  }),
+  "nn.functional.embedding": op("weight, ids", ({ weight, ids }) => embedding(weight, ids)),
+
+  // ---- contraction
+  "matmul": op("x, other", ({ x, other }) => x.matmul(other)),
+  "mm": op("x, other", ({ x, other }) => x.matmul(other)),
+  "bmm": op("x, other", ({ x, other }) => x.matmul(other)),
+  "mv": op("x, other", ({ x, other }) => x.matmul(other)),
+  "__rmatmul__": op("x, other", ({ x, other }) => other.matmul(x)),
+  "dot": op("x, other", ({ x, other }) => x.dot(other)),
+  "vdot": op("x, other", ({ x, other }) => x.dot(other)),
+  "outer": op("x, other", ({ x, other }) => x.outer(other)),
+  "einsum": op("tensors, equation", ({ tensors, equation }) => einsum(equation, ...tensors)),
+  "linalg.multi_dot": spelled(
+    "tensors",
+    ({ tensors }) => tensors.reduce((x: Tensor, y: Tensor) => x.matmul(y)),
+  ),
+  "linalg.vecdot": spelled("x, y, dim", ({ x, y, dim = -1 }) => x.mul(y).sum(dim)),
+  "nn.functional.linear": spelled("x, weight, bias", ({ x, weight, bias }) => {
+    const y = x.matmul(weight.rank < 2 ? weight : weight.mT());
+    return bias === undefined ? y : y.add(bias);
+  }),
+
+  // ---- losses and layers
+  "nn.functional.mse_loss": op(
+    "x, target, reduction",
+    ({ x, target, reduction = "mean" }) => mseLoss(x, target, { reduction }),
+  ),
+  "nn.functional.l1_loss": op(
+    "x, target, reduction",
+    ({ x, target, reduction = "mean" }) => l1Loss(x, target, { reduction }),
+  ),
+  "nn.functional.binary_cross_entropy_with_logits": op(
+    "x, target, reduction, pos_weight",
+    ({ x, target, reduction = "mean", pos_weight }) =>
+      bceWithLogits(
+        x,
+        target,
+        pos_weight === undefined ? { reduction } : { reduction, posWeight: pos_weight },
+      ),
+  ),
+  "nn.functional.cross_entropy": op("x, target, reduction", ({ x, target, reduction = "mean" }) => {
+    only(target.dtype === "i32", "targets as probabilities");
+    // Classes are PyTorch's axis 1 and our last one.
+    return crossEntropy(x.rank > 2 ? x.movedim(1, -1) : x, target, { reduction });
+  }),
+  "nn.functional.layer_norm": op(
+    "x, shape, weight, bias, eps",
+    ({ x, shape, weight = null, bias = null, eps }) => {
+      const layer = new LayerNorm(shape, eps === undefined ? { affine: false } : { affine: false, eps });
+      return Object.assign(layer, { weight, bias }).call(x);
+    },
+  ),
+  "nn.functional.batch_norm": op(
+    "x, mean, variance, weight, bias, training, momentum, eps",
+    ({ x, mean = null, variance = null, weight, bias, training = false, momentum = 0.1, eps = 1e-5 }) => {
+      only(x.rank >= 2, "batch norm of an empty vector");
+      only((weight === undefined) === (bias === undefined), "weight without bias");
+      const layer = new BatchNorm(x.shape[1], { affine: false, trackRunningStats: false, momentum, eps });
+      // Statistics are effects of training, which PyTorch's op has too, but does not return.
+      const running = training ? {} : { runningMean: mean, runningVar: variance };
+      Object.assign(layer, running, { weight: weight ?? null, bias: bias ?? null });
+      return (training ? layer : layer.eval()).call(x);
+    },
+  ),
+
+  // ---- new tensors
+  "zeros": op("size, dtype, device", ({ size, dtype }) => zeros(size, { dtype })),
+  "ones": op("size, dtype, device", ({ size, dtype }) => ones(size, { dtype })),
+  "full": op("size, fill, dtype, device", ({ size, fill, dtype }) => full(size, fill, { dtype })),
+  "eye": op("n, m, dtype, device, requires_grad", ({ n, m, dtype }) => {
+    only(m === undefined || m === n, "eye that is not square");
+    return eye(n, { dtype });
+  }),
+  "linspace": op("start, end, steps, dtype, device", ({ start, end, steps, dtype }) => {
+    only(dtype !== undefined, "PyTorch's default type");
+    return linspace(start, end, steps, { dtype });
+  }),
+  "arange": op("start, end, step, dtype, device", ({ start, end, step = 1, dtype }) => {
+    only(dtype !== undefined, "a type by that of the arguments");
+    if (end === undefined) [start, end] = [0, start];
+    return arange(Math.ceil((end - start) / step), { start, step, dtype });
+  }),
+  "zeros_like": op(newLike, ({ x }) => x.zerosLike()),
+  "ones_like": op(newLike, ({ x }) => x.onesLike()),
+  "full_like": spelled(
+    "x, fill, dtype, device",
+    ({ x, fill, dtype }) => full(x.shape, fill, { dtype: dtype ?? x.dtype }),
+  ),
+  "new_full": spelled(
+    "x, size, fill, dtype, device",
+    ({ x, size, fill, dtype }) => full(size, fill, { dtype: dtype ?? x.dtype }),
+  ),
+  "new_zeros": spelled(
+    "x, size, dtype, device",
+    ({ x, size, dtype }) => zeros(size, { dtype: dtype ?? x.dtype }),
+  ),
+  "new_ones": spelled(
+    "x, size, dtype, device",
+    ({ x, size, dtype }) => ones(size, { dtype: dtype ?? x.dtype }),
+  ),
+  "scalar_tensor": op("value, dtype, device, requires_grad", ({ value, dtype }) => tensor(value, { dtype })),
+};

@@ -1,0 +1,186 @@
+/** Defects that were found, each by name, so that none comes back. */
+import { assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  checkpoint,
+  customVjp,
+  grad,
+  hvp,
+  jit,
+  jvp,
+  ones,
+  scan,
+  SGD,
+  Tensor,
+  tensor,
+  tidy,
+  treeMap,
+  vjp,
+  vmap,
+} from "../../mod.ts";
+import { testEach } from "../support/engines.ts";
+
+// deno-lint-ignore no-explicit-any
+type Loose = any;
+
+/** Functions of x that hold w in every way in which a transform can take it. */
+const captures: Record<string, (w: Tensor) => (x: Tensor) => Tensor> = {
+  "as an operand": (w) => (x) => x.mul(w),
+  "as an argument of checkpoint": (w) => (x) => checkpoint((y: Tensor, v: Tensor) => y.mul(v))(x, w),
+  "as the first carry of scan": (w) => (x) =>
+    scan((c: Tensor, y: Tensor) => [c.mul(y), []] as Loose, w, x.reshape([1]))[0] as Tensor,
+  "as what scan emits": (w) => (x) =>
+    (scan((c: Tensor, y: Tensor) => [c.mul(y), w] as Loose, x, x.reshape([1]))[1] as Tensor).sum(),
+  "as a shared argument of vmap": (w) => (x) =>
+    vmap((y: Tensor, v: Tensor) => y.mul(v.square()), { inAxes: [0, null] })(x.reshape([1]), w).sum(),
+  "as what vmap returns": (w) => (x) => vmap((_: Tensor) => w)(x.reshape([1])).sum(),
+  "under a custom rule in grad": (w) => (x) => {
+    const product = customVjp(
+      (a: Tensor, b: Tensor) => [a.mul(b), [a, b]] as [Tensor, Tensor[]],
+      ([a, b], ct) => [ct.mul(b), ct.mul(a)],
+    );
+    return grad((z: Tensor) => product(z, w))(x);
+  },
+  "as the result": (w) => () => w.reshape([]),
+  "as grad's auxiliary": (w) => (x) =>
+    (grad as Loose)((y: Tensor) => [y.square(), w], { hasAux: true })(x)[1],
+  "in a nested jit": (w) => jit((x: Tensor) => jit((y: Tensor) => y.mul(w))(x).add(1)),
+};
+
+for (const [how, make] of Object.entries(captures)) {
+  testEach(`jit reads a captured tensor anew ${how}`, async () => {
+    const w = tensor(2), f = jit(make(w));
+    await f(tensor(3)).item();
+    w.assign(10);
+    assertEquals(await f(tensor(3)).item(), await make(tensor(10))(tensor(3)).item());
+  });
+}
+
+testEach("a jitted step inside another jit steps each time", async () => {
+  const w = tensor(2, { requiresGrad: true }), optimizer = new SGD([w], { lr: 0.1 });
+  const step = jit((x: Tensor) => {
+    optimizer.zeroGrad();
+    const loss = w.mul(x).square();
+    loss.backward();
+    optimizer.step();
+    return loss;
+  });
+  const outer = jit((x: Tensor) => step(x)), losses: number[] = [];
+  for (let i = 0; i < 3; i++) losses.push(await outer(tensor(1)).item());
+  [4, 2.56, 1.6384].forEach((expected, i) => assertAlmostEquals(losses[i], expected, 1e-5));
+});
+
+testEach("a jitted function that holds part of a finished transform is recorded anew", async () => {
+  let v = tensor(1);
+  const j = jit((x: Tensor) => x.mul(v).square());
+  const f = (u: Tensor): Tensor => {
+    v = u;
+    return j(tensor(3));
+  };
+  assertEquals(await grad(f)(tensor(2)).item(), 36);
+  assertEquals(await grad(f)(tensor(5)).item(), 90);
+});
+
+testEach("trees are matched by their keys, not by the order in which these were written", async () => {
+  const [state] = scan(
+    (s: Loose, x: Tensor) => {
+      const c = s.c.mul(0.5).add(x), h = c.tanh();
+      return [{ c, h }, h];
+    },
+    { h: tensor(0), c: tensor(0) },
+    tensor([1, 2, 3]),
+  ) as Loose;
+  assertAlmostEquals(await state.c.item(), 4.25, 1e-6);
+  assertEquals(Object.keys(state), ["h", "c"]);
+  const f = (p: Loose): Tensor => p.a.mul(p.a).mul(p.b);
+  const at = { a: tensor(2), b: tensor(5) }, turned = { b: tensor(0), a: tensor(1) };
+  assertEquals(await (jvp(f as Loose, [at], [turned]) as Loose)[1].item(), 20);
+  assertEquals(await (hvp(f as Loose, at, turned) as Loose).a.item(), 10);
+  const product = customVjp(
+    (p: Loose) => [p.a.mul(p.b), p],
+    (p: Loose, ct: Tensor) => [{ b: ct.mul(p.a), a: ct.mul(p.b) }],
+  );
+  assertEquals(await ((grad(product as Loose) as Loose)(at)).a.item(), 5);
+  assertEquals(await (treeMap((x, y) => x.sub(y), at, turned) as Loose).a.item(), 1);
+});
+
+testEach("a tree that lacks a place names it", () => {
+  const [, pullback] = vjp((p: Loose) => ({ u: p.a, v: p.b }), { a: tensor(1), b: tensor(2) }) as Loose;
+  assertThrows(() => pullback({ u: tensor(1), w: tensor(1) }), RangeError, "there is none at .v");
+});
+
+testEach("a custom rule may leave out part of a tree", async () => {
+  const f = customVjp(
+    (p: Loose) => [p.a.mul(p.b), p],
+    (p: Loose, ct: Tensor) => [{ a: ct.mul(p.b), b: null }],
+  );
+  const g = (grad(f as Loose) as Loose)({ a: tensor(2), b: tensor(5) });
+  assertEquals([await g.a.item(), await g.b.item()], [5, 0]);
+});
+
+testEach("backward inside vmap is refused and spoils no gradient", async () => {
+  const w = tensor(2, { requiresGrad: true });
+  assertThrows(
+    () =>
+      vmap((x: Tensor) => {
+        x.mul(w).backward();
+        return x;
+      })(tensor([1, 2])),
+    Error,
+    "from inside vmap",
+  );
+  w.mul(3).backward();
+  assertEquals(await w.grad!.item(), 3);
+});
+
+testEach("retainGrad counts once and comes after the hooks", async () => {
+  const y = tensor(2, { requiresGrad: true }).mul(3);
+  y.retainGrad().retainGrad();
+  y.registerHook((ct) => ct.mul(10));
+  y.backward();
+  assertEquals(await y.grad!.item(), 10);
+});
+
+testEach("tidy keeps gradients, results in trees, and what others share", async () => {
+  const w = tensor([1, 2], { requiresGrad: true });
+  tidy(() => void w.square().sum().backward());
+  assertEquals(await w.grad!.toArray(), [2, 4]);
+  const lower = tensor([[1, 2], [3, 4]]).tril();
+  tidy(() => void tensor([[1, 2], [3, 4]]).triu().keep());
+  assertEquals(await lower.toArray(), [[1, 0], [3, 4]]);
+  const { a } = tidy(() => ({ a: tensor([1]).mul(2) }));
+  assertEquals(await a.toArray(), [2]);
+  assertThrows(() => tidy(() => Promise.resolve(tensor(1))), TypeError, "asynchronous");
+});
+
+testEach("means and norms of f16 do not overflow on the way", async () => {
+  assertEquals(await ones([100000], { dtype: "f16" }).mean().item(), 1);
+  assertEquals(await ones([4096], { dtype: "f16" }).mul(100).variance().item(), 0);
+  assertEquals(await ones([4], { dtype: "f16" }).mul(1000).norm().item(), 2000);
+});
+
+testEach("jit tells numbers from strings, and 0 from -0", async () => {
+  const f = jit((x: Tensor, how: unknown) => x.mul(typeof how === "string" ? 2 : Object.is(how, -0) ? 3 : 5));
+  const results = [];
+  for (const how of [1, "1", "n1", 0, -0, undefined, "undefined"]) {
+    results.push(await f(tensor(1), how).item());
+  }
+  assertEquals(results, [5, 2, 2, 5, 3, 5, 2]);
+});
+
+testEach("vmap takes axes for each tensor of a tree, in and out", async () => {
+  const f = vmap((p: Loose, x: Tensor) => ({ y: p.w.mul(x).add(p.b), w: p.w }), {
+    inAxes: [{ w: null, b: 0 }, 0],
+    outAxes: { y: 0, w: null },
+  }) as Loose;
+  const out = f({ w: tensor(2), b: tensor([1, 2]) }, tensor([10, 20]));
+  assertEquals([await out.y.toArray(), await out.w.item()], [[21, 42], 2]);
+});
+
+testEach("a hook that returns a promise, and a cotangent that is no tensor, are named", async () => {
+  const w = tensor(2, { requiresGrad: true }), y = w.mul(3);
+  y.registerHook((async (ct: Tensor) => await ct) as Loose);
+  assertThrows(() => y.backward(), TypeError, "hooks are synchronous");
+  assertThrows(() => w.mul(2).backward(3 as Loose), TypeError, "must be a tensor");
+  await assertRejects(() => Promise.reject(new Error("the engine goes on")));
+  assertEquals(await tensor(1).add(1).item(), 2);
+});
