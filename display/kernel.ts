@@ -24,7 +24,8 @@ export function inKernel(): boolean {
 }
 
 /**
- * Repairs the Deno notebook kernel this runs in: no output is lost, Stop ends loops and keeps all state, faults that no one awaits are shown. Does nothing anywhere else. Importing the package calls it.
+ * Repairs the Deno notebook kernel this runs in: no output is lost, Stop ends loops and keeps all state, faults that no
+ * one awaits are shown. Does nothing anywhere else. Importing the package calls it.
  */
 export function repairKernel(): void {
   const runtime = kernelRuntime();

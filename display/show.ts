@@ -8,12 +8,28 @@ import { kernelRuntime } from "./kernel/runtime.ts";
  *
  * Also takes `{ data, metadata }`, a bundle with metadata by MIME type.
  */
-export async function show(...things: unknown[]): Promise<void> {
+export function show(...things: unknown[]): Promise<void> {
+  return markShowing(showAll(things));
+}
+
+async function showAll(things: unknown[]): Promise<void> {
   for (const thing of things) {
     const presentation = await describe(thing);
     if (kernelRuntime() === undefined) console.log(plainText(presentation));
     else emit("display_data", presentation);
   }
+}
+
+const showing = new WeakSet<object>();
+
+function markShowing(promise: Promise<void>): Promise<void> {
+  showing.add(promise);
+  return promise;
+}
+
+/** True if `value` is what `show` or a live display returned: it has shown itself. */
+export function isShowing(value: unknown): value is Promise<void> {
+  return typeof value === "object" && value !== null && showing.has(value);
 }
 
 /** One place on the screen that is drawn again and again. */
@@ -29,7 +45,11 @@ export interface LiveDisplay {
  * cannot rewrite (a file, a pipe), only what stands at the `end` is printed.
  */
 export function liveDisplay(): LiveDisplay {
-  return kernelRuntime() === undefined ? terminalDisplay() : notebookDisplay();
+  const { update, end } = kernelRuntime() === undefined ? terminalDisplay() : notebookDisplay();
+  return {
+    update: (thing) => markShowing(update(thing)),
+    end: (...last) => markShowing(end(...last)),
+  };
 }
 
 function notebookDisplay(): LiveDisplay {

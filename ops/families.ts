@@ -36,7 +36,7 @@ type Accepts = "any" | "number" | "float" | "integer" | "bool";
 export function elementwise(
   r:
     & Common
-    & Pick<Elementwise, "host" | "wgsl" | "partials">
+    & Pick<Elementwise, "host" | "hostInteger" | "wgsl" | "partials">
     & {
       /** Samples are drawn from here, for each operand. */
       domain: readonly [number, number] | readonly (readonly [number, number])[];
@@ -147,7 +147,7 @@ function reducedShape(shape: Shape, axes: readonly number[]): number[] {
 
 /** Declares a fold over axes. */
 export function reduction(
-  r: Common & Pick<Reduction, "init" | "host" | "wgsl" | "vjp" | "jvp"> & {
+  r: Common & Pick<Reduction, "init" | "host" | "hostInteger" | "wgsl" | "vjp" | "jvp"> & {
     result?: (dtype: DType) => DType;
     /** Why there is no result for no elements; default: the neutral element is one. */
     empty?: string;

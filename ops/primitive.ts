@@ -97,6 +97,8 @@ export interface Elementwise extends Common {
   readonly family: "elementwise";
   readonly infer: Infer;
   readonly host: (...x: number[]) => number;
+  /** The same for i32 and u32 results, where doubles do not do: modulo 2^32 (the store takes the low 32 bits). */
+  readonly hostInteger?: (...x: number[]) => number;
   readonly wgsl: (x: string[], dtypes: DType[], p: Attributes) => string;
   /** Derivative by each operand: a tensor, a boolean tensor (a mask), a number, or null where it is zero. */
   readonly partials: readonly (((c: RuleContext) => Tensor | number) | null)[];
@@ -134,6 +136,8 @@ export interface Reduction extends Common {
   /** The neutral element, by type. */
   readonly init: (dtype: DType) => number;
   readonly host: (accumulator: number, x: number) => number;
+  /** The same for i32 and u32 results, modulo 2^32. */
+  readonly hostInteger?: (accumulator: number, x: number) => number;
   readonly wgsl: (accumulator: string, x: string, dtype: DType) => string;
   readonly vjp: VjpRule;
   readonly jvp: JvpRule;

@@ -15,6 +15,11 @@ export class HostStorage implements Storage {
   constructor(readonly data: TypedArray) {}
 }
 
+/** What computes results of a type: modulo 2^32 where that needs another function. */
+export function hostOf<F>(op: { readonly host: F; readonly hostInteger?: F }, dtype: DType): F {
+  return (dtype === "i32" || dtype === "u32") && op.hostInteger !== undefined ? op.hostInteger : op.host;
+}
+
 /** Evaluates one step on contiguous arrays. */
 export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
   const y: HostArray = {
@@ -29,9 +34,10 @@ export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
         const s = stridesOf(a.shape), extra = y.shape.length - a.shape.length;
         return y.shape.map((_, i) => i < extra || a.shape[i - extra] === 1 ? 0 : s[i - extra]);
       });
+      const host = hostOf(op, y.dtype);
       eachIndex(y.shape, (index, at) => {
         const values = x.map((a, k) => a.data[index.reduce((sum, i, axis) => sum + i * strides[k][axis], 0)]);
-        y.data[at] = roundTo(y.dtype, op.host(...values));
+        y.data[at] = roundTo(y.dtype, host(...values));
       });
       return y;
     }
@@ -47,10 +53,10 @@ export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
       // Accumulates in double precision and rounds once.
       const sums = new Float64Array(y.data.length).fill(op.init(x[0].dtype));
       const rest = x[0].shape.map((_, i) => i).filter((i) => !p.axes.includes(i));
-      const strides = stridesOf(y.shape);
+      const strides = stridesOf(y.shape), host = hostOf(op, y.dtype);
       eachIndex(x[0].shape, (index, at) => {
         const to = rest.reduce((sum, axis, k) => sum + index[axis] * strides[k], 0);
-        sums[to] = op.host(sums[to], x[0].data[at]);
+        sums[to] = host(sums[to], x[0].data[at]);
       });
       sums.forEach((s, i) => y.data[i] = roundTo(y.dtype, s));
       return y;
@@ -58,12 +64,15 @@ export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
     case "contraction": {
       const [a, b] = x, rank = y.shape.length;
       const [M, N] = y.shape.slice(rank - 2), K = a.shape[rank - 1];
-      const batches = sizeOf(y.shape.slice(0, rank - 2));
+      const batches = sizeOf(y.shape.slice(0, rank - 2)), isInteger = y.dtype === "i32" || y.dtype === "u32";
       for (let t = 0; t < batches; t++) {
         for (let i = 0; i < M; i++) {
           for (let j = 0; j < N; j++) {
             let s = 0;
-            for (let k = 0; k < K; k++) s += a.data[(t * M + i) * K + k] * b.data[(t * K + k) * N + j];
+            for (let k = 0; k < K; k++) {
+              const l = a.data[(t * M + i) * K + k], r = b.data[(t * K + k) * N + j];
+              s = isInteger ? (s + Math.imul(l, r)) | 0 : s + l * r;
+            }
             y.data[(t * M + i) * N + j] = roundTo(y.dtype, s);
           }
         }

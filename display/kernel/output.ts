@@ -78,6 +78,7 @@ export function repairOutput(runtime: KernelRuntime, cellEnded: () => void): () 
   if (results !== undefined) {
     const original = results.broadcastResult;
     undo.push(replace(results, "broadcastResult", async (executionCount, result) => {
+      cellEnded(); // What is drawn now reads tensors, which Stop is not to end.
       flush();
       if (!(await drawResult(api, executionCount, result))) {
         await original.call(results, executionCount, result);

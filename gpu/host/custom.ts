@@ -110,8 +110,8 @@ const FAST: Record<string, Fast> = {
   scatterAdd: (x, y, { axis }) => {
     const [to, index, from] = x;
     if (!sameBut(axis, to.shape, index.shape)) return false;
-    y.data.set(to.data);
     return specialise(scatterAddLines, typesOf(x))(
+      to.data,
       index.data,
       from.data,
       y.data,
@@ -282,6 +282,7 @@ function gatherLines(
 }
 
 function scatterAddLines(
+  first: TypedArray,
   index: TypedArray,
   x: TypedArray,
   y: TypedArray,
@@ -290,6 +291,10 @@ function scatterAddLines(
   n: number,
   inner: number,
 ): boolean {
+  // Doubles, and 32-bit whole numbers, need no sums apart from the result.
+  const apart = y instanceof Float32Array || y instanceof Float16Array;
+  const sums = apart ? new Float64Array(y.length) : y;
+  sums.set(first);
   let at = 0;
   for (let o = 0; o < outer; o++) {
     const to = o * length * inner;
@@ -298,10 +303,11 @@ function scatterAddLines(
         let place = index[at];
         if (place < 0) place += length;
         if (!(place >= 0 && place < length)) return false;
-        y[to + place * inner + i] += x[at++];
+        sums[to + place * inner + i] += x[at++];
       }
     }
   }
+  if (apart) { for (let i = 0; i < y.length; i++) y[i] = sums[i]; }
   return true;
 }
 

@@ -6,6 +6,8 @@ interface Expression {
   readonly text: (...x: string[]) => string;
   /** Whether the result for operands of one float type is of that type already, so that it needs no rounding. */
   readonly exact?: boolean;
+  /** For records with a `hostInteger`: the text of that. */
+  readonly integer?: (...x: string[]) => string;
 }
 
 // `+(a > b)` compiles to a flag, where `a > b ? 1 : 0` compiles to a jump: 1.2 against 7 ns on random data.
@@ -13,7 +15,7 @@ const table: Record<string, Expression> = {
   neg: { text: (x) => `-${x}`, exact: true },
   add: { text: (x, y) => `${x} + ${y}` },
   sub: { text: (x, y) => `${x} - ${y}` },
-  mul: { text: (x, y) => `${x} * ${y}` },
+  mul: { text: (x, y) => `${x} * ${y}`, integer: (x, y) => `Math.imul(${x}, ${y})` },
   div: { text: (x, y) => `${x} / ${y}` },
   reciprocal: { text: (x) => `1 / ${x}` },
   maximum: { text: (x, y) => `Math.max(${x}, ${y})`, exact: true },
@@ -38,7 +40,7 @@ const table: Record<string, Expression> = {
   relu: { text: (x) => `${x} <= 0 ? 0 : ${x}`, exact: true },
   sqrt: { text: (x) => `Math.sqrt(${x})` },
   abs: { text: (x) => `Math.abs(${x})`, exact: true },
-  square: { text: (x) => `${x} * ${x}` },
+  square: { text: (x) => `${x} * ${x}`, integer: (x) => `Math.imul(${x}, ${x})` },
   floor: { text: (x) => `Math.floor(${x})`, exact: true },
   cast: { text: (x) => x },
 };

@@ -22,6 +22,8 @@ export interface Load {
 export interface Application {
   readonly name: string;
   readonly host: (...x: number[]) => number;
+  /** Whether `host` is the record's `hostInteger`. */
+  readonly integer: boolean;
   readonly x: readonly string[];
   readonly types: readonly DType[];
   readonly dtype: DType;
@@ -31,6 +33,8 @@ export interface Application {
 export interface Fold {
   readonly name: string;
   readonly host: (accumulator: number, x: number) => number;
+  /** Whether `host` is the record's `hostInteger`. */
+  readonly integer: boolean;
   readonly init: number;
   /** Type of what is folded. */
   readonly from: DType;
@@ -79,9 +83,19 @@ function isExact(a: Application): boolean {
   return a.types.every((t) => t === a.dtype || t === "bool");
 }
 
-function applied(a: Application): string {
+/** Makes the text of a function, or null where it is called. */
+function textOf(a: Application): ((...x: string[]) => string) | null {
   const expression = expressionOf(a.name);
-  const text = expression !== null ? expression.text(...a.x) : `f_${a.name}(${a.x.join(", ")})`;
+  return (a.integer ? expression?.integer : expression?.text) ?? null;
+}
+
+/** The name of a function which is called. */
+function callee(a: Application): string {
+  return `f_${a.name}${a.integer ? "Integer" : ""}`;
+}
+
+function applied(a: Application): string {
+  const text = textOf(a)?.(...a.x) ?? `${callee(a)}(${a.x.join(", ")})`;
   return isExact(a) ? text : rounded(text, a.dtype);
 }
 
@@ -95,6 +109,10 @@ const FOLDS: Record<string, (s: string, x: string) => string> = {
   prod: (s, x) => `${s} * ${x}`,
   amax: (s, x) => `Math.max(${s}, ${x})`,
   amin: (s, x) => `Math.min(${s}, ${x})`,
+};
+const INTEGER_FOLDS: typeof FOLDS = {
+  sum: (s, x) => `(${s} + ${x}) | 0`,
+  prod: (s, x) => `Math.imul(${s}, ${x})`,
 };
 
 const BLOCK = 1024;
@@ -201,7 +219,7 @@ function elementsText(loop: Loop, at: Parts & { store: (i: string) => string }):
 function foldText(loop: Loop, at: Parts & { isHoisted: (x: string, a: number | null) => boolean }): string {
   const { rank } = loop, fold = loop.fold!, pointer = at.start();
   const value = loop.stores[0].value, dtype = loop.stores[0].dtype;
-  const step = FOLDS[fold.name] ?? ((s: string, x: string) => `fold(${s}, ${x})`);
+  const step = (fold.integer ? INTEGER_FOLDS : FOLDS)[fold.name] ?? ((s: string, x: string) => `fold(${s}, ${x})`);
   const init = Object.is(fold.init, -0) ? "-0" : String(fold.init);
   const kept: number[] = [], reduced: number[] = [];
   for (let a = 0; a < rank; a++) (fold.reduced[a] ? reduced : kept).push(a);
@@ -280,11 +298,11 @@ function foldText(loop: Loop, at: Parts & { isHoisted: (x: string, a: number | n
 export function compileLoop(loop: Loop): Kernel {
   const text = loopText(loop);
   // Folds without a text are told apart by name.
-  const key = loop.fold === null ? text : `${text}//${loop.fold.name}`;
+  const key = loop.fold === null ? text : `${text}//${loop.fold.name} ${loop.fold.integer}`;
   let kernel = compiled.get(key);
   if (kernel === undefined) {
     const hosts = new Map<string, (...x: number[]) => number>();
-    for (const a of loop.applications) if (expressionOf(a.name) === null) hosts.set(`f_${a.name}`, a.host);
+    for (const a of loop.applications) if (textOf(a) === null) hosts.set(callee(a), a.host);
     const names = [...hosts.keys()];
     kernel = new Function("fold", "acc", ...names, `return (v, k, g) => {\n${text}\n};`)(
       loop.fold?.host,

@@ -163,6 +163,36 @@ function direct(
   }
 }
 
+/** Whole numbers: products and sums modulo 2^32. */
+function whole(
+  a: TypedArray,
+  ao: number,
+  ar: number,
+  ac: number,
+  b: TypedArray,
+  bo: number,
+  br: number,
+  bc: number,
+  y: TypedArray,
+  yo: number,
+  M: number,
+  N: number,
+  K: number,
+): void {
+  for (let i = 0; i < M; i++) {
+    const to = yo + i * N;
+    for (let j = 0; j < N; j++) {
+      let p = ao + i * ar, q = bo + j * bc, s = 0;
+      for (let k = 0; k < K; k++) {
+        s = (s + Math.imul(a[p], b[q])) | 0;
+        p += ac;
+        q += br;
+      }
+      y[to + j] = s;
+    }
+  }
+}
+
 /**
  * `y[at ..] = a b` with a `[M, K]`, b `[K, N]` and y `[M, N]` row-major. Every sum runs over k in order, in
  * double precision, and is rounded once, so that the result does not depend on the way it was computed.
@@ -177,6 +207,24 @@ export function multiply(
   K: number,
   type: string,
 ): void {
+  if (type === "i32" || type === "u32") {
+    specialise(whole, type)(
+      a.data,
+      a.offset,
+      a.row,
+      a.column,
+      b.data,
+      b.offset,
+      b.row,
+      b.column,
+      y,
+      at,
+      M,
+      N,
+      K,
+    );
+    return;
+  }
   if (M * N * K <= SMALL || M < 4 || N < 4 || K < 4) {
     specialise(direct, type)(
       a.data,

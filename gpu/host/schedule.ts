@@ -4,6 +4,7 @@ import { bytesPerElement, type DType, roundTo } from "../../ops/dtype.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Node } from "../../ops/node.ts";
 import type { Aval, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
+import { hostOf } from "../../ops/reference.ts";
 import { type Shape, sizeOf } from "../../ops/shape.ts";
 import { Arena } from "./arena.ts";
 import { customKernel } from "./custom.ts";
@@ -224,7 +225,8 @@ class Planner {
       const step = this.#steps[m], op = step.op as Elementwise;
       applications.push({
         name: op.name,
-        host: op.host,
+        host: hostOf(op, step.dtype),
+        integer: hostOf(op, step.dtype) !== op.host,
         x: step.inputs.map(nameOf),
         types: step.inputs.map((s) => this.#steps[s].dtype),
         dtype: step.dtype,
@@ -306,8 +308,7 @@ class Planner {
     const opposed = rank >= 2 && sizeOf(shape) >= TILED &&
       kinds.some((load) => load.strides[rank - 1] === "s" && load.strides[rank - 2] === "1");
     const innermost = axes.reduced.lastIndexOf(true);
-    const isInteger = folded !== null &&
-      (folded.from === "i32" || folded.from === "u32" || folded.from === "bool");
+    const y = this.#slots[stores[0].slot].dtype;
     const kernel = compileLoop({
       rank,
       loads: kinds,
@@ -316,13 +317,12 @@ class Planner {
       stores: stores.map((s) => ({ value: s.value, dtype: this.#slots[s.slot].dtype })),
       fold: reduction === null || folded === null ? null : {
         name: reduction.name,
-        host: reduction.host,
+        host: hostOf(reduction, y),
+        integer: hostOf(reduction, y) !== reduction.host,
         init: reduction.init(folded.from),
         from: folded.from,
         reduced: axes.reduced,
-        // Products of integers overflow in the order of the definition.
-        short: innermost < 0 || axes.lengths[innermost] < SHORT || (isInteger && reduction.name === "prod") ||
-          !BLOCKED.has(reduction.name),
+        short: innermost < 0 || axes.lengths[innermost] < SHORT || !BLOCKED.has(reduction.name),
       },
       tiled: opposed && reduction === null,
     });

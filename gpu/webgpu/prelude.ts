@@ -212,9 +212,14 @@ const FUNCTIONS: Record<string, string> = {
   floordivf: `fn floordivf(x: f32, y: f32) -> f32 {
   let q = x / y;
   if (!isFinite(q) || !isFinite(y) || abs(q) >= 8388608.0) { return floor(q); }
-  // A quotient just below a whole number rounds up to it: the exact remainder tells.
-  return round((x - remainderf(x, y)) / y);
+  // A quotient just below a whole number rounds up to it: the exact remainder tells. x - r is no larger than x.
+  let r = fmodf(x, y);
+  let t = round((x - r) / y);
+  return select(t, t - 1.0, nef(r, 0.0) && (r < 0.0) != (y < 0.0));
 }`,
+  floordivu: `fn floordivu(x: u32, y: u32) -> u32 { return select(x / max(y, 1u), 0u, y == 0u); }`,
+  remainderu: `fn remainderu(x: u32, y: u32) -> u32 { return select(x % max(y, 1u), 0u, y == 0u); }`,
+  remainderi: `fn remainderi(x: i32, y: i32) -> i32 { return select(x - y * floordivi(x, y), 0, y == 0); }`,
   floordivi: `fn floordivi(x: i32, y: i32) -> i32 {
   if (y == 0) { return 0; }
   let q = x / y;

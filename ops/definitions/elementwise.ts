@@ -42,8 +42,8 @@ export const mul = elementwise({
   name: "mul",
   tex: ([x, y]) => `${x} \\cdot ${y}`,
   texPartials: ([x, y]) => [y, x],
-  // Math.imul would keep the low bits of a 32-bit product; the store of an i32 cannot.
   host: (x, y) => x * y,
+  hostInteger: Math.imul,
   wgsl: ([x, y]) => `(${x} * ${y})`,
   partials: [({ x: [, y] }) => y, first],
   domain: BOTH,
@@ -71,12 +71,24 @@ export const reciprocal = elementwise({
   domain: [0.5, 2],
 });
 
+/** Whole powers modulo 2^32; of negative powers the part that is whole, and 0 of 0. */
+function powInteger(x: number, y: number): number {
+  if (y < 0) return x === 1 ? 1 : x === -1 ? (y % 2 === 0 ? 1 : -1) : 0;
+  let r = 1;
+  for (let n = y; n > 0; n = Math.floor(n / 2)) {
+    if (n % 2 === 1) r = Math.imul(r, x);
+    x = Math.imul(x, x);
+  }
+  return r;
+}
+
 export const pow = elementwise({
   name: "pow",
   tex: ([x, y]) => `{${x}}^{${y}}`,
   texPartials: ([x, y]) => [`${y}\\,{${x}}^{${y} - 1}`, `{${x}}^{${y}} \\ln ${x}`],
   accepts: "number",
   host: (x, y) => x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : Math.pow(x, y), // IEEE: 1 to any power is 1
+  hostInteger: powInteger,
   wgsl: ([x, y], [dtype]) =>
     isFloat(dtype) ? `powf(${x}, ${y})` : dtype === "u32" ? `powu(${x}, ${y})` : `powi(${x}, ${y})`,
   partials: [
@@ -362,6 +374,7 @@ export const square = elementwise({
   tex: ([x]) => `{${x}}^2`,
   texPartials: ([x]) => [`2\\,${x}`],
   host: (x) => x * x,
+  hostInteger: (x) => Math.imul(x, x),
   wgsl: ([x]) => `(${x} * ${x})`,
   partials: [({ x: [x] }) => x.mul(2)],
   domain: BOTH,
@@ -403,19 +416,20 @@ export const round = elementwise({
   domain: [0.6, 1.4],
 });
 
-/** Quotient rounded down, as in PyTorch; for whole numbers too. */
+/** Quotient rounded down, as in PyTorch; for whole numbers too, of which a quotient by 0 is 0 on every device. */
 export const floorDivide = elementwise({
   name: "floorDivide",
   tex: ([x, y]) => `\\lfloor ${x} / ${y} \\rfloor`,
   texPartials: () => ["0", "0"],
   host: (x, y) => Math.floor(x / y),
+  hostInteger: (x, y) => y === 0 ? 0 : Math.floor(x / y),
   wgsl: ([x, y], [dtype]) =>
-    isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `(${x} / ${y})` : `floordivi(${x}, ${y})`,
+    isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `floordivu(${x}, ${y})` : `floordivi(${x}, ${y})`,
   partials: [null, null],
   domain: [[0.2, 0.8], [1, 2]],
 });
 
-/** Remainder with the sign of the divisor, as in PyTorch. */
+/** Remainder with the sign of the divisor, as in PyTorch; of whole numbers by 0 it is 0 on every device. */
 export const remainder = elementwise({
   name: "remainder",
   tex: ([x, y]) => `${x} \\bmod ${y}`,
@@ -428,8 +442,8 @@ export const remainder = elementwise({
     isFloat(dtype)
       ? `remainderf(${x}, ${y})`
       : dtype === "u32"
-      ? `(${x} % ${y})`
-      : `(${x} - ${y} * floordivi(${x}, ${y}))`,
+      ? `remainderu(${x}, ${y})`
+      : `remainderi(${x}, ${y})`,
   partials: [() => 1, ({ x: [x, y] }) => x.floorDivide(y).neg()],
   domain: [[0.2, 0.8], [1, 2]],
 });

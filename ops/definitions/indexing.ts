@@ -203,12 +203,14 @@ export const scatterAdd = custom({
   },
   host: ([x, index, src], y, { axis }) => {
     const strides = stridesOf(x.shape), n = x.shape[axis];
-    y.data.set(x.data);
+    // Sums in double precision, then rounds once, whatever the type of the store.
+    const sums = Float64Array.from(x.data);
     eachIndex(index.shape, (i, at) => {
       let j = strides[axis] * place("scatterAdd", index.data[at], n);
       for (let a = 0; a < i.length; a++) if (a !== axis) j += strides[a] * i[a];
-      y.data[j] += src.data[at];
+      sums[j] += src.data[at];
     });
+    for (let j = 0; j < sums.length; j++) y.data[j] = sums[j];
   },
   wgsl: {
     // A thread a destination: sums what points at it, in order, so the result is the same every time.

@@ -18,6 +18,7 @@ export const sum = reduction({
   result: (dtype) => dtype === "bool" ? "i32" : dtype,
   init: () => 0,
   host: (a, x) => a + x,
+  hostInteger: (a, x) => (a + x) | 0,
   wgsl: (a, x) => `(${a} + ${x})`,
   vjp: (ct, c) => [kept(ct, c).expand(c.x[0].shape)],
   jvp: ([dx], { p }) => apply(sum, [dx!], p),
@@ -55,6 +56,7 @@ export const prod = reduction({
   result: (dtype) => dtype === "bool" ? "i32" : dtype,
   init: () => 1,
   host: (a, x) => a * x,
+  hostInteger: Math.imul,
   wgsl: (a, x) => `(${a} * ${x})`,
   vjp: (ct, c) => {
     const { flat, back } = flattened(c.x[0], c.p.axes);
