@@ -1,11 +1,27 @@
 /** Charts of lines and points, as Vega-Lite, as SVG and as a few lines of text. */
 
-import { Drawing, type Presentation } from "./bundle.ts";
-import { brailleDots, extent, formatNumber, palette, plainLine, shorten, sparkline } from "./parts.ts";
+import { Node, wrap } from "../ops/node.ts";
+import { readNodes } from "../ops/runs.ts";
+import { Tensor } from "../ops/tensor.ts";
+import { Drawing, isPlainObject, messageOf, type Presentation } from "./bundle.ts";
+import {
+  brailleDots,
+  consoleText,
+  extent,
+  formatNumber,
+  kindOf,
+  palette,
+  plainLine,
+  shorten,
+  sparkline,
+} from "./parts.ts";
 import { figure, presentFigure, type VegaLiteSpec } from "./vega.ts";
 
-/** Numbers in any array; not-finite ones leave gaps and are counted. */
-export type Numbers = ArrayLike<number>;
+/** Numbers that are there. */
+export type Values = ArrayLike<number>;
+
+/** Numbers in any array, or a tensor with one axis; not-finite ones leave gaps and are counted. */
+export type Numbers = Values | Tensor;
 
 /** Points by their coordinates. */
 export interface Points {
@@ -56,41 +72,102 @@ export interface ScatterChartOptions extends ChartOptions {
 const MOST_LINE_POINTS = 2000; // Of a series: more are thinned to the extremes of equal stretches.
 const MOST_SCATTER_POINTS = 5000;
 
+/** What a chart is made of once its numbers are there. `still` is the spec without what only a pointer can reach. */
+export interface ChartParts {
+  /** The figure as Vega-Lite v5. */
+  spec: VegaLiteSpec;
+  /** The spec for pictures; the same if left out. */
+  still?: VegaLiteSpec;
+  /** The chart as a few lines of text. */
+  text: () => string;
+}
+
 /** A chart. `spec` is plain Vega-Lite, to be changed or written to a file. */
 export class Chart extends Drawing {
-  /** The figure as Vega-Lite v5. */
-  readonly spec: VegaLiteSpec;
-  readonly #still: VegaLiteSpec;
-  readonly #text: () => string;
+  /** Nodes of tensors as they were given: a later step gives a parameter new values. */
+  readonly #inputs: readonly (Values | Node)[];
+  readonly #build: (values: Values[]) => ChartParts;
+  #parts: ChartParts | null = null;
 
-  /** `still` is the spec without what only a pointer can reach. */
-  constructor(spec: VegaLiteSpec, text: () => string, still: VegaLiteSpec = spec) {
+  /** Tensors among the inputs are read when the chart is drawn. */
+  constructor(inputs: readonly Numbers[], build: (values: Values[]) => ChartParts) {
     super();
-    this.spec = spec;
-    this.#still = still;
-    this.#text = text;
+    this.#inputs = inputs.map((x) => x instanceof Tensor ? x.node : x);
+    this.#build = build;
+    if (!this.#inputs.some(isNode)) this.#parts = build(this.#inputs as Values[]);
+  }
+
+  /** The figure as Vega-Lite v5. */
+  get spec(): VegaLiteSpec {
+    const parts = this.#known();
+    if (parts !== null) return parts.spec;
+    throw new TypeError(
+      "Cannot give the spec of a chart of tensors that are not read yet: draw it first, or chart await x.toArray()",
+    );
   }
 
   /** The chart as a few lines of text. */
   override text(): string {
-    return this.#text();
+    return this.#known()?.text() ??
+      "a chart of tensors that are not read yet; draw it with await show(chart), or chart await x.toArray()";
+  }
+
+  /** Every representation; waits for tensors. */
+  override async present(): Promise<Presentation> {
+    try {
+      if (this.#known() === null) {
+        const bits = await readNodes(this.#inputs.filter(isNode));
+        this.#parts = this.#build(this.#inputs.map((x) => isNode(x) ? bits.shift()! : x));
+      }
+    } catch (error) {
+      return { data: { "text/plain": `(drawing failed: ${messageOf(error)})` } };
+    }
+    return await super.present();
   }
 
   /** Vega-Lite and SVG. */
   protected override render(): Promise<Presentation> {
-    return presentFigure(this.spec, this.#still);
+    const { spec, still } = this.#known()!;
+    return presentFigure(spec, still);
+  }
+
+  /** The parts, if all tensors are on the host already. */
+  #known(): ChartParts | null {
+    if (this.#parts !== null) return this.#parts;
+    const values = this.#inputs.map((x) => isNode(x) ? wrap(x).peek() : x);
+    if (values.some((x) => x === null)) return null;
+    return this.#parts = this.#build(values as Values[]);
   }
 }
 
-interface Series {
+function isNode(x: Values | Node): x is Node {
+  return x instanceof Node;
+}
+
+interface Series<Array = Values> {
   name: string;
-  x: Numbers;
-  y: Numbers;
+  x: Array;
+  y: Array;
+}
+
+/** A chart of series, whose numbers may have to be read. */
+function chartOf(given: Series<Numbers>[], parts: (series: Series[]) => ChartParts): Chart {
+  return new Chart(
+    given.flatMap(({ x, y }) => [x, y]),
+    (values) => parts(given.map(({ name }, i) => ({ name, x: values[2 * i], y: values[2 * i + 1] }))),
+  );
 }
 
 /** A chart of one or more lines. Values that are not finite, or not positive on a log scale, leave gaps. */
 export function lineChart(options: LineChartOptions): Chart {
+  const way = "lineChart({ series: { loss: values } })";
+  checkHolds("a line chart", options, "series", way);
   const series = namedSeries(options.series, options.x);
+  for (const one of series) checkSeries("series", one);
+  return chartOf(series, (series) => lineParts(options, series));
+}
+
+function lineParts(options: LineChartOptions, series: Series[]): ChartParts {
   const rows: Row[] = [];
   const counts = { hidden: 0, thinned: 0 };
   for (const { name, x, y } of series) {
@@ -118,13 +195,30 @@ export function lineChart(options: LineChartOptions): Chart {
   const [first, ...others] = series.length > 1 ? drawn.map(dimming) : drawn;
   const choice = series.length > 1 ? legendChoice : {};
   const spec = figure({ ...base, layer: [{ ...first, ...choice }, ...others, touch] });
-  return new Chart(spec, () => lineText(options, series), still);
+  return { spec, still, text: () => lineText(options, series) };
 }
 
 /** A chart of one or more clouds of points. */
 export function scatterChart(options: ScatterChartOptions): Chart {
+  const way = "scatterChart({ points: { x, y } })";
+  checkHolds("a scatter chart", options, "points", way);
   const clouds = isPoints(options.points) ? { "": options.points } : options.points;
-  const series = Object.entries(clouds).map(([name, { x, y }]) => ({ name: plainLine(name), x, y }));
+  if (clouds instanceof Tensor || isNumbers(clouds)) {
+    throw new TypeError(`Cannot draw points of ${kindOf(clouds)}: they have coordinates, as in ${way}`);
+  }
+  const series = Object.entries(clouds).map(([name, points]) => {
+    if (!isPoints(points)) {
+      throw new TypeError(
+        `Cannot draw${called("points", name)} of ${kindOf(points)}: they have coordinates, as in ${way}`,
+      );
+    }
+    return { name: plainLine(name), x: points.x, y: points.y };
+  });
+  for (const one of series) checkSeries("points", one);
+  return chartOf(series, (series) => scatterParts(options, series));
+}
+
+function scatterParts(options: ScatterChartOptions, series: Series[]): ChartParts {
   const rows: Row[] = [];
   const counts = { hidden: 0, thinned: 0 };
   for (const { name, x, y } of series) {
@@ -146,7 +240,7 @@ export function scatterChart(options: ScatterChartOptions): Chart {
   const base = { ...frame(options, 340, notes(counts, options)), data: { values: rows } };
   const still = figure({ ...base, ...unit });
   const spec = series.length > 1 ? figure({ ...base, ...dimming(unit), ...legendChoice }) : still;
-  return new Chart(spec, () => {
+  const text = (): string => {
     const points = series.flatMap(({ x, y }) => Array.from(y, (value, i) => [x[i], value] as const));
     const across = extent(points.map(([x]) => x)), up = extent(points.map(([, y]) => y));
     const names = series.map(({ name, y }) => `${name === "" ? "points" : name} (${y.length})`).join(", ");
@@ -155,7 +249,8 @@ export function scatterChart(options: ScatterChartOptions): Chart {
       ...brailleDots(points),
       `${options.xTitle ?? "x"} ${range(across)}   ${options.yTitle ?? "y"} ${range(up)}`,
     ].join("\n");
-  }, still);
+  };
+  return { spec, still, text };
 }
 
 type Row = { x: number | null; y: number | null; series: string };
@@ -171,34 +266,87 @@ function row(name: string, x: number, y: number, scales: Scales, counts: { hidde
 /** Seven digits: more cannot be seen, and would double the notebook. */
 export const short = (value: number): number => Number(value.toPrecision(7));
 
-function namedSeries(series: LineChartOptions["series"], x?: Numbers): Series[] {
+function namedSeries(series: LineChartOptions["series"], x?: Numbers): Series<Numbers>[] {
   const named: [string, Numbers | Points][] = isNumbers(series)
     ? [["", series]]
-    : isList(series)
+    : Array.isArray(series)
     ? series.map((values, i) => [String(i), values])
     : Object.entries(series);
-  return named.map(([name, values]) =>
-    isPoints(values)
-      ? { name: plainLine(name), ...values }
-      : { name: plainLine(name), x: x ?? Array.from(values, (_, i) => i), y: values }
-  );
+  return named.map(([name, values]) => {
+    if (isPoints(values)) return { name: plainLine(name), x: values.x, y: values.y };
+    return {
+      name: plainLine(name),
+      x: x ?? Array.from({ length: lengthOf(values) }, (_, i) => i),
+      y: values,
+    };
+  });
 }
 
-function isList(series: LineChartOptions["series"]): series is readonly Numbers[] {
-  return Array.isArray(series) && typeof series[0] === "object";
-}
-
+/** One list of numbers, and not a list of lists. */
 function isNumbers(series: unknown): series is Numbers {
-  return ArrayBuffer.isView(series) || (Array.isArray(series) && typeof series[0] !== "object");
+  return series instanceof Tensor || ArrayBuffer.isView(series) ||
+    (Array.isArray(series) && (typeof series[0] !== "object" || series[0] === null));
 }
 
 function isPoints(value: unknown): value is Points {
-  const { x, y } = value as Partial<Points>;
-  return isNumbers(x) && isNumbers(y);
+  const { x, y } = (value ?? {}) as Partial<Points>;
+  return !(value instanceof Tensor) && isNumbers(x) && isNumbers(y);
+}
+
+function lengthOf(values: Numbers): number {
+  return values instanceof Tensor ? values.shape[0] ?? 0 : values?.length ?? 0;
+}
+
+/** Throws where the options of a chart do not hold what it draws. */
+export function checkHolds(chart: string, options: unknown, key: string, way: string): void {
+  if (!isPlainObject(options)) {
+    throw new TypeError(`Cannot draw ${chart} of ${kindOf(options)}: it takes options, as in ${way}`);
+  }
+  const held = options[key];
+  if (typeof held === "object" && held !== null && !(held instanceof Promise)) return;
+  const what = held === undefined ? `without ${key}` : `with ${key} ${kindOf(held)}`;
+  throw new TypeError(`Cannot draw ${chart} ${what}: give them, as in ${way}`);
+}
+
+const called = (role: string, name: string): string =>
+  name === "" ? ` ${role}` : ` ${role} ${plainLine(name)}`;
+
+/** Throws where values are not numbers in a row. */
+export function checkNumbers(what: string, values: unknown): void {
+  if (values instanceof Tensor) {
+    if (values.rank === 1) return;
+    throw new RangeError(
+      `Cannot draw ${what} of shape [${values.shape}]: it has one axis, as x.reshape([-1]) has; ` +
+        `a number is read with await x.item()`,
+    );
+  }
+  if (values instanceof BigInt64Array || values instanceof BigUint64Array || values instanceof DataView) {
+    throw new TypeError(`Cannot draw ${what} of ${kindOf(values)}: convert it to numbers`);
+  }
+  if (ArrayBuffer.isView(values)) return;
+  if (!Array.isArray(values)) {
+    throw new TypeError(
+      `Cannot draw ${what} of ${kindOf(values)}: it is an array, or a tensor with one axis`,
+    );
+  }
+  const at = values.findIndex((v) => v !== null && v !== undefined && typeof v !== "number");
+  if (at < 0) return;
+  const way = values[at] instanceof Tensor ? "read it first, as in await x.item()" : "convert it to a number";
+  throw new TypeError(`Cannot draw ${what}: element ${at} is ${kindOf(values[at])}; ${way}`);
+}
+
+function checkSeries(role: string, { name, x, y }: Series<Numbers>): void {
+  const what = called(role, name).trim();
+  checkNumbers(what, y);
+  checkNumbers(`the x of ${what}`, x);
+  if (lengthOf(x) === lengthOf(y)) return;
+  throw new RangeError(
+    `Cannot draw ${what}: x has ${lengthOf(x)} values and y ${lengthOf(y)}, which must be equally many`,
+  );
 }
 
 /** The indices that keep the shape of a line: first, last, and the extremes of equal stretches. */
-export function thin(values: Numbers, most: number): number[] {
+export function thin(values: Values, most: number): number[] {
   const length = values.length;
   if (length <= most) return Array.from({ length }, (_, i) => i);
   const kept = new Set([0, length - 1]);
@@ -297,9 +445,9 @@ function notes(counts: { hidden: number; thinned: number }, scales: Scales): str
   return lines;
 }
 
-/** `low … high`, and how many values are not finite. */
+/** `low … high`, and how many values are not finite, for a console. */
 export const range = ({ low, high, finite, other }: ReturnType<typeof extent>): string =>
-  (finite === 0 ? "no finite value" : `${formatNumber(low)} … ${formatNumber(high)}`) +
+  (finite === 0 ? "no finite value" : consoleText(`${formatNumber(low)} … ${formatNumber(high)}`)) +
   (other > 0 ? `, ${other} not finite` : "");
 
 /** The first line of a chart as text. */
@@ -311,7 +459,9 @@ function lineText(options: LineChartOptions, series: Series[]): string {
   const width = Math.min(16, Math.max(0, ...series.map(({ name }) => [...name].length)));
   const lines = series.map(({ name, y }) => {
     const label = width === 0 ? "" : shorten(name, width).padEnd(width) + " ";
-    const last = y.length === 0 ? "" : `, last ${formatNumber(y[y.length - 1])}, ${y.length} values`;
+    const last = y.length === 0
+      ? ""
+      : `, last ${consoleText(formatNumber(y[y.length - 1]))}, ${y.length} values`;
     const bars = sparkline(y, 40, options.yScale === "log");
     return `${label}${bars}  ${range(extent(Array.from(y)))}${last}`;
   });

@@ -38,10 +38,10 @@ class TensorGraph extends Drawing {
   /** Operands of each node, taken before reading values lets nodes go of them. */
   readonly #inputs: Map<Node, readonly Node[]>;
   readonly #root: Node;
-  /** Shapes of nodes whose result is only read through a reshape that belongs to the op. */
-  readonly #shapes: Map<Node, Shape>;
-  /** What is drawn as the result: the root, or the matrix product that it only gives its shape. */
-  readonly #top: Node;
+  /** Products and reductions, by the reshapes that they end in: to who wrote it they are one op. */
+  readonly #productOf = new Map<Node, Node>();
+  /** The last of these reshapes, by op. */
+  readonly #resultOf = new Map<Node, Node>();
 
   constructor(readonly tensor: Tensor, readonly options: TensorGraphOptions) {
     super();
@@ -49,34 +49,30 @@ class TensorGraph extends Drawing {
     // Taken now: a later step lets the tensor drop its graph.
     this.#nodes = reachableFrom(tensor.node);
     this.#inputs = new Map(this.#nodes.map((n) => [n, isGiven(n) ? [] : n.inputs]));
-    const { shapes, top } = this.#shapesBehindReshapes();
-    this.#shapes = shapes;
-    this.#top = top;
+    this.#findProducts();
   }
 
-  /** Matrix products of vectors and of more axes end in reshapes, which are not drawn. */
-  #shapesBehindReshapes(): { shapes: Map<Node, Shape>; top: Node } {
+  #findProducts(): void {
     const readers = new Map<Node, Node[]>(this.#nodes.map((n) => [n, []]));
     for (const [n, inputs] of this.#inputs) for (const x of inputs) readers.get(x)!.push(n);
-    const shapes = new Map<Node, Shape>();
-    let top = this.#root;
     for (const n of this.#nodes) {
-      if (n.op.family !== "contraction" || this.#isLeaf(n)) continue;
+      if ((n.op.family !== "contraction" && n.op.family !== "reduction") || this.#isLeaf(n)) continue;
       let last = n;
-      for (;;) {
+      while (last !== this.#root && nodeNames.get(last) === undefined) {
         const next = readers.get(last)!;
-        if (next.length !== 1 || next[0].op.name !== "reshape" || nodeNames.get(last) !== undefined) break;
-        if (last === this.#root || !restores(last.shape, next[0].shape)) break;
+        if (next.length !== 1 || next[0].op.name !== "reshape" || !restores(n, last.shape, next[0].shape)) {
+          break;
+        }
         last = next[0];
-        shapes.set(n, last.shape);
+        this.#productOf.set(last, n);
+        this.#resultOf.set(n, last);
       }
-      if (last === this.#root) top = n;
     }
-    return { shapes, top };
   }
 
-  #shapeOf(n: Node): Shape {
-    return this.#shapes.get(n) ?? n.shape;
+  /** The node that holds what an op gives, and says its shape. */
+  #result(n: Node): Node {
+    return this.#resultOf.get(n) ?? n;
   }
 
   /** Leaves, and handles' own nodes, whatever they were computed from once. */
@@ -87,7 +83,7 @@ class TensorGraph extends Drawing {
   /** Nodes that only pass on what another shows, in the same order of elements. */
   #isHidden(n: Node): boolean {
     const inputs = this.#inputs.get(n)!;
-    if (n === this.#root && n !== this.#top) return true;
+    if (this.#productOf.has(n)) return true;
     return inputs.length === 1 && nodeNames.get(n) === undefined && n !== this.#root &&
       (n.op.family === "identity" || n.op.name === "reshape" ||
         (n.op.name === "expand" && inputs[0].op.name === "constant"));
@@ -100,13 +96,10 @@ class TensorGraph extends Drawing {
 
   override text(): string {
     const known = new Map<Node, string>();
-    for (const node of this.#nodes) {
-      const bits = isValue(node) && node.value !== null && node.value.error === null
-        ? wrap(node).peek()
-        : null;
-      if (bits !== null && bits.length <= SHORT) {
-        known.set(node, elements(bits, node.dtype, this.#shapeOf(node)));
-      }
+    for (const n of this.#nodes) {
+      const node = this.#result(n), { value, dtype, shape } = node;
+      const bits = isValue(node) && value !== null && value.error === null ? wrap(node).peek() : null;
+      if (bits !== null && bits.length <= SHORT) known.set(n, elements(bits, dtype, shape));
     }
     return drawGraph(this.#picture(known, new Map()), this.options).text();
   }
@@ -129,11 +122,13 @@ class TensorGraph extends Drawing {
     const few = this.#nodes.length <= MOST_NODES;
     const values = few
       ? await summaries(
-        new Map(this.#nodes.filter((n) => isValue(n) && !this.#isHidden(n)).map((n) => [n, wrap(n)])),
-        (n) => this.#shapeOf(n),
+        new Map(
+          this.#nodes.filter((n) => isValue(n) && !this.#isHidden(n)).map((n) => [n, wrap(this.#result(n))]),
+        ),
+        (n) => this.#result(n).shape,
       )
       : new Map();
-    const cotangents = few ? await summaries(this.#cotangents(), (n) => this.#shapeOf(n)) : new Map();
+    const cotangents = few ? await summaries(this.#cotangents(), (n) => this.#result(n).shape) : new Map();
     return drawGraph(this.#picture(values, cotangents), this.options);
   }
 
@@ -153,7 +148,8 @@ class TensorGraph extends Drawing {
   }
 
   #nameOf(n: Node): string | null {
-    return (n === this.#top ? this.tensor.name : null) ?? nodeNames.get(n) ?? n.cell?.name ?? null;
+    const result = this.#result(n);
+    return (result === this.#root ? this.tensor.name : null) ?? nodeNames.get(result) ?? n.cell?.name ?? null;
   }
 
   #picture(values: Map<Node, string>, cotangents: Map<Node, string>): GraphPicture {
@@ -164,12 +160,12 @@ class TensorGraph extends Drawing {
       const node: GraphNode = {
         id: id.get(n)!,
         kind: !this.#isLeaf(n)
-          ? (n === this.#top ? "output" : "op")
+          ? (this.#result(n) === this.#root ? "output" : "op")
           : n.op.name === "constant"
           ? "constant"
           : "leaf",
         label: label(n, this.#isLeaf(n)),
-        shape: this.#shapeOf(n),
+        shape: this.#result(n).shape,
         dtype: n.dtype,
       };
       const name = this.#nameOf(n);
@@ -231,8 +227,12 @@ function formulas(
   return found;
 }
 
-/** Whether a reshape takes away axes of length 1 or splits the rows of a product, as matmul does at its end. */
-function restores(from: Shape, to: Shape): boolean {
+/** Whether a reshape takes away axes of length 1 or splits rows, as matmul does at its end, or keeps reduced axes. */
+function restores(n: Node, from: Shape, to: Shape): boolean {
+  if (n.op.family === "reduction") {
+    const kept = n.inputs[0]?.shape.map((length, i) => n.p.axes.includes(i) ? 1 : length);
+    return kept?.join() === to.join();
+  }
   const long = (shape: Shape): string => shape.filter((n) => n !== 1).join();
   return to.length < from.length
     ? long(from) === long(to)

@@ -1,13 +1,26 @@
 /** Heat maps of matrices, as Vega-Lite, as SVG and as shades of text. */
 
-import { Chart, type ChartOptions, frame, heading, type Numbers, range, short } from "./chart.ts";
+import { Tensor } from "../ops/tensor.ts";
+import {
+  Chart,
+  type ChartOptions,
+  type ChartParts,
+  checkHolds,
+  checkNumbers,
+  frame,
+  heading,
+  type Numbers,
+  range,
+  short,
+  type Values,
+} from "./chart.ts";
 import { extent, formatNumber, plainLine } from "./parts.ts";
 import { figure } from "./vega.ts";
 
 /** What a heat map shows. */
 export interface HeatmapOptions extends ChartOptions {
-  /** Rows from top to bottom. */
-  values: readonly Numbers[];
+  /** Rows from top to bottom, or a tensor with two axes. */
+  values: readonly Numbers[] | Tensor;
   /** Labels of the columns; their indices if left out. */
   x?: readonly (string | number)[];
   /** Labels of the rows. */
@@ -20,7 +33,36 @@ const MOST_CELLS = 4096; // Averaged beyond that.
 
 /** A heat map of a matrix. Colours diverge around 0 where the values have both signs. */
 export function heatmap(options: HeatmapOptions): Chart {
-  const { values, factor } = coarsen(options.values);
+  checkHolds("a heat map", options, "values", "heatmap({ values: x })");
+  const given = options.values;
+  if (given instanceof Tensor) {
+    if (given.rank !== 2) {
+      throw new RangeError(
+        `Cannot draw a heat map of shape [${given.shape}]: it has two axes, as x.reshape([rows, -1]) has`,
+      );
+    }
+    const [rows, columns] = given.shape;
+    return new Chart([given], ([all]) => {
+      const line = (i: number): number[] => Array.from({ length: columns }, (_, j) => all[i * columns + j]);
+      return heatParts(options, Array.from({ length: rows }, (_, i) => line(i)));
+    });
+  }
+  const rows = Array.from(given),
+    length = (row: Numbers) => row instanceof Tensor ? row.shape[0] : row.length;
+  rows.forEach((row, i) => checkNumbers(`row ${i} of a heat map`, row));
+  const other = rows.find((row) => length(row) !== length(rows[0]));
+  if (other !== undefined) {
+    throw new RangeError(
+      `Cannot draw a heat map of rows of lengths ${length(rows[0])} and ${
+        length(other)
+      }, which must be equal`,
+    );
+  }
+  return new Chart(rows, (rows) => heatParts(options, rows));
+}
+
+function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartParts {
+  const { values, factor } = coarsen(matrix);
   const all = extent(values.flatMap((line) => Array.from(line)));
   const rows = values.length, columns = Math.max(0, ...values.map((line) => line.length));
   const rowLabels = distinct(rows, factor, options.y), columnLabels = distinct(columns, factor, options.x);
@@ -60,7 +102,7 @@ export function heatmap(options: HeatmapOptions): Chart {
       domain: false,
     },
   });
-  const { other } = extent(options.values.flatMap((line) => Array.from(line)));
+  const { other } = extent(matrix.flatMap((line) => Array.from(line)));
   const subtitle = other > 0 ? [`${other} value${other > 1 ? "s" : ""} not finite`] : [];
   if (factor > 1) subtitle.push(`each cell is the mean of ${factor} × ${factor} values`);
   const encoding = {
@@ -93,7 +135,7 @@ export function heatmap(options: HeatmapOptions): Chart {
     encoding,
     layer: options.numbers === true && cells.length <= 200 ? [cell, numbers] : [cell],
   });
-  return new Chart(spec, () => heatText(options, values, { ...all, other }));
+  return { spec, text: () => heatText(options, matrix, values, { ...all, other }) };
 }
 
 /** A label for each row or column; equal ones differ by characters without width, or their cells would coincide. */
@@ -108,7 +150,7 @@ function distinct(count: number, factor: number, labels: readonly (string | numb
 }
 
 /** Averages blocks of a matrix with too many cells. */
-function coarsen(values: readonly Numbers[]): { values: readonly Numbers[]; factor: number } {
+function coarsen(values: readonly Values[]): { values: readonly Values[]; factor: number } {
   const columns = Math.max(0, ...values.map((line) => line.length));
   const factor = Math.ceil(Math.sqrt(values.length * columns / MOST_CELLS));
   if (factor <= 1) return { values, factor: 1 };
@@ -133,7 +175,8 @@ function darkCell(bothSigns: boolean, { low, high }: { low: number; high: number
 
 function heatText(
   options: HeatmapOptions,
-  cells: readonly Numbers[],
+  matrix: readonly Values[],
+  cells: readonly Values[],
   all: ReturnType<typeof extent>,
 ): string {
   const shades = " ░▒▓█";
@@ -149,7 +192,7 @@ function heatText(
     }
     lines.push(line);
   }
-  const size = `${options.values.length} × ${Math.max(0, ...options.values.map((line) => line.length))}`;
+  const size = `${matrix.length} × ${Math.max(0, ...matrix.map((line) => line.length))}`;
   const thinned = rowStep * columnStep > 1 ? ", not every cell shown" : "";
   return [heading(options, `${size}, ${range(all)}${thinned}`), ...lines].join("\n");
 }

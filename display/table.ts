@@ -1,7 +1,8 @@
 /** Tables: HTML in a notebook, aligned columns in a terminal. */
 
+import { Tensor } from "../ops/tensor.ts";
 import { Drawing, escapeHtml, type Presentation, textOf } from "./bundle.ts";
-import { consoleText, formatNumber, plainLine, shorten } from "./parts.ts";
+import { consoleText, formatNumber, kindOf, plainLine, shorten } from "./parts.ts";
 
 export { escapeHtml };
 
@@ -23,6 +24,18 @@ export function table(
   rows: readonly (readonly unknown[] | Readonly<Record<string, unknown>>)[],
   options: TableOptions = {},
 ): Drawing {
+  if (!Array.isArray(rows)) {
+    const way = (rows as unknown) instanceof Tensor ? "table(await x.toArray())" : "table([row])";
+    throw new TypeError(`Cannot make a table of ${kindOf(rows)}: it takes an array of rows, as in ${way}`);
+  }
+  const at = rows.findIndex((row) => typeof row !== "object" || row === null);
+  if (at >= 0) {
+    throw new TypeError(
+      `Cannot make a table: row ${at} is ${
+        kindOf(rows[at])
+      }, and must be an array or a record, as in table([row])`,
+    );
+  }
   return new Table(rows, options);
 }
 

@@ -39,7 +39,11 @@ export async function detectAnomaly<T>(f: () => T | Promise<T>): Promise<T> {
     !open.has(node) && node.op.family !== "tuple" && isFloat(node.dtype)
   );
   if (checked.length === 0) return result;
-  const inputsBefore = new Map(checked.map(({ node }) => [node, [...node.inputs]]));
+  // Reading lets nodes go of their operands.
+  const subjects = checked.flatMap(({ node, backwardOf }) =>
+    backwardOf === null ? [node] : [node, backwardOf]
+  );
+  const inputsBefore = new Map(subjects.map((node) => [node, [...node.inputs]]));
   const operands = [...new Set(checked.flatMap(({ node }) => node.inputs))]
     .filter((n) => !open.has(n) && n.op.family !== "tuple" && isFloat(n.dtype));
   const all = [...new Set([...checked.map((e) => e.node), ...operands])];
@@ -52,7 +56,8 @@ export async function detectAnomaly<T>(f: () => T | Promise<T>): Promise<T> {
     if (inputs.some((x) => valueOf.get(x)?.some((v: number) => !Number.isFinite(v)))) continue;
     // For the backward pass the forward op's line says more.
     const made = backwardOf === null ? stack : entries.find((e) => e.node === backwardOf)?.stack ?? stack;
-    throw anomaly(node, bits, at, inputs, valueOf, made, backwardOf);
+    const arity = inputsBefore.get(backwardOf ?? node)!.length;
+    throw anomaly(node, bits, at, inputs, arity, valueOf, made, backwardOf);
   }
   return result;
 }
@@ -73,12 +78,14 @@ function anomaly(
   bits: TypedArray,
   at: number,
   inputs: Node[],
+  arity: number,
   valueOf: Map<Node, TypedArray>,
   stack: string,
   backwardOf: Node | null,
 ): AnomalyError {
   const letters = ["x", "y", "z", "w"], subject = backwardOf ?? node;
-  const formula = subject.op.tex(subject.inputs.map((_, i) => letters[i] ?? `x_{${i}}`), subject.p);
+  const operandTex = Array.from({ length: arity }, (_, i) => letters[i] ?? `x_{${i}}`);
+  const formula = subject.op.tex(operandTex, subject.p);
   const line = userLine(stack);
   const operands = inputs.map((x, i) => {
     const v = valueOf.get(x);

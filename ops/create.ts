@@ -113,6 +113,7 @@ export function tensor(data: Nested | TypedArray, options: TensorOptions & { sha
     }
   }
   const to = options.shape ?? shape;
+  checkShape("make a tensor", to);
   if (sizeOf(to) !== flat.length) {
     throw new RangeError(`Cannot make a tensor of shape ${showShape(to)} from ${flat.length} elements`);
   }

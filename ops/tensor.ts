@@ -1006,6 +1006,13 @@ export class Tensor {
             `Cannot slice axis ${i} with step ${step}: it is a whole number that is not 0`,
           );
         }
+        for (const k of [r[0], r[1]]) {
+          if (k !== null && k !== undefined && !Number.isInteger(k)) {
+            throw new RangeError(
+              `Cannot slice axis ${i} from or to place ${k}: it is a whole number, or null for the end`,
+            );
+          }
+        }
         const limit = (k: number | null | undefined, fallback: number): number =>
           k === null || k === undefined
             ? fallback

@@ -1,4 +1,7 @@
-/** Results of cells: whatever draws itself, alone or inside arrays and plain objects, and what the kernel cannot show. */
+/**
+ * Results of cells: whatever draws itself, alone or inside arrays and plain objects. NaN, infinities, -0, null and bigints
+ * stay unseen: the kernel hands them on as undefined.
+ */
 
 import {
   type Bundle,
@@ -20,7 +23,7 @@ const MOST_READ = 256; // Leaves whose values are in the text.
 const MOST_SEARCHED = 10_000; // Entries of a tree that are looked at.
 const DEEPEST = 5; // As deep as `textOf` shows.
 
-/** Draws a result that draws itself, holds what does, or has no form in the kernel; else false. Never throws. */
+/** Draws a result that draws itself or holds what does; false leaves it to the kernel. Never throws. */
 export async function drawResult(api: JupyterApi, executionCount: number, result: unknown): Promise<boolean> {
   try {
     if (isShowing(result)) {
@@ -44,15 +47,8 @@ export async function drawResult(api: JupyterApi, executionCount: number, result
 
 async function present(api: JupyterApi, result: unknown): Promise<Presentation | undefined> {
   if (isDisplayable(result)) return await describe(result);
-  if (isSilent(result)) return { data: { "text/plain": textOf(result) } };
   const blocks = drawableLeaves(result);
   return blocks === undefined ? undefined : await compose(api, result, blocks);
-}
-
-/** Values for which the kernel shows nothing. */
-function isSilent(result: unknown): boolean {
-  return result === null || typeof result === "bigint" ||
-    typeof result === "number" && (!Number.isFinite(result) || Object.is(result, -0));
 }
 
 interface Leaf {

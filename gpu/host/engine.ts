@@ -35,8 +35,8 @@ class AccountedStorage extends HostStorage {
   }
 }
 
-/** Arrays from this size on are accounted for on their own; smaller ones of a run together. */
-const LARGE = 1 << 16;
+/** Arrays from this size on are accounted for on their own; of smaller ones a run's scalars together, and the rest. */
+const LARGE = 1 << 10, SCALAR = 8;
 const SMALLEST_ARENA = 1 << 16;
 const NOTHING: TypedArray = new Float32Array(0);
 
@@ -176,7 +176,7 @@ export class HostEngine implements Engine {
   /** Gives the roots their values, all at once. */
   #realise(nodes: readonly Node[], roots: readonly number[], schedule: Schedule, values: TypedArray[]): void {
     const stored = new Set<TypedArray>();
-    let account: object | null = null, bytes = 0;
+    const accounts: [object | null, object | null] = [null, null], bytes = [0, 0];
     for (let i = 0; i < roots.length; i++) {
       const node = nodes[roots[i]];
       if (node.value !== null) continue;
@@ -189,15 +189,16 @@ export class HostEngine implements Engine {
       if (roots.length > 1) stored.add(data);
       if (data.byteLength >= LARGE) node.value = this.#store(data);
       else {
-        account ??= {};
-        bytes += data.byteLength;
-        node.value = new AccountedStorage(data, account);
+        const kind = data.byteLength <= SCALAR ? 0 : 1;
+        bytes[kind] += data.byteLength;
+        node.value = new AccountedStorage(data, accounts[kind] ??= {});
       }
     }
-    if (account !== null) {
-      this.#live += bytes;
-      this.#registry.register(account, bytes);
-    }
+    accounts.forEach((account, kind) => {
+      if (account === null) return;
+      this.#live += bytes[kind];
+      this.#registry.register(account, bytes[kind]);
+    });
   }
 
   #store(data: TypedArray): HostStorage {

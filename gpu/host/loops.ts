@@ -219,7 +219,8 @@ function elementsText(loop: Loop, at: Parts & { store: (i: string) => string }):
 function foldText(loop: Loop, at: Parts & { isHoisted: (x: string, a: number | null) => boolean }): string {
   const { rank } = loop, fold = loop.fold!, pointer = at.start();
   const value = loop.stores[0].value, dtype = loop.stores[0].dtype;
-  const step = (fold.integer ? INTEGER_FOLDS : FOLDS)[fold.name] ?? ((s: string, x: string) => `fold(${s}, ${x})`);
+  const step = (fold.integer ? INTEGER_FOLDS : FOLDS)[fold.name] ??
+    ((s: string, x: string) => `fold(${s}, ${x})`);
   const init = Object.is(fold.init, -0) ? "-0" : String(fold.init);
   const kept: number[] = [], reduced: number[] = [];
   for (let a = 0; a < rank; a++) (fold.reduced[a] ? reduced : kept).push(a);

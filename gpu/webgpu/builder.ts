@@ -11,6 +11,7 @@ import { foldGroups, type Kernel, storedBytes } from "./kernels/kernel.ts";
 import {
   type Bound,
   type Dispatch,
+  type FaultMessage,
   type Patch,
   type Plan,
   type RootSource,
@@ -66,7 +67,7 @@ interface Draft {
 export class PlanBuilder {
   readonly steps: readonly Step[];
   readonly operands: Operand[] = [];
-  readonly faults: { word: number; message: string }[] = [];
+  readonly faults: { word: number; message: FaultMessage }[] = [];
   readonly #values: Value[] = [];
   readonly #drafts: Draft[] = [];
   readonly #blocks: { at: number; words: readonly number[] }[] = [];

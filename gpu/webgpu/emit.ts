@@ -10,7 +10,7 @@ import type {
   Reduction,
   View,
 } from "../../ops/primitive.ts";
-import { type Shape, showShape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
+import { type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
@@ -20,7 +20,7 @@ import { emitRows, rowOp } from "./emit_rows.ts";
 import { emitLong } from "./emit_long.ts";
 import { emitMap } from "./emit_map.ts";
 import { MAP } from "./kernels/map.ts";
-import type { Plan, RunAttributes } from "./plan.ts";
+import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 
 /** The plan of a run on devices with these limits. */
 export function makePlan(lowered: Lowered, limits: Limits, now: RunAttributes): Plan {
@@ -163,7 +163,7 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   const operands = inputs.map((j) => contiguous(b, j));
   const result = b.result(i, shape, dtype);
   const p = b.attributes(i);
-  const message = faultMessage(op.name, avals), rows = rowOp(op.name, p?.axis, avals[0].shape.length);
+  const message = faultMessage(op.name, avals, y, p), rows = rowOp(op.name, p?.axis, avals[0].shape.length);
   if (emitLong(b, { name: op.name, p, operands, result, message })) return result;
   if (rows !== null) {
     emitRows(b, rows, operands, result, message);
@@ -184,9 +184,17 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   return result;
 }
 
-function faultMessage(name: string, x: readonly Aval[]): string {
-  const shapes = x.map((a) => showShape(a.shape)).join(", ");
-  return name === "crossEntropy"
-    ? `Cannot take the crossEntropy of shapes ${shapes}: a target is not the number of a class`
-    : `Cannot ${name} with operands of shapes ${shapes}: an index is out of range`;
+/** What the host says of the same index. */
+function faultMessage(name: string, x: readonly Aval[], y: Aval, p: { axis?: number } | null): FaultMessage {
+  const shown = (bits: number): number => x[1]?.dtype === "u32" ? bits >>> 0 : bits | 0;
+  if (name === "crossEntropy") {
+    const classes = x[0].shape[x[0].shape.length - 1];
+    return (bits) =>
+      `Cannot take the crossEntropy against class ${shown(bits)}: there are ${classes} classes, 0 to ${
+        classes - 1
+      }`;
+  }
+  const isTable = name.startsWith("embedding"), shape = name === "embeddingGrad" ? y.shape : x[0].shape;
+  const action = isTable ? "look up an embedding" : name, n = shape[isTable ? 0 : p?.axis ?? 0];
+  return (bits) => `Cannot ${action} at index ${shown(bits)}: the axis has length ${n}`;
 }

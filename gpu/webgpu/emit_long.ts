@@ -12,6 +12,7 @@ import type { Operand, PlanBuilder } from "./builder.ts";
 import { emitElementwise } from "./emit_elementwise.ts";
 import { emitFold } from "./emit_folds.ts";
 import { emitMap } from "./emit_map.ts";
+import type { FaultMessage } from "./plan.ts";
 import { THREADS, valueType } from "./kernels/kernel.ts";
 
 /** Most turns of one loop of a thread. */
@@ -27,7 +28,7 @@ export interface LongCall {
   readonly p: Attributes;
   readonly operands: readonly Operand[];
   readonly result: Operand;
-  readonly message: string;
+  readonly message: FaultMessage;
 }
 
 /** Computes what has an axis too long for its record's kernel; false where that kernel will do. */
@@ -83,7 +84,7 @@ function map(
   threads: number,
   uniforms: readonly number[],
   body: string,
-  message = "",
+  message: FaultMessage = () => "",
 ): void {
   emitMap(b, { body, threads, uniforms, operands, result, message });
 }
@@ -114,7 +115,7 @@ function emitSoftmax(b: PlanBuilder, { name, operands, result, message }: LongCa
     result,
     sizeOf(kept),
     [shape[axis]],
-    `var k = i32(x1(t)); if (k < 0 || k >= u(0)) { fault(); k = 0; }
+    `var k = i32(x1(t)); if (k < 0 || k >= u(0)) { fault(k); k = 0; }
     put(t, logf(x3(t)) + (x2(t) - x0(t * u(0) + k)));`,
     message,
   );
@@ -227,11 +228,19 @@ function sorted(
   axis: number,
   length: number,
   result: Operand,
-  message: string,
+  message: FaultMessage,
 ): [Operand, Operand] {
   const { shape } = index.view, size = sizeOf(shape);
   const keys = made(b, result, shape, "i32"), order = made(b, result, shape, "i32");
-  map(b, [index], keys, size, [length], `var k = i32(x0(t)); ${placeWgsl("u(0)")} put(t, k);`, message);
+  map(
+    b,
+    [index],
+    keys,
+    size,
+    [length],
+    `var k = i32(x0(t)); ${placeWgsl("u(0)", index.dtype)} put(t, k);`,
+    message,
+  );
   emitArgsort(b, keys, axis, false, order);
   return [keys, order];
 }

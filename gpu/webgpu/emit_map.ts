@@ -1,6 +1,7 @@
 /** Kernels with a body of their own, over contiguous operands. */
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import { canFault, MAP, mapKernel } from "./kernels/map.ts";
+import type { FaultMessage } from "./plan.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
 /** One call of a body. */
@@ -11,8 +12,8 @@ export interface MapCall {
   /** Contiguous. */
   readonly operands: readonly Operand[];
   readonly result: Operand;
-  /** What to say when the body calls fault(). */
-  readonly message: string;
+  /** What to say when the body calls fault(k). */
+  readonly message: FaultMessage;
 }
 
 /** Adds the call; where its parameters stand, or null where there is nothing to do. */

@@ -2,6 +2,7 @@
 import { sizeOf } from "../../ops/shape.ts";
 import type { Binding, Operand, PlanBuilder } from "./builder.ts";
 import { rowKernel, type RowOp, ROWS } from "./kernels/rows.ts";
+import type { FaultMessage } from "./plan.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
 /** Which kernel computes `name` along `axis` of rank `rank` in rows, or null where a thread a line is better. */
@@ -17,7 +18,7 @@ export function emitRows(
   op: RowOp,
   operands: readonly Operand[],
   result: Operand,
-  message: string,
+  message: FaultMessage,
 ): void {
   const [x, target = null] = operands, { shape } = x.view;
   const n = shape[shape.length - 1], rows = sizeOf(shape.slice(0, -1));

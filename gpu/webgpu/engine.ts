@@ -223,9 +223,15 @@ export class WebGpuEngine implements Engine {
   }
 
   async read(values: { storage: Storage; dtype: DType; size: number }[]): Promise<TypedArray[]> {
-    await this.#recovery;
-    const reader = this.#reader;
-    return await Promise.all(values.map((v) => reader.read({ ...v, storage: v.storage as WebGpuStorage })));
+    const storages = values.map((v) => v.storage as WebGpuStorage);
+    for (const storage of storages) storage.beginRead();
+    try {
+      await this.#recovery;
+      const reader = this.#reader;
+      return await Promise.all(values.map((v, i) => reader.read({ ...v, storage: storages[i] })));
+    } finally {
+      for (const storage of storages) storage.endRead();
+    }
   }
 
   peek(storage: Storage): TypedArray | null {
@@ -240,6 +246,15 @@ export class WebGpuEngine implements Engine {
 
   free(storage: Storage): void {
     (storage as WebGpuStorage).free();
+  }
+
+  /**
+   * Gives the memory of a value that was replaced, and that nothing else can see, back at once instead of when it is
+   * collected: what is submitted later may have it. Reads under way end first; any later use is an error.
+   */
+  release(storage: Storage): void {
+    // What waits for a new device may use it still.
+    this.#submit(() => (storage as WebGpuStorage).release(), () => {});
   }
 
   memory(): MemoryReport {

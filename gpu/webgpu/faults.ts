@@ -1,15 +1,14 @@
 /** Words on the device in which kernels of a run say that they met an impossible index. */
+import { FAULT_SLOTS } from "./kernels/kernel.ts";
 import type { Plan } from "./plan.ts";
 import type { RunRecord } from "./storage.ts";
 
-/** Runs that can be unchecked at a time; more share the last word. */
-const SLOTS = 1024;
-
 /** The fault words of one device. */
 export class Faults {
-  readonly bytes = SLOTS * 4;
+  /** A word for the number of the call, and in the second half one for the index. */
+  readonly bytes = FAULT_SLOTS * 8;
   readonly buffer: GPUBuffer;
-  readonly #free = Array.from({ length: SLOTS - 1 }, (_, i) => SLOTS - 2 - i);
+  readonly #free = Array.from({ length: FAULT_SLOTS - 1 }, (_, i) => FAULT_SLOTS - 2 - i);
   #watched: { record: RunRecord; plan: Plan; slot: number }[] = [];
 
   constructor(readonly device: GPUDevice) {
@@ -23,7 +22,7 @@ export class Faults {
 
   /** A word for a run whose kernels can fail. */
   watch(record: RunRecord, plan: Plan): number {
-    const slot = this.#free.pop() ?? SLOTS - 1;
+    const slot = this.#free.pop() ?? FAULT_SLOTS - 1;
     record.open++;
     this.#watched.push({ record, plan, slot });
     return slot;
@@ -38,11 +37,13 @@ export class Faults {
       if (fault === 0) record.pass();
       else {
         record.fail(
-          new RangeError(plan.faults[fault - 1]?.message ?? "Cannot index: an index is out of range"),
+          new RangeError(
+            plan.faults[fault - 1]?.message(words[FAULT_SLOTS + slot]) ?? "Cannot index: out of range",
+          ),
         );
         this.device.queue.writeBuffer(this.buffer, slot * 4, new Uint32Array(1));
       }
-      if (slot < SLOTS - 1) this.#free.push(slot);
+      if (slot < FAULT_SLOTS - 1) this.#free.push(slot);
     }
   }
 }

@@ -45,6 +45,9 @@ export interface RootSource {
   readonly index: number;
 }
 
+/** What to say of an index that is out of range. */
+export type FaultMessage = (index: number) => string;
+
 /** Everything about a run but its data. Knows no device, so it outlives one. */
 export interface Plan {
   readonly dispatches: readonly Dispatch[];
@@ -58,7 +61,7 @@ export interface Plan {
   /** Positions of inputs that are bound. */
   readonly inputs: readonly number[];
   /** Calls which can fail: the words that name where, and what to say. */
-  readonly faults: readonly { readonly word: number; readonly message: string }[];
+  readonly faults: readonly { readonly word: number; readonly message: FaultMessage }[];
   /** The names of the ops, for errors. */
   readonly label: string;
 }

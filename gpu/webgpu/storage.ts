@@ -69,6 +69,8 @@ export class WebGpuStorage implements Storage {
   record: RunRecord | null = null;
   #error: Error | null = null;
   #home: Home | null = null;
+  #reads = 0;
+  #released = false;
   readonly #holder: { block: Block | null } = { block: null };
 
   /** Takes over one ownership of `block`. */
@@ -106,9 +108,26 @@ export class WebGpuStorage implements Storage {
     this.#error = error;
   }
 
+  /** Counts a read under way, for which memory that is released stays until it ends. */
+  beginRead(): void {
+    this.#reads++;
+  }
+
+  /** Ends a read. */
+  endRead(): void {
+    if (--this.#reads === 0 && this.#released) this.release();
+  }
+
+  /** Gives the memory of a replaced value back: later submits may have it, since the queue is in order. */
+  release(): void {
+    this.#released = true;
+    if (this.#reads > 0) return;
+    this.free(new Error("Cannot use a value that an update in place has replaced"));
+  }
+
   /** Gives the memory back now. */
-  free(): void {
-    this.#error ??= new Error("Cannot use a tensor after dispose()");
+  free(why: Error = new Error("Cannot use a tensor after dispose()")): void {
+    this.#error ??= why;
     this.#holder.block?.release();
     this.#holder.block = null;
     this.cached = null;

@@ -424,7 +424,11 @@ export const floorDivide = elementwise({
   host: (x, y) => Math.floor(x / y),
   hostInteger: (x, y) => y === 0 ? 0 : Math.floor(x / y),
   wgsl: ([x, y], [dtype]) =>
-    isFloat(dtype) ? `floordivf(${x}, ${y})` : dtype === "u32" ? `floordivu(${x}, ${y})` : `floordivi(${x}, ${y})`,
+    isFloat(dtype)
+      ? `floordivf(${x}, ${y})`
+      : dtype === "u32"
+      ? `floordivu(${x}, ${y})`
+      : `floordivi(${x}, ${y})`,
   partials: [null, null],
   domain: [[0.2, 0.8], [1, 2]],
 });

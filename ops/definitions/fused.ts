@@ -58,7 +58,7 @@ export const crossEntropy = custom({
     threads: (_, y) => sizeOf(y.shape),
     uniforms: ([z]) => [z.shape[z.shape.length - 1]],
     body: () => `
-      let C = u(0); let at = t * C; var k = i32(x1(t)); if (k < 0 || k >= C) { fault(); k = 0; }
+      let C = u(0); let at = t * C; var k = i32(x1(t)); if (k < 0 || k >= C) { fault(k); k = 0; }
       var m = -inf(); var s = 0.0;
       for (var j = 0; j < C; j++) { m = maxf(m, x0(at + j)); }
       for (var j = 0; j < C; j++) { s += expf(x0(at + j) - m); }

@@ -1,6 +1,7 @@
 /** Reading and writing at indices, joining and padding. */
 import { apply } from "../node.ts";
 import { allBatched, custom } from "../families.ts";
+import type { DType } from "../dtype.ts";
 import type { Aval, HostArray } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
 import { sameShape, type Shape, showShape, sizeOf, splitAt, stridesOf } from "../shape.ts";
@@ -127,9 +128,11 @@ function place(action: string, i: number, n: number): number {
   return k;
 }
 
-/** WGSL which checks an index as `place` does; `fault()` makes the run fail. */
-export const placeWgsl = (n: string): string =>
-  `if (k < 0) { k += ${n}; } if (k < 0 || k >= ${n}) { fault(); k = 0; }`;
+/** WGSL which checks an index as `place` does; `fault(k)` makes the run fail. */
+export const placeWgsl = (n: string, dtype: DType): string =>
+  dtype === "u32"
+    ? `if (k < 0 || k >= ${n}) { fault(k); k = 0; }` // from 2^31 on, which is no place either
+    : `if (k < -(${n}) || k >= ${n}) { fault(k); k = 0; } if (k < 0) { k += ${n}; }`;
 
 function checkIndex(action: string, x: Shape, index: Aval, axis: number, sameAs: Shape): void {
   if (index.dtype !== "i32" && index.dtype !== "u32") {
@@ -166,11 +169,11 @@ export const gather = custom({
   wgsl: {
     threads: (_, y) => sizeOf(y.shape),
     uniforms: ([x], y, { axis }) => [y.shape.length, axis, ...y.shape.flatMap((n, a) => [n, x.shape[a]])],
-    body: () => `
+    body: ([, index]) => `
       var rest = t; var at = 0; var stride = 1;
       for (var a = u(0) - 1; a >= 0; a--) {
         let n = u(2 + 2 * a); let m = u(3 + 2 * a); var k = rest % n; rest = rest / n;
-        if (a == u(1)) { k = i32(x1(t)); ${placeWgsl("m")} }
+        if (a == u(1)) { k = i32(x1(t)); ${placeWgsl("m", index.dtype)} }
         at += k * stride; stride *= m;
       }
       put(t, x0(at));`,
@@ -222,7 +225,7 @@ export const scatterAdd = custom({
       sizeOf(index.shape.slice(axis + 1)),
       ...x.shape.flatMap((n, a) => [n, index.shape[a]]),
     ],
-    body: () => `
+    body: ([, index]) => `
       var rest = t; var at = 0; var stride = 1; var mine = 0; var inside = true; var length = 0;
       for (var a = u(0) - 1; a >= 0; a--) {
         let n = u(4 + 2 * a); let m = u(5 + 2 * a); let k = rest % n; rest = rest / n;
@@ -233,7 +236,7 @@ export const scatterAdd = custom({
       if (inside) {
         for (var j = 0; j < u(2); j++) {
           let i = at + j * u(3);
-          var k = i32(x1(i)); ${placeWgsl("length")}
+          var k = i32(x1(i)); ${placeWgsl("length", index.dtype)}
           if (k == mine) { s += x2(i); }
         }
       }
@@ -272,7 +275,8 @@ export const embedding = custom({
   wgsl: {
     threads: (_, y) => sizeOf(y.shape),
     uniforms: ([w]) => [sizeOf(w.shape.slice(1)), w.shape[0]],
-    body: () => `var k = i32(x1(t / u(0))); ${placeWgsl("u(1)")} put(t, x0(k * u(0) + t % u(0)));`,
+    body: ([, ids]) =>
+      `var k = i32(x1(t / u(0))); ${placeWgsl("u(1)", ids.dtype)} put(t, x0(k * u(0) + t % u(0)));`,
   },
   flops: ([x]) => copy(x),
   vjp: (ct, { x: [w, ids] }) => [apply(embeddingGrad, [ct, ids], { shape: w.shape }), null],
@@ -307,10 +311,10 @@ export const embeddingGrad = custom({
   wgsl: {
     threads: (_, y) => sizeOf(y.shape),
     uniforms: ([, ids], y) => [sizeOf(y.shape.slice(1)), sizeOf(ids.shape), y.shape[0]],
-    body: ([ct]) => `
+    body: ([ct, ids]) => `
       let row = t / u(0); let d = t % u(0); var s = ${zeroOf(ct)};
       for (var j = 0; j < u(1); j++) {
-        var k = i32(x1(j)); ${placeWgsl("u(2)")}
+        var k = i32(x1(j)); ${placeWgsl("u(2)", ids.dtype)}
         if (k == row) { s += x0(j * u(0) + d); }
       }
       put(t, s);`,

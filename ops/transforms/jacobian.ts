@@ -19,7 +19,7 @@ function oneHotLeaf(leaves: Tensor[], i: number, value: Tensor): Tensor[] {
  * The Jacobian of `f` by its first argument, a column at a time by forward mode: as many passes as inputs (all at
  * once). For trees: the tree of the output, with trees of the input in it; blocks have shape `[...y, ...x]`.
  */
-export function jacfwd<X extends Tree, R extends Tree[]>(
+export function jacfwd<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   f: (x: X, ...rest: R) => Tree,
 ): (x: X, ...rest: R) => Tree {
   return (x, ...rest) => {
@@ -58,7 +58,7 @@ function replaceLeaves(tree: Tree, next: () => Tree): Tree {
 }
 
 /** The Jacobian of `f` by its first argument, a row at a time by reverse mode: as many passes as outputs (all at once). */
-export function jacrev<X extends Tree, R extends Tree[]>(
+export function jacrev<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   f: (x: X, ...rest: R) => Tree,
 ): (x: X, ...rest: R) => Tree {
   return (x, ...rest) => {
@@ -76,7 +76,7 @@ export function jacrev<X extends Tree, R extends Tree[]>(
 }
 
 /** The Hessian of a scalar function, forward over reverse; blocks `[...x, ...x]`, nested for trees. */
-export function hessian<X extends Tree, R extends Tree[]>(
+export function hessian<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   f: (x: X, ...rest: R) => Tensor,
 ): (x: X, ...rest: R) => Tree {
   return jacfwd((x: X, ...rest: R) => grad(f)(x, ...rest));

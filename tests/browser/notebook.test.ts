@@ -39,6 +39,27 @@ console.log("goes on:", endless.steps > 0, endlessLoss < 25, signalNow().aborted
   ),
 ];
 
+/** Cells with an ordinary loop, which does not look at the signal: Stop ends it with an error. */
+const ordinary = [
+  codeCell(
+    "ordinary-train",
+    `import { SGD, tensor } from "@cotangent/cotangent";
+const weight = tensor([3, -4], { requiresGrad: true });
+const optimizer = new SGD([weight], { lr: 0.001 });
+let taken = 0;
+console.log("looping");
+for (;;) {
+  optimizer.zeroGrad();
+  const loss = weight.square().sum();
+  loss.backward();
+  optimizer.step();
+  await loss.item();
+  taken++;
+}`,
+  ),
+  codeCell("ordinary-after", `console.log("kept:", taken > 0, await weight.square().sum().item() < 25);`),
+];
+
 /** Presses Stop in the running loop of `stoppable`, the last two cells, and computes with what it left. */
 async function stopAndGoOn(notebook: OpenNotebook, screen: string): Promise<void> {
   const [training, after] = [notebook.length - 2, notebook.length - 1];
@@ -65,6 +86,7 @@ Deno.test("a chart, an SVG and a live display are drawn, and Stop keeps the stat
   ${show}({ "text/plain": state }, { raw: true, display_id: "live", update: i > 0 });
 }`,
       ),
+      ...ordinary,
       ...stoppable,
     ],
   };
@@ -78,6 +100,12 @@ Deno.test("a chart, an SVG and a live display are drawn, and Stop keeps the stat
     await svgImages(notebook.cell(2)).waitFor();
     assert(await isDrawn(svgImages(notebook.cell(2))));
     assertEquals(await notebook.outputs(3).allInnerTexts(), ["last"]);
+    await notebook.start(4);
+    await notebook.shows(4, "looping");
+    await notebook.stop();
+    await notebook.shows(4, "AbortError: Stopped", 20);
+    await notebook.start(5);
+    await notebook.shows(5, "kept: true true", 20);
     await notebook.start(notebook.length - 2);
     await notebook.shows(notebook.length - 2, "training");
     await stopAndGoOn(notebook, "small");

@@ -1,7 +1,8 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { displayHook } from "../../display/bundle.ts";
 import { type Chart, lineChart, scatterChart, thin } from "../../display/chart.ts";
 import { heatmap } from "../../display/heatmap.ts";
+import { tensor } from "../../mod.ts";
 
 interface Row {
   x: number | null;
@@ -100,4 +101,68 @@ Deno.test("a scatter chart shows each cloud and its size", () => {
   const chart = scatterChart({ points: { a: { x: [0, 1], y: [0, 1] }, b: { x: [2], y: [2] } } });
   assertEquals(rowsOf(chart).length, 3);
   assertStringIncludes(chart.text(), "a (2), b (1)");
+});
+
+Deno.test("charts read the tensors that they are given", async () => {
+  const loss = tensor([1, 2, 4]).mul(2), x = tensor([0, 1, 2]);
+  const charts = [
+    lineChart({ series: loss }),
+    lineChart({ series: { loss }, x }),
+    lineChart({ series: { loss: { x, y: loss }, half: [1, 2, 4] } }),
+    scatterChart({ points: { x, y: loss.mul(3) } }),
+    heatmap({ values: tensor([[1, 2], [3, 4]]).exp() }),
+    heatmap({ values: [loss, x] }),
+  ];
+  for (const chart of charts) {
+    const bundle = await chart[displayHook]();
+    assertEquals(Object.keys(bundle), ["application/vnd.vegalite.v5+json", "image/svg+xml", "text/plain"]);
+    assert(!String(bundle["text/plain"]).includes("not read"));
+  }
+  assertEquals(rowsOf(charts[1]).map(({ y }) => y), [2, 4, 8]);
+  const cells = (charts[4].spec.data as { values: { row: string; column: string; text: string }[] }).values;
+  assertEquals(cells.map(({ row, column, text }) => row + column + text), ["002.7", "017.4", "1020", "1155"]);
+});
+
+Deno.test("a chart of tensors shows what they were when it was made", async () => {
+  const w = tensor([1, 2], { requiresGrad: true });
+  const chart = lineChart({ series: { w } });
+  w.assign(tensor([5, 6]));
+  await chart[displayHook]();
+  assertEquals(rowsOf(chart).map(({ y }) => y), [1, 2]);
+});
+
+Deno.test("before its tensors are read a chart says so", () => {
+  const chart = lineChart({ series: tensor([1, 2]).exp() });
+  assertStringIncludes(chart.text(), "not read yet");
+  assertThrows(() => chart.spec, TypeError, "await x.toArray()");
+});
+
+Deno.test("charts say what they take", () => {
+  const wrong = (f: () => unknown, type: new (m: string) => Error, text: string) =>
+    assertThrows(f, type, text);
+  // deno-lint-ignore no-explicit-any
+  const any = (value: unknown): any => value;
+  const t = tensor([1, 2, 3]), matrix = tensor([[1, 2]]);
+  wrong(() => lineChart(any([1, 2, 3])), TypeError, "Cannot draw a line chart of an array: it takes options");
+  wrong(() => lineChart(any(t)), TypeError, "of a Tensor: it takes options, as in lineChart({ series");
+  wrong(() => lineChart(any({})), TypeError, "without series");
+  wrong(() => lineChart({ series: any(t.toArray()) }), TypeError, "is an await missing?");
+  wrong(() => lineChart({ series: any({ loss: 3 }) }), TypeError, "Cannot draw series loss of a number");
+  wrong(
+    () => lineChart({ series: any({ loss: [t.sum()] }) }),
+    TypeError,
+    "element 0 is a Tensor; read it first",
+  );
+  wrong(() => lineChart({ series: any(["a"]) }), TypeError, "element 0 is a string");
+  wrong(() => lineChart({ series: { loss: matrix } }), RangeError, "Cannot draw series loss of shape [1,2]");
+  wrong(() => lineChart({ series: [1, 2, 3], x: [1, 2] }), RangeError, "x has 2 values and y 3");
+  wrong(() => lineChart({ series: { a: { x: [1], y: t } } }), RangeError, "x has 1 values and y 3");
+  wrong(() => scatterChart(any({ series: t })), TypeError, "without points: give them, as in scatterChart");
+  wrong(() => scatterChart({ points: any(t) }), TypeError, "Cannot draw points of a Tensor");
+  wrong(() => scatterChart({ points: { a: any([1]) } }), TypeError, "Cannot draw points a of an array");
+  wrong(() => scatterChart({ points: { x: [1], y: [1, 2] } }), RangeError, "x has 1 values and y 2");
+  wrong(() => heatmap(any(matrix)), TypeError, "Cannot draw a heat map of a Tensor: it takes options");
+  wrong(() => heatmap({ values: t }), RangeError, "of shape [3]: it has two axes");
+  wrong(() => heatmap({ values: any([1, 2]) }), TypeError, "row 0 of a heat map of a number");
+  wrong(() => heatmap({ values: [[1, 2], [3]] }), RangeError, "lengths 2 and 1");
 });

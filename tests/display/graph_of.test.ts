@@ -1,7 +1,7 @@
 /** Graphs of tensors: what boxes and tooltips say of values, shapes and derivatives. */
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { displayHook } from "../../display/bundle.ts";
-import { graph, ones, randn, type Tensor, tensor } from "../../mod.ts";
+import { AnomalyError, detectAnomaly, graph, ones, randn, type Tensor, tensor } from "../../mod.ts";
 import { primitives } from "../../ops/primitive.ts";
 import { texName, texText } from "../../ops/tex.ts";
 
@@ -82,6 +82,16 @@ Deno.test("products of vectors have the shapes that the program sees", async () 
   assertEquals(first.matmul.type, "f32[2]");
   assertEquals(first.matmul.data, "[5, 11]");
   assertEquals((await tooltips(x.dot(x))).matmul.type, "f32");
+  assertEquals((await tooltips(W.div(W.sum(1, { keepdim: true })).sum())).sum.type, "f32");
+  assertEquals((await tooltips(W.sum(1, { keepdim: true }).exp().mean())).exp.type, "f32[2,1]");
+  assertStringIncludes(graph(W.sum(1, { keepdim: true })).text(), "sum  f32[2,1]");
+  const h = W.matmul(x);
+  h.name = "h";
+  const { h: product } = await tooltips(h.exp().sum());
+  assertEquals([product.op, product.formula, product.type], ["matmul", "W x", "f32[2]"]);
+  const y = x.dot(x);
+  assertEquals(await y.item(), 5);
+  assertStringIncludes(graph(y).text(), "matmul  f32  data 5");
   assertEquals((await tooltips(ones([2, 3, 4]).matmul(ones([4, 5])).exp().sum())).matmul.type, "f32[2,3,5]");
 });
 
@@ -102,4 +112,21 @@ Deno.test("graph says what it takes", () => {
     TypeError,
     "Cannot draw the graph of a number: it takes a tensor",
   );
+});
+
+Deno.test("the message of an anomaly has its formula as text", async () => {
+  const error = await assertRejects(() => detectAnomaly(() => tensor([0]).div(tensor([0]))), AnomalyError);
+  assertStringIncludes(error.message, "div made the first NaN: x/y, shape [1]");
+  assertEquals(error.formula, "\\frac{x}{y}");
+  const backward = await assertRejects(
+    () =>
+      detectAnomaly(() => {
+        const x = tensor([0], { requiresGrad: true });
+        x.sqrt().sum().backward();
+        return x.grad!.toArray();
+      }),
+    AnomalyError,
+  );
+  assertStringIncludes(backward.message, "the backward pass of sqrt made the first infinity");
+  assertStringIncludes(backward.message, ": √x, shape [1]");
 });

@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { answerHooksWith, displayHook, Drawing, type Presentation } from "../../display/bundle.ts";
 import { reportFault } from "../../display/kernel/faults.ts";
+import { cellEnded } from "../../display/kernel/interrupt.ts";
 import { repairOutput } from "../../display/kernel/output.ts";
 import type { KernelRuntime } from "../../display/kernel/runtime.ts";
 import {
@@ -12,6 +13,7 @@ import {
   restoreKernel,
   yieldToEvents,
 } from "../../display/kernel.ts";
+import { fit, Linear, liveDisplay, mseLoss, parameter, SGD, show, sync, tensor } from "../../mod.ts";
 
 type Message = [type: string, content: unknown];
 
@@ -148,6 +150,58 @@ Deno.test("elements of arrays and objects that draw themselves are drawn", async
   assertStringIncludes(JSON.stringify(others[0][1]), "&lt;key&gt;");
 });
 
+const dataOf = ([, data]: Message) => data as Record<string, string>;
+
+Deno.test("nested trees of tensors are computed in both forms", async () => {
+  const weight = tensor([1, 2]);
+  const sent = await repaired(async ({ run }) => {
+    await run({ layer1: { w: weight.mul(2), config: { lr: 0.5 } }, rows: [[weight.add(10)]] });
+    await run([[weight.add(weight)]]);
+  });
+  assertEquals(sent.map(([type]) => type), ["execute_result", "execute_result"]);
+  const { "text/plain": text, "text/html": html } = dataOf(sent[0]);
+  for (const part of ["[2  4]", "[11  12]", "lr: 0.5"]) assertStringIncludes(text, part);
+  for (const path of ["layer1.w", "layer1.config", "rows[0][0]"]) assertStringIncludes(html, `>${path}<`);
+  assertStringIncludes(dataOf(sent[1])["text/plain"], "[2  4]");
+  assert(!JSON.stringify(sent).includes("not computed"));
+});
+
+Deno.test("of many tensors all values are in the text, and the first are drawn", async () => {
+  const many = Array.from({ length: 200 }, (_, i) => tensor(i).add(0.5));
+  const [message] = await repaired(({ run }) => run(Object.fromEntries(many.map((x, i) => [`x${i}`, x]))));
+  const { "text/plain": text, "text/html": html } = dataOf(message);
+  assert(!text.includes("not computed"), text);
+  assertStringIncludes(text, "199.5");
+  assertStringIncludes(html, "… and 176 more");
+});
+
+Deno.test("a tree that contains itself, or has no drawing, is left to the kernel or drawn once", async () => {
+  const loop: Record<string, unknown> = { part: drawn("a") };
+  loop.self = loop;
+  const plain = { a: [1, { b: 2 }] };
+  const sent = await repaired(async ({ run }) => {
+    await run(loop);
+    await run(plain);
+  });
+  assertEquals(sent.map(([type]) => type), ["execute_result", "result"]);
+  assertEquals(sent[1][1], plain);
+});
+
+Deno.test("a promise of show or of a live display is no result of its own", async () => {
+  const log = console.log;
+  console.log = () => {};
+  try {
+    const sent = await repaired(async ({ run }) => {
+      await run(show("shown"));
+      await run(liveDisplay().update("shown"));
+      await run(liveDisplay().end("shown"));
+    });
+    assertEquals(sent.filter(([type]) => type !== "stream"), []);
+  } finally {
+    console.log = log;
+  }
+});
+
 Deno.test("a result whose hook throws is shown as text", async () => {
   const sent = await repaired(({ run }) =>
     run({
@@ -185,11 +239,83 @@ Deno.test("undoing the repair restores console and JSON", async () => {
   assertEquals([console.log, console.error, console.table, JSON.stringify], before);
 });
 
-Deno.test("each interruption has its own signal", () => {
+Deno.test("a signal stays aborted until the cell ends, and the next cell has its own", () => {
   const first = interruptSignal();
   interrupt();
+  interrupt();
   assert(first.aborted && isInterruption(first.reason));
+  assertEquals(interruptSignal(), first);
+  cellEnded();
   assert(!interruptSignal().aborted);
+  cellEnded();
+});
+
+Deno.test("after Stop, reads and steps throw until the cell ends, and change nothing", async () => {
+  cellEnded();
+  const w = parameter(tensor([3, -4]));
+  const optimizer = new SGD([w], { lr: 0.1 });
+  const loss = w.square().sum();
+  loss.backward();
+  const before = await w.toArray();
+  interrupt();
+  assert(isInterruption(assertThrows(() => optimizer.step())));
+  for (const read of [() => loss.item(), () => w.data(), () => w.toArray(), sync]) {
+    assert(isInterruption(await assertRejects(read)));
+  }
+  cellEnded();
+  assertEquals(await w.toArray(), before);
+  optimizer.step();
+  assert(await w.square().sum().item() < await loss.item());
+});
+
+Deno.test("a read that waits when Stop comes ends too", async () => {
+  cellEnded();
+  const x = tensor([1, 2]);
+  await yieldToEvents();
+  const reads = (async () => {
+    for (;;) await x.data();
+  })();
+  setTimeout(interrupt, 20);
+  assert(isInterruption(await assertRejects(() => reads)));
+  cellEnded();
+});
+
+Deno.test("a cell that has asked for the signal ends by itself", async () => {
+  cellEnded();
+  const w = parameter(tensor(3));
+  const optimizer = new SGD([w], { lr: 0.01 });
+  let steps = 0;
+  while (!interruptSignal().aborted) {
+    optimizer.zeroGrad();
+    const loss = w.square();
+    loss.backward();
+    if (++steps === 5) interrupt();
+    optimizer.step();
+    await loss.item();
+  }
+  assertEquals(steps, 5);
+  cellEnded();
+});
+
+Deno.test("fit ends with its report after Stop", async () => {
+  cellEnded();
+  const model = new Linear(1, 1);
+  const x = tensor([[1], [2]]);
+  const report = await fit(model, {
+    loader: {
+      *[Symbol.iterator]() {
+        for (;;) yield x;
+      },
+    },
+    loss: (model, x) => mseLoss(model.call(x), x),
+    optimizer: new SGD(model, { lr: 0.01 }),
+    progress: { signal: interruptSignal(), update() {}, end() {} },
+    onStep: ({ step }) => {
+      if (step === 7) interrupt();
+    },
+  });
+  assertEquals([report.stopped, report.steps, report.losses.length], [true, 7, 7]);
+  cellEnded();
 });
 
 Deno.test("yielding lets timers run", async () => {

@@ -1,13 +1,17 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import {
   brailleDots,
+  consoleText,
   extent,
   formatDuration,
   formatNumber,
   plainLine,
+  plainNumber,
   shorten,
   sparkline,
 } from "../../display/parts.ts";
+import { displayTensor } from "../../display/tensor.ts";
+import { tensor } from "../../mod.ts";
 
 Deno.test("numbers are written as a reader expects them", () => {
   const written = [0, 1, -2, 0.1 + 0.2, 1234567, 1e9, 1.5e-7, -1e-5, 123.456, NaN, Infinity, -Infinity]
@@ -26,6 +30,29 @@ Deno.test("numbers are written as a reader expects them", () => {
     "∞",
     "−∞",
   ]);
+});
+
+Deno.test("numbers for programs can be pasted back", () => {
+  const values = [-2, 1234567, -1.5e-7, NaN, Infinity, -Infinity];
+  assertEquals(values.map((value) => plainNumber(value)), [
+    "-2",
+    "1234567",
+    "-1.5e-7",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+  ]);
+  assertEquals(
+    consoleText(values.map((value) => formatNumber(value)).join()),
+    "-2,1,234,567,-1.5e-7,NaN,Infinity,-Infinity",
+  );
+});
+
+Deno.test("the text of a tensor can be pasted back, its picture is typeset", async () => {
+  const bundle = await displayTensor(tensor([-1, 12345, -Infinity]));
+  assertStringIncludes(String(bundle["text/plain"]), "[       -1      12345  -Infinity]");
+  assertStringIncludes(String(bundle["text/html"]), "−1<");
+  assertStringIncludes(String(bundle["text/html"]), "−∞");
 });
 
 Deno.test("durations are written in the units that matter", () => {

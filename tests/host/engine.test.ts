@@ -120,6 +120,24 @@ Deno.test("memory reports what roots hold, the arena, and the peak", () => {
   assertEquals(peak, live + arena);
 });
 
+Deno.test("a scalar that is kept does not keep the other results of its run in the account", async () => {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc") as () => void;
+  const host = createHostEngine(), kept: (Node["value"])[] = [];
+  const run = (): void => {
+    const x = op("sin", [leaf([1, 2], [5000])]), loss = op("sum", [x], { axes: [0] });
+    const bias = op("cos", [leaf([1], [10])]);
+    host.run([x, loss, bias]);
+    kept.push(loss.value);
+  };
+  for (let i = 0; i < 20; i++) run();
+  for (let i = 0; i < 20 && host.memory().live > 20 * 4; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    gc();
+  }
+  assertEquals([host.memory().live, kept.length], [20 * 4, 20]);
+});
+
 Deno.test("an intermediate takes the place of one that nobody needs any more", () => {
   const host = createHostEngine();
   let x = leaf([1, 2, 3], [64, 64]);

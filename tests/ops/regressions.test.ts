@@ -184,3 +184,9 @@ testEach("a hook that returns a promise, and a cotangent that is no tensor, are 
   await assertRejects(() => Promise.reject(new Error("the engine goes on")));
   assertEquals(await tensor(1).add(1).item(), 2);
 });
+
+testEach("impossible shapes and places are refused", () => {
+  assertThrows(() => tensor([1, 2, 3, 4], { shape: [-2, -2] }), RangeError, "-2 is not a length");
+  assertThrows(() => tensor([1, 2, 3, 4], { shape: [0.5, 8] }), RangeError, "0.5 is not a length");
+  assertThrows(() => tensor([1, 2, 3, 4]).slice([0.5, 2.5]), RangeError, "whole number");
+});

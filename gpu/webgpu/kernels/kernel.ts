@@ -49,6 +49,19 @@ export function word(k: number): string {
   return `p.w[${k >> 2}].${"xyzw"[k & 3]}`;
 }
 
+/** Runs that can be unchecked at a time; more share the last slot. */
+export const FAULT_SLOTS = 1024;
+
+/** WGSL of `fault(index)`: tells which call failed, the last one of a run, and the index of the first thread to say so. */
+export function faultFunction(binding: string, slot: number, number: number): string {
+  return `fn fault(index: i32) {
+  let mine = u32(${word(number)});
+  if (atomicMax(&${binding}[${word(slot)}], mine) < mine) {
+    atomicStore(&${binding}[${word(slot)} + ${FAULT_SLOTS}], u32(index));
+  }
+}`;
+}
+
 /** Bytes of one element on the device. */
 export function storedBytes(dtype: DType): number {
   return dtype === "f16" ? 2 : 4;

@@ -2,6 +2,7 @@
 import type { DType } from "../../../ops/dtype.ts";
 import {
   cachedKernel,
+  faultFunction,
   type Kernel,
   kernel,
   load,
@@ -35,7 +36,7 @@ export const MAP = {
 
 /** Whether a body can fail. */
 export function canFault(body: string): boolean {
-  return /\bfault\(\)/.test(body);
+  return /\bfault\(/.test(body);
 }
 
 /** The kernel of a form. */
@@ -63,7 +64,7 @@ export function mapKernel(f: MapForm): Kernel {
     if (faults) {
       types.push("atomic<u32>");
       globals.push(
-        `fn fault() { atomicMax(&b${result + 1}[${word(MAP.faultSlot)}], u32(${word(MAP.faultNumber)})); }`,
+        faultFunction(`b${result + 1}`, MAP.faultSlot, MAP.faultNumber),
       );
     }
     return kernel({

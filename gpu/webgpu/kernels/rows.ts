@@ -1,6 +1,16 @@
 /** Kernels for rows of contiguous numbers that need the largest of the row first: softmax and what is made of it. */
 import type { DType } from "../../../ops/dtype.ts";
-import { cachedKernel, type Kernel, kernel, load, store, storedType, THREADS, word } from "./kernel.ts";
+import {
+  cachedKernel,
+  faultFunction,
+  type Kernel,
+  kernel,
+  load,
+  store,
+  storedType,
+  THREADS,
+  word,
+} from "./kernel.ts";
 
 /** What is made of a row. */
 export type RowOp = "softmax" | "logsumexp" | "crossEntropy";
@@ -34,7 +44,8 @@ export function rowKernel(f: RowForm): Kernel {
       access: hasTarget ? f.access + "w" : f.access,
       types,
       words: 7,
-      globals: `var<workgroup> scratch: array<f32, ${THREADS}>;`,
+      globals: `var<workgroup> scratch: array<f32, ${THREADS}>;
+${hasTarget ? faultFunction("b3", ROWS.faultSlot, ROWS.faultNumber) : ""}`,
       body: `
   let lanes = u32(${word(ROWS.lanes)});
   let lane = lid % lanes;
@@ -78,7 +89,7 @@ function finish(op: RowOp, put: (i: string, v: string) => string, x: (i: string)
     case "crossEntropy":
       return `  if (inside && lane == 0u) {
     var c = i32(b1[${word(ROWS.target)} + row]);
-    if (c < 0 || c >= n) { atomicMax(&b3[${word(ROWS.faultSlot)}], u32(${word(ROWS.faultNumber)})); c = 0; }
+    if (c < 0 || c >= n) { fault(c); c = 0; }
     ${put("row", `logf(sum) + (m - ${x("at + c")})`)}
   }`;
   }
