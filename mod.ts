@@ -139,6 +139,7 @@ export type {
   Numbers,
   Points,
   ScatterChartOptions,
+  Values,
 } from "./display/chart.ts";
 export type { VegaLiteSpec } from "./display/vega.ts";
 export { heatmap } from "./display/heatmap.ts";

@@ -250,7 +250,7 @@ export class WebGpuEngine implements Engine {
 
   /**
    * Gives the memory of a value that was replaced, and that nothing else can see, back at once instead of when it is
-   * collected: what is submitted later may have it. Reads under way end first; any later use is an error.
+   * collected: what is submitted later may have it, and any later use is an error. A value that is being read waits for the collector.
    */
   release(storage: Storage): void {
     // What waits for a new device may use it still.

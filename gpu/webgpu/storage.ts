@@ -70,7 +70,6 @@ export class WebGpuStorage implements Storage {
   #error: Error | null = null;
   #home: Home | null = null;
   #reads = 0;
-  #released = false;
   readonly #holder: { block: Block | null } = { block: null };
 
   /** Takes over one ownership of `block`. */
@@ -108,19 +107,21 @@ export class WebGpuStorage implements Storage {
     this.#error = error;
   }
 
-  /** Counts a read under way, for which memory that is released stays until it ends. */
+  /** Counts a read under way, for which the memory stays. */
   beginRead(): void {
     this.#reads++;
   }
 
   /** Ends a read. */
   endRead(): void {
-    if (--this.#reads === 0 && this.#released) this.release();
+    this.#reads--;
   }
 
-  /** Gives the memory of a replaced value back: later submits may have it, since the queue is in order. */
+  /**
+   * Gives the memory of a replaced value back: later submits may have it, since the queue is in order. A value that is
+   * being read is left to the collector: its reader looks for errors when it has the numbers.
+   */
   release(): void {
-    this.#released = true;
     if (this.#reads > 0) return;
     this.free(new Error("Cannot use a value that an update in place has replaced"));
   }

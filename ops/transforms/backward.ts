@@ -2,7 +2,7 @@
 import { type TidyList, withAmbient } from "../ambient.ts";
 import { isFloat } from "../dtype.ts";
 import { BY_BACKWARD, currentTrace, nextSerial, type Node, nodeOf } from "../node.ts";
-import { flush, registerRoot } from "../runs.ts";
+import { checkInterruption, flush, registerRoot } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { type BackwardOptions, setBackward, Tensor } from "../tensor.ts";
 import { reverse } from "./reverse.ts";
@@ -33,7 +33,10 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
       }: it must have the tensor's shape ${showShape(root.shape)}`,
     );
   } else if (seed.dtype !== root.dtype) seed = seed.to(root.dtype);
-  if (currentTrace() === null) flush(); // what the last step left
+  if (currentTrace() === null) {
+    checkInterruption(); // before anything is changed
+    flush(); // what the last step left
+  }
   const only = options.inputs === undefined ? null : new Set<Node>(options.inputs.map((t) => nodeOf(t)));
   const isTarget = only === null ? (node: Node) => node.cell !== null : (node: Node) => only.has(node);
   const node = nodeOf(root);

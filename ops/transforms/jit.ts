@@ -3,7 +3,7 @@ import { placeholderNode, randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
 import { BY_BACKWARD, currentTrace, makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
-import { flush, registerRoot } from "../runs.ts";
+import { checkInterruption, flush, registerRoot } from "../runs.ts";
 import { ambient } from "../ambient.ts";
 import { assignAll, Tensor } from "../tensor.ts";
 import { type Program, record } from "./program.ts";
@@ -166,7 +166,10 @@ function recordEntry(
 function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
   const { program, random, draws } = entry;
   // What the last call left, as backward does: steps do not pile up into one run.
-  if (currentTrace() === null && entry.assigned.length > 0) flush();
+  if (currentTrace() === null && entry.assigned.length > 0) {
+    checkInterruption();
+    flush();
+  }
   const state = rngState();
   const consts = program.consts.map((c, i) => {
     const refill = entry.refill[i];

@@ -269,7 +269,7 @@ test("disposed tensors give memory back at once and say so", async () => {
   assert(engine() instanceof WebGpuEngine);
 });
 
-test("memory of replaced values is used again at once, and reads under way end first", async () => {
+test("memory of replaced values is used again at once, but for what is being read", async () => {
   const gpu = engine(), n = 1_000_000;
   let w = zeros([n]).add(1).keep();
   flush();
