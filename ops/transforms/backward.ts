@@ -37,14 +37,13 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
     checkInterruption(); // before anything is changed
     flush(); // what the last step left
   }
-  const only = options.inputs === undefined ? null : new Set<Node>(options.inputs.map((t) => nodeOf(t)));
-  const isTarget = only === null ? (node: Node) => node.cell !== null : (node: Node) => only.has(node);
+  const handles = options.inputs === undefined ? null : new Map(options.inputs.map((t) => [nodeOf(t), t]));
+  const isTarget = handles === null ? (node: Node) => node.cell !== null : (node: Node) => handles.has(node);
   const node = nodeOf(root);
   const found = withAmbient(
     options.createGraph ? { noGrad: false } : { noGrad: true },
     () => reverse([node], [seed], { mask: BY_BACKWARD, isTarget, zeros: true }),
   );
-  const handles = options.inputs === undefined ? null : new Map(options.inputs.map((t) => [nodeOf(t), t]));
   withAmbient({ noGrad: !options.createGraph }, () => {
     for (const [leaf, ct] of found) {
       const handle = handles?.get(leaf) ?? leaf.cell!;

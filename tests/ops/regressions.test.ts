@@ -1,5 +1,5 @@
 /** Defects that were found, each by name, so that none comes back. */
-import { assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import {
   checkpoint,
   customVjp,
@@ -181,7 +181,6 @@ testEach("a hook that returns a promise, and a cotangent that is no tensor, are 
   y.registerHook((async (ct: Tensor) => await ct) as Loose);
   assertThrows(() => y.backward(), TypeError, "hooks are synchronous");
   assertThrows(() => w.mul(2).backward(3 as Loose), TypeError, "must be a tensor");
-  await assertRejects(() => Promise.reject(new Error("the engine goes on")));
   assertEquals(await tensor(1).add(1).item(), 2);
 });
 
