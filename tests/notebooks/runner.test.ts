@@ -30,9 +30,9 @@ Deno.test("the runner keeps streams, results and the last state of displays, als
   assertStringIncludes(report, "Ran 4 cells with 4 outputs");
 });
 
-Deno.test("the runner gives the notebook its profile, a deterministic mode and its folder", async () => {
+Deno.test("the runner gives the notebook its profile, its device and its folder", async () => {
   const path = await writeNotebook("runner-profile", [
-    `console.log(["QUICK", "DETERMINISTIC", "DEVICE"].map((name) => Deno.env.get("COTANGENT_" + name)).join());`,
+    `console.log(["QUICK", "DEVICE"].map((name) => Deno.env.get("COTANGENT_" + name)).join());`,
     `console.log(Deno.cwd());`,
   ]);
   const output = path.replace(".ipynb", ".executed.ipynb");
@@ -43,7 +43,7 @@ Deno.test("the runner gives the notebook its profile, a deterministic mode and i
   });
   assertEquals(code, 0, report);
   const [variables, folder] = await readOutputs(output);
-  assertEquals(streamText(variables), "1,1,host\n");
+  assertEquals(streamText(variables), "1,host\n");
   assertEquals(streamText(folder), `${path.slice(0, path.lastIndexOf("/"))}\n`);
 });
 
