@@ -34,8 +34,8 @@ export type Rng = () => number;
 export interface Sample {
   /** Shapes of the tensor inputs. */
   readonly shapes: Shape[];
-  /** Applies the op to tensors. */
-  readonly call: (...xs: Tensor[]) => Tensor;
+  /** Applies the op to tensors; several results are checked together. */
+  readonly call: (...xs: Tensor[]) => Tensor | Tensor[];
   /** Per input: open interval which values are drawn from; default from the record. */
   readonly domain?: readonly [number, number][];
   /** Per input: fixed values instead of drawn ones (indices, masks, special points). */
@@ -44,6 +44,12 @@ export interface Sample {
   readonly dtypes?: (DType | undefined)[];
   /** Which inputs are differentiated; default all floats. */
   readonly wrt?: number[];
+  /** Central differences hold; false for what stops, rounds or jumps on purpose. Default true. */
+  readonly differences?: boolean;
+  /** Values need not agree at zeros, infinities and NaN (they hang on the algorithm): say why. */
+  readonly notSpecial?: string;
+  /** Factor on the laws' tolerances, for what loses digits; default 1. */
+  readonly slack?: number;
 }
 
 /** How much work a node is. */

@@ -9,19 +9,15 @@ import {
   scan,
   type Tensor,
 } from "../../mod.ts";
+import type { Composite } from "../../ops/composite.ts";
 import { apply } from "../../ops/node.ts";
 import type { DType } from "../../ops/dtype.ts";
 import { type Primitive, primitives, type Sample } from "../../ops/primitive.ts";
 import type { Shape } from "../../ops/shape.ts";
 
-/** A sample, possibly of several results, with what the laws need to know of it. */
-export interface Case extends Omit<Sample, "call"> {
+/** A sample with a name for messages. */
+export interface Case extends Sample {
   readonly label: string;
-  readonly call: (...xs: Tensor[]) => Tensor | Tensor[];
-  /** Central differences hold; false for what stops or rounds on purpose. */
-  readonly differences?: boolean;
-  /** The type under test is free; false where `dtypes` say all. */
-  readonly free?: boolean;
 }
 
 const op = (name: string): Primitive => {
@@ -272,11 +268,13 @@ function reductionCases(record: Primitive): Case[] {
   }));
 }
 
-/** Everything to try on a primitive; an empty list is a missing sample, which fails a test. */
-export function casesOf(record: Primitive): Case[] {
+/** Everything to try on an op; an empty list is a missing sample, which fails a test. */
+export function casesOf(record: Primitive | Composite): Case[] {
   const own = [...record.samples ?? [], ...table[record.name] ?? []]
     .map((c, i): Case => ({ ...c, label: `sample ${i} ${JSON.stringify(c.shapes)}` }));
   switch (record.family) {
+    case "composite":
+      return own;
     case "elementwise":
       return own.length > 0 ? own : elementwiseCases(record);
     case "reduction":
