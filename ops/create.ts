@@ -1,7 +1,7 @@
 /** New tensors: from data, filled, counted, random. */
 import { ambient, type Device } from "./ambient.ts";
 import { type DType, dtypeOf, DTYPES, isFloat, type TypedArray } from "./dtype.ts";
-import { normalFromBits, uniformFromBits } from "./definitions/elementwise.ts";
+import { normalFromBits, uniformFromBits } from "./definitions/bits.ts";
 import { randomBits } from "./definitions/random.ts";
 import { constantNode } from "./definitions/structural.ts";
 import { apply, wrap } from "./node.ts";

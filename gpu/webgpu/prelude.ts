@@ -1,5 +1,5 @@
 /** Functions that kernels use, right at NaN, zeros and infinities: a kernel gets those which its text names. */
-import { normalFromBitsWgsl } from "../../ops/definitions/elementwise.ts";
+import { normalFromBitsWgsl } from "../../ops/definitions/bits.ts";
 import { threefryWgsl } from "../../ops/definitions/random.ts";
 
 /** Compilers fold `x != x` to false and max(NaN, 1) to 1: NaN is told by its bits. */
