@@ -1,6 +1,7 @@
 /** Forward mode: walks a graph from its inputs to outputs and builds the graph of tangents. */
 import { type Node, wrap } from "../node.ts";
 import type { Tensor } from "../tensor.ts";
+import { outputsOf } from "./program.ts";
 import { reachable } from "./reverse.ts";
 
 /** Tangents of the outputs from tangents of some nodes; `null` is zero. */
@@ -28,7 +29,7 @@ export function forward(
     if (op.family === "tuple") {
       tuples.set(
         node,
-        needs.some((n) => n) ? op.jvp(dx, { x, y: [], p: node.p, needs }) : [],
+        needs.some((n) => n) ? op.jvp(dx, { x, y: outputsOf(node), p: node.p, needs }) : [],
       );
     } else tangent.set(node, op.jvp(dx, { x, y: wrap(node), p: node.p, needs }));
   }

@@ -125,8 +125,12 @@ export class Program {
 
 /** Applies a tuple primitive and picks all its outputs. */
 export function tupleOutputs(op: Tuple, x: readonly Tensor[], p: unknown): Tensor[] {
-  const node = makeNode(op, x.map(nodeOf), p);
-  return op.outputs(node.inputs, p).map((_, i) => wrap(makeNode(output, [node], { i })));
+  return outputsOf(makeNode(op, x.map(nodeOf), p));
+}
+
+/** All outputs of the node of a tuple. */
+export function outputsOf(node: Node): Tensor[] {
+  return (node.op as Tuple).outputs(node.inputs, node.p).map((_, i) => wrap(makeNode(output, [node], { i })));
 }
 
 /** Options of `record`. */

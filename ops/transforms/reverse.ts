@@ -1,6 +1,7 @@
 /** Reverse mode: walks a graph from its outputs to targets and builds the graph of cotangents. */
 import { ambient } from "../ambient.ts";
 import { BY_BACKWARD, type Node, wrap } from "../node.ts";
+import { outputsOf } from "./program.ts";
 import type { Tuple } from "../primitive.ts";
 import { isReplaced } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
@@ -116,7 +117,7 @@ function pullTuple(
   const outputs = op.outputs(node.inputs, node.p);
   const cts = outputs.map((_, i) => list[i] ?? null);
   const wanted = node.inputs.map((x) => needs.has(x));
-  const parts = op.vjp(cts, { x: node.inputs.map(wrap), y: [], p: node.p, needs: wanted });
+  const parts = op.vjp(cts, { x: node.inputs.map(wrap), y: outputsOf(node), p: node.p, needs: wanted });
   parts.forEach((part, k) => wanted[k] && add(node.inputs[k], part));
 }
 

@@ -1,4 +1,4 @@
-/** scan: a loop with carried state as one node, differentiable both ways, mapped and nested. */
+/** scan: a loop with carried state as one node, differentiable both ways, mapped and nested; rebuilt in segments. */
 import { arange } from "../create.ts";
 import { cat } from "../definitions/indexing.ts";
 import { foldKey } from "../definitions/random.ts";
@@ -37,34 +37,14 @@ const loop: Tuple = define({
   },
   // Engines see the loop unrolled; the plan is cached, and dead outputs cost nothing.
   expand: (x, { program, nC, nX, T, reverse }: ScanAttributes) => {
-    const xs = x.slice(nC, nC + nX), consts = x.slice(nC + nX);
-    let carry = x.slice(0, nC);
-    const ys: Tensor[][] = [], before: Tensor[][] = [];
-    for (let k = 0; k < T; k++) {
-      const t = reverse ? T - 1 - k : k;
-      before[t] = carry;
-      const out = program.call([...carry, ...xs.map((s) => s.select(0, t)), ...consts]);
-      carry = out.slice(0, nC);
-      ys[t] = out.slice(nC);
-    }
-    const stack = (rows: Tensor[][], count: number, avals: readonly Aval[]): Tensor[] =>
-      Array.from(
-        { length: count },
-        (_, i) =>
-          rows.length === 0 ? emptyLike(x[0] ?? consts[0], avals[i]) : stackRows(rows.map((r) => r[i])),
-      );
-    return [
-      ...carry,
-      ...stack(ys, program.outputs.length - nC, program.outputs.slice(nC)),
-      ...stack(before, nC, program.params),
-    ];
+    const [carry, ys, before] = unrolled(program, x, nC, nX, T, reverse);
+    return [...carry, ...ys, ...before];
   },
-  vjp: (cts, { x, p, needs }) => {
+  vjp: (cts, { x, y, p, needs }) => {
     const { program, nC, nX, T, reverse } = p as ScanAttributes;
     const nY = program.outputs.length - nC, nK = x.length - nC - nX;
     const init = x.slice(0, nC), xs = x.slice(nC, nC + nX), consts = x.slice(nC + nX);
-    const all = tupleOutputs(loop, x, p);
-    const before = all.slice(nC + nY);
+    const before = y.slice(nC + nY);
     // Only what is wanted: the loop keeps all its state alive, and a NaN in an unwanted one would spread.
     const floatC = indices(init);
     const floatX = indices(xs).filter((i) => needs[nC + i]),
@@ -182,15 +162,36 @@ function emptyLike(like: Tensor, a: Aval): Tensor {
   return like.scalarLike(0, a.dtype).expand([0, ...a.shape]);
 }
 
-/** The loop on lists of tensors: `[last carries, stacked results, carries before each step]`. */
-function scanTensors(
-  init: Tensor[],
-  xs: Tensor[],
+/** The steps one by one: last carries, stacked results, stacked carries before each step. */
+function unrolled(
+  program: Program,
+  x: readonly Tensor[],
+  nC: number,
+  nX: number,
   T: number,
   reverse: boolean,
-  body: (carry: Tensor[], row: Tensor[]) => [Tensor[], Tensor[]],
 ): [Tensor[], Tensor[], Tensor[]] {
-  const device = (init[0] ?? xs[0]).device;
+  const xs = x.slice(nC, nC + nX), consts = x.slice(nC + nX);
+  let carry = x.slice(0, nC);
+  const ys: Tensor[][] = [], before: Tensor[][] = [];
+  for (let k = 0; k < T; k++) {
+    const t = reverse ? T - 1 - k : k;
+    before[t] = carry;
+    const out = program.call([...carry, ...xs.map((s) => s.select(0, t)), ...consts]);
+    carry = out.slice(0, nC);
+    ys[t] = out.slice(nC);
+  }
+  const stack = (rows: Tensor[][], avals: readonly Aval[]): Tensor[] =>
+    avals.map((a, i) => rows.length === 0 ? emptyLike(x[0], a) : stackRows(rows.map((r) => r[i])));
+  return [carry, stack(ys, program.outputs.slice(nC)), stack(before, program.params.slice(0, nC))];
+}
+
+/** Records one step; the last hole is the number of the iteration, for random keys. */
+function recordStep(
+  init: Tensor[],
+  xs: Tensor[],
+  body: (carry: Tensor[], row: Tensor[]) => [Tensor[], Tensor[]],
+): Program {
   const nC = init.length;
   const avals = [
     ...init.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track | anyTrack(xs) })),
@@ -198,7 +199,7 @@ function scanTensors(
     { shape: [], dtype: "i32" as const, track: 0 },
   ];
   let iteration: Tensor | null = null;
-  const { program } = record(avals, (params) => {
+  return record(avals, (params) => {
     iteration = params[params.length - 1];
     const result = body(params.slice(0, nC), params.slice(nC, -1));
     if ((result as unknown) instanceof Promise) return result as never;
@@ -214,12 +215,76 @@ function scanTensors(
       }
     });
     return [...carry, ...ys];
-  }, { kind: "scan", device, foldKey: (key) => apply(foldKey, [key, iteration!]) });
-  const p: ScanAttributes = { program, nC, nX: xs.length + 1, T, reverse };
-  const steps = arange(T, { dtype: "i32", device });
-  const out = tupleOutputs(loop, [...init, ...xs, steps, ...program.consts.map(wrap)], p);
-  const nY = program.outputs.length - nC;
+  }, {
+    kind: "scan",
+    device: (init[0] ?? xs[0]).device,
+    foldKey: (key) => apply(foldKey, [key, iteration!]),
+  }).program;
+}
+
+/** The loop on lists of tensors: `[last carries, stacked results, carries before each step]`. */
+function scanTensors(
+  init: Tensor[],
+  xs: Tensor[],
+  T: number,
+  reverse: boolean,
+  body: (carry: Tensor[], row: Tensor[]) => [Tensor[], Tensor[]],
+): [Tensor[], Tensor[], Tensor[]] {
+  const steps = arange(T, { dtype: "i32", device: (init[0] ?? xs[0]).device });
+  return loopOver(recordStep(init, xs, body), init, [...xs, steps], T, reverse);
+}
+
+function loopOver(
+  program: Program,
+  init: Tensor[],
+  xs: Tensor[],
+  T: number,
+  reverse: boolean,
+): [Tensor[], Tensor[], Tensor[]] {
+  const nC = init.length, nY = program.outputs.length - nC;
+  const p: ScanAttributes = { program, nC, nX: xs.length, T, reverse };
+  const out = tupleOutputs(loop, [...init, ...xs, ...program.consts.map(wrap)], p);
   return [out.slice(0, nC), out.slice(nC, nC + nY), out.slice(nC + nY)];
+}
+
+/** A program of `n` steps, which takes the rows `[n, ...]` at once; what a step draws, it draws here too. */
+function segmentOf(program: Program, nC: number, n: number, reverse: boolean): Program {
+  const nX = program.params.length - nC, consts = program.consts.map(wrap);
+  const avals = program.params.map((a, i) => ({
+    shape: i < nC ? a.shape : [n, ...a.shape],
+    dtype: a.dtype,
+    track: a.track,
+  }));
+  return record(avals, (params) => {
+    const [carry, ys] = unrolled(program, [...params, ...consts], nC, nX, n, reverse);
+    return [...carry, ...ys];
+  }, { kind: "scan", device: program.params[0].device }).program;
+}
+
+/**
+ * The loop as one of S segments with K steps each, and one more of what is left. Its derivatives keep the carries
+ * before segments and rebuild one segment at a time: S carries and what K steps save, instead of T.
+ */
+function scanSegments(
+  program: Program,
+  init: Tensor[],
+  xs: Tensor[],
+  T: number,
+  K: number,
+  reverse: boolean,
+): [Tensor[], Tensor[]] {
+  const nC = init.length, S = Math.floor(T / K), rest = T - S * K;
+  const main = xs.map((t) => t.narrow(0, reverse ? rest : 0, S * K).reshape([S, K, ...t.shape.slice(1)]));
+  const [carry, ys] = loopOver(segmentOf(program, nC, K, reverse), init, main, S, reverse);
+  const rows = ys.map((t) => t.reshape([S * K, ...t.shape.slice(2)]));
+  if (rest === 0) return [carry, rows];
+  const last = xs.map((t) => t.narrow(0, reverse ? 0 : S * K, rest).unsqueeze(0)); // [1, rest, ...]
+  const [end, more] = loopOver(segmentOf(program, nC, rest, reverse), carry, last, 1, reverse);
+  const joined = rows.map((t, i) => {
+    const m = more[i].squeeze(0);
+    return apply(cat, reverse ? [m, t] : [t, m], { axis: 0 });
+  });
+  return [end, joined];
 }
 
 function anyTrack(list: readonly Tensor[]): number {
@@ -232,11 +297,20 @@ export interface ScanOptions {
   length?: number;
   /** From the last element to the first. */
   reverse?: boolean;
+  /**
+   * What reverse mode keeps of T steps. `"sqrt"` (default): the carry before each of about sqrt(T) segments, of which
+   * it rebuilds one at a time. `"all"`: each carry, and rebuilds single steps. `false`: everything that the steps
+   * compute, and rebuilds nothing. Rebuilding costs one more forward pass.
+   */
+  checkpoint?: "sqrt" | "all" | false;
 }
 
 /**
  * A loop with state: `body(carry, x)` returns `[carry, y]` for each slice x of `xs` along axis 0. Gives the last
- * carry and all y stacked. Carries and inputs are trees; the carry keeps its shapes.
+ * carry and all y stacked. Carries, inputs and results are trees; the carry keeps its shapes.
+ *
+ * Reverse mode needs memory for about `2 sqrt(T)` carries, not for what all T steps compute: Chen et al. (2016),
+ * "Training deep nets with sublinear memory cost"; `checkpoint` chooses otherwise.
  *
  * ```ts
  * import { scan, tensor, type Tensor } from "@cotangent/cotangent";
@@ -261,8 +335,13 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
     if (n !== T) throw new RangeError(`Cannot scan over inputs of different lengths ${T} and ${n}`);
   }
   if (carry.leaves.length + rows.leaves.length === 0) throw new TypeError("Cannot scan without any tensor");
+  const { reverse = false, checkpoint = "sqrt" } = options;
+  if (checkpoint !== "sqrt" && checkpoint !== "all" && checkpoint !== false) {
+    throw new TypeError(`Cannot scan with checkpoint ${checkpoint}: it is "sqrt", "all" or false`);
+  }
   let rebuildY: ((leaves: readonly Tensor[]) => Tree) | null = null;
-  const [last, ys] = scanTensors(carry.leaves, rows.leaves, T, options.reverse ?? false, (c, row) => {
+  const { leaves } = carry, nC = leaves.length;
+  const program = recordStep(leaves, rows.leaves, (c, row) => {
     const result = body(carry.rebuild(c), rows.rebuild(row));
     if ((result as unknown) instanceof Promise) return result as never;
     if (!Array.isArray(result) || result.length !== 2) {
@@ -272,5 +351,12 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
     rebuildY = y.rebuild;
     return [next, y.leaves];
   });
+  const all = [...rows.leaves, arange(T, { dtype: "i32", device: program.params[0].device })];
+  const K = checkpoint === "sqrt" ? Math.floor(Math.sqrt(T)) : 1;
+  const [last, ys] = checkpoint === false
+    ? unrolled(program, [...leaves, ...all, ...program.consts.map(wrap)], nC, all.length, T, reverse)
+    : K > 1
+    ? scanSegments(program, leaves, all, T, K, reverse)
+    : loopOver(program, leaves, all, T, reverse);
   return [carry.rebuild(last), rebuildY!(ys)];
 }

@@ -192,6 +192,24 @@ const table: Record<string, Entry[]> = {
     of([[2]], (c) => scan((s: Tensor) => [s.sin(), s.sum()], c, null, { length: 3 })),
     // Each step's carry is used after it, so that second derivatives reach the stacked carries.
     of([[]], (c) => scan((s: Tensor) => [s.mul(s).cos(), s.exp()], c, null, { length: 4 })[0]),
+    of([[2], [5, 2]], (c, xs) => {
+      const step = ({ h, k }: { h: Tensor; k: Tensor[] }, [x]: Tensor[]) => {
+        const next = h.mul(0.5).add(x), l = k[0].add(next.tanh());
+        return [{ h: next, k: [l] }, { y: l.mul(h) }] as [{ h: Tensor; k: Tensor[] }, { y: Tensor }];
+      };
+      const [last, { y }] = scan(step, { h: c, k: [c.cos()] }, [xs], { reverse: true });
+      return [last.h, last.k[0], y];
+    }),
+    of([[], [11]], (c, xs) => scan((s: Tensor, x: Tensor) => [s.mul(x).sin().add(x), s], c, xs)),
+    of(
+      [[], [4]],
+      (c, xs) =>
+        scan((s: Tensor, x: Tensor) => [s.mul(x).sin(), s], c, xs, { checkpoint: "all", reverse: true }),
+    ),
+    of(
+      [[], [4]],
+      (c, xs) => scan((s: Tensor, x: Tensor) => [s.mul(x).sin(), s], c, xs, { checkpoint: false }),
+    ),
   ],
   checkpoint: [
     of([[2, 3], [3]], (x, w) => checkpoint((a: Tensor, b: Tensor) => a.mul(b).sin())(x, w)),
