@@ -30,11 +30,13 @@ export async function installPackages(packages: string[], why: string): Promise<
   return false;
 }
 
+// OpenGL's software rasteriser, which WebGPU falls back to, stores no 16-bit floats: it counts as no adapter.
 const probe = `
 const adapter = await navigator.gpu?.requestAdapter();
 const device = await adapter?.requestDevice();
-const { vendor, device: model, description } = adapter?.info ?? {};
-console.log(device ? "adapter: " + (description || model || vendor || "unnamed") : "none");
+const { vendor, device: model, description, isFallbackAdapter } = adapter?.info ?? {};
+const isEnough = device && !(isFallbackAdapter && !adapter.features.has("shader-f16"));
+console.log(isEnough ? "adapter: " + (description || model || vendor || "unnamed") : "none");
 Deno.exit();
 `;
 
@@ -80,7 +82,7 @@ export function ensureVulkan(): Promise<string | undefined> {
     // Only Linux has the software driver as a package; elsewhere WebGPU uses Metal or Direct3D.
     if (adapter || Deno.build.os !== "linux") return adapter;
     const packages = ["mesa-vulkan-drivers", "libvulkan1"];
-    return await installPackages(packages, "WebGPU finds no adapter") ? adapterWithAnyDriver() : undefined;
+    return await installPackages(packages, "WebGPU finds no Vulkan adapter") ? adapterWithAnyDriver() : undefined;
   })();
   return vulkan;
 }
