@@ -1,5 +1,6 @@
 /** Limits to gradients between `backward` and `step`; part of the same run, nothing is read. */
 import { stack } from "../ops/functions.ts";
+import { isHalf } from "../ops/dtype.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
 import type { Module } from "./module.ts";
@@ -46,7 +47,7 @@ export function clipGradNorm(
   }
   const norm = noGrad(() => {
     const parts = list.map((p) => {
-      const g = p.grad!.dtype === "f16" ? p.grad!.to("f32") : p.grad!;
+      const g = isHalf(p.grad!.dtype) ? p.grad!.to("f32") : p.grad!;
       return normType === 2 ? g.square().sum() : g.abs().amax();
     });
     return normType === 2 ? stack(parts).sum().sqrt() : stack(parts).amax();

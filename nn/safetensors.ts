@@ -1,7 +1,7 @@
 /** Tensors in files: the safetensors format, written and read strictly. */
 import type { Device } from "../ops/ambient.ts";
 import { defaultDevice, tensor } from "../ops/create.ts";
-import { bytesPerElement, type DType, type TypedArray } from "../ops/dtype.ts";
+import { bytesPerElement, type DType, packBf16, type TypedArray, unpackBf16 } from "../ops/dtype.ts";
 import { readNodes } from "../ops/runs.ts";
 import { nodeOf } from "../ops/node.ts";
 import { Tensor } from "../ops/tensor.ts";
@@ -12,13 +12,14 @@ export interface SafetensorsFile {
   readonly tensors: Record<string, Tensor>;
   /** Texts by name. */
   readonly metadata: Record<string, string>;
-  /** What was converted, as in "w: BF16 became f32". */
+  /** What was converted, as in "w: I64 became i32". */
   readonly notes: string[];
 }
 
 const NAMES: Record<DType, string> = {
   f32: "F32",
   f16: "F16",
+  bf16: "BF16",
   f64: "F64",
   i32: "I32",
   u32: "U32",
@@ -47,7 +48,8 @@ export async function saveSafetensors(
     }
   }
   entries.sort(([a, s], [b, t]) => bytesPerElement(t.dtype) - bytesPerElement(s.dtype) || (a < b ? -1 : 1));
-  const arrays = await readNodes(entries.map(([, t]) => nodeOf(t)));
+  const values = await readNodes(entries.map(([, t]) => nodeOf(t)));
+  const arrays = values.map((data, i) => entries[i][1].dtype === "bf16" ? packBf16(data) : data);
   const header: [string, unknown][] = Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : [];
   let at = 0;
   entries.forEach(([name, t], i) => {
@@ -191,11 +193,16 @@ export function loadSafetensors(bytes: Uint8Array, options: { device?: Device } 
       .buffer as ArrayBuffer;
     const own = TYPES.get(dtype);
     const data = own === undefined ? widen(name, dtype, raw) : elements(name, own, raw);
-    if (own === undefined) notes.push(`${name}: ${dtype} became ${dtype === "BF16" ? "f32" : "i32"}`);
+    if (own === undefined) notes.push(`${name}: ${dtype} became i32`);
     // The GPU has no double precision.
     const stay = dtype === "F64" && (options.device ?? defaultDevice()) === "webgpu";
     if (stay) notes.push(`${name}: F64 is on the host, since webgpu has no double precision`);
-    const t = tensor(data, { shape, ...options, ...stay ? { device: "host" as const } : {} });
+    const t = tensor(data, {
+      shape,
+      ...own === undefined ? {} : { dtype: own },
+      ...options,
+      ...stay ? { device: "host" as const } : {},
+    });
     t.name = name;
     return [name, t];
   });
@@ -208,6 +215,8 @@ function elements(name: string, dtype: DType, raw: ArrayBuffer): TypedArray {
       return new Float32Array(raw);
     case "f16":
       return new Float16Array(raw);
+    case "bf16":
+      return unpackBf16(new Uint16Array(raw));
     case "f64":
       return new Float64Array(raw);
     case "i32":
@@ -222,13 +231,9 @@ function elements(name: string, dtype: DType, raw: ArrayBuffer): TypedArray {
   }
 }
 
-/** Types that tensors do not have: brain floats become f32, other whole numbers i32. */
+/** Types that tensors do not have: whole numbers of other widths become i32. */
 function widen(name: string, dtype: string, raw: ArrayBuffer): TypedArray {
   switch (dtype) {
-    case "BF16": {
-      const bits = Uint32Array.from(new Uint16Array(raw), (b) => b << 16);
-      return new Float32Array(bits.buffer);
-    }
     case "I64": {
       const whole = new BigInt64Array(raw);
       if (whole.some((v) => v !== BigInt.asIntN(32, v))) {

@@ -1,5 +1,5 @@
 /** Gradient checks: derivatives by the rules against central differences, with the worst element named. */
-import { epsilon, isFloat, type TypedArray } from "./dtype.ts";
+import { epsilon, isFloat, roundTo, type TypedArray } from "./dtype.ts";
 import { readNodes } from "./runs.ts";
 import { showShape, sizeOf } from "./shape.ts";
 import { fromStorageData, Tensor } from "./tensor.ts";
@@ -178,7 +178,7 @@ function onDevice(bits: Float64Array<ArrayBuffer>, like: Tensor): Tensor {
 }
 
 function roundLike(x: Tensor, value: number): number {
-  return x.dtype === "f32" ? Math.fround(value) : x.dtype === "f16" ? Math.f16round(value) : value;
+  return roundTo(x.dtype, value);
 }
 
 function describe(

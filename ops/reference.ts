@@ -1,5 +1,5 @@
 /** The reference interpreter: slow, obvious, and what every engine is checked against. */
-import { allocate, type DType, roundTo, type TypedArray } from "./dtype.ts";
+import { allocate, type DType, packBf16, roundTo, type TypedArray, unpackBf16 } from "./dtype.ts";
 import { wholeView } from "./definitions/movement.ts";
 import { eachIndex } from "./definitions/indexing.ts";
 import { collect, lower, type Step } from "./lower.ts";
@@ -8,11 +8,24 @@ import type { HostArray } from "./primitive.ts";
 import type { Engine, MemoryReport } from "./runs.ts";
 import { sizeOf, stridesOf } from "./shape.ts";
 
+/** An array as it is kept: bf16 as bits. */
+export type StoredArray = TypedArray | Uint16Array<ArrayBuffer>;
+
 /** A value on the host. */
 export class HostStorage implements Storage {
   readonly device = "host";
   error: Error | null = null;
-  constructor(readonly data: TypedArray) {}
+  constructor(readonly data: StoredArray) {}
+}
+
+/** What is kept of a result of a type. */
+export function kept(values: TypedArray, dtype: DType): StoredArray {
+  return dtype === "bf16" ? packBf16(values) : values;
+}
+
+/** The elements of what is kept: the array itself, where it holds them as they are. */
+export function elementsOf({ data }: HostStorage): TypedArray {
+  return data instanceof Uint16Array ? unpackBf16(data) : data;
 }
 
 /** What computes results of a type: modulo 2^32 where that needs another function. */
@@ -81,14 +94,20 @@ export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
     }
     case "custom":
       op.host(x, y, p);
+      if (y.dtype === "bf16") roundAll(y);
       return y;
   }
+}
+
+/** Rounds what a kernel stored to the type, where its array is wider. */
+export function roundAll({ data, dtype }: HostArray): void {
+  for (let i = 0; i < data.length; i++) data[i] = roundTo(dtype, data[i]);
 }
 
 /** Bits of a random key or a number. */
 export function leafArray(step: Step, p: Step["p"]): TypedArray {
   const data = allocate(step.dtype, sizeOf(step.shape));
-  if (step.leaf === "constant") data[0] = p.value;
+  if (step.leaf === "constant") data[0] = roundTo(step.dtype, p.value);
   else data.set(p.value);
   return data;
 }
@@ -97,8 +116,8 @@ export function leafArray(step: Step, p: Step["p"]): TypedArray {
 export class ReferenceEngine implements Engine {
   readonly device = "host";
 
-  upload(data: TypedArray, _dtype: DType): Storage {
-    return new HostStorage(data.slice());
+  upload(data: TypedArray, dtype: DType): Storage {
+    return new HostStorage(dtype === "bf16" ? packBf16(data) : data.slice());
   }
 
   run(roots: Node[]): void {
@@ -109,20 +128,23 @@ export class ReferenceEngine implements Engine {
       const p = step.source < 0 ? step.p : graph.nodes[step.source].p;
       if (step.leaf === "input") {
         const storage = graph.nodes[step.source].value as HostStorage;
-        values.push({ shape: step.shape, dtype: step.dtype, data: storage.data });
+        values.push({ shape: step.shape, dtype: step.dtype, data: elementsOf(storage) });
       } else if (step.leaf !== null) {
         values.push({ shape: step.shape, dtype: step.dtype, data: leafArray(step, p) });
       } else values.push(evaluate(step, p, step.inputs.map((i) => values[i])));
     }
-    graph.roots.forEach((r, i) => graph.nodes[r].value ??= new HostStorage(values[results[i]].data));
+    graph.roots.forEach((r, i) => {
+      const { data, dtype } = values[results[i]];
+      graph.nodes[r].value ??= new HostStorage(kept(data, dtype));
+    });
   }
 
   read(values: { storage: Storage }[]): Promise<TypedArray[]> {
-    return Promise.resolve(values.map(({ storage }) => (storage as HostStorage).data.slice()));
+    return Promise.resolve(values.map(({ storage }) => elementsOf(storage as HostStorage).slice()));
   }
 
   peek(storage: Storage): TypedArray | null {
-    return storage instanceof HostStorage ? storage.data : null;
+    return storage instanceof HostStorage ? elementsOf(storage) : null;
   }
 
   sync(): Promise<void> {

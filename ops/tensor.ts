@@ -1,6 +1,15 @@
 /** The handle that people hold: a method for each op, and the imperative side (`backward`, `.grad`, `assign`). */
 import { ambient, type Device } from "./ambient.ts";
-import { bytesPerElement, type DType, DTYPES, isFloat, promote, type TypedArray } from "./dtype.ts";
+import {
+  bytesPerElement,
+  type DType,
+  DTYPES,
+  isFloat,
+  isHalf,
+  promote,
+  roundToBf16,
+  type TypedArray,
+} from "./dtype.ts";
 import {
   apply,
   BY_BACKWARD,
@@ -518,9 +527,9 @@ export class Tensor {
   #float(): Tensor {
     return isFloat(this.dtype) ? this : this.to("f32");
   }
-  /** Computes in f32 what overflows in f16 on the way, and rounds at the end. */
+  /** Computes in f32 what overflows or loses digits in 16 bits on the way, and rounds at the end. */
   #inSingle(f: (x: Tensor) => Tensor): Tensor {
-    return this.dtype === "f16" ? f(this.to("f32")).to("f16") : f(this.#float());
+    return isHalf(this.dtype) ? f(this.to("f32")).to(this.dtype) : f(this.#float());
   }
   #binary(op: Elementwise, y: Operand): Tensor {
     const [a, b] = operand(op.name, this, y);
@@ -1274,6 +1283,8 @@ export function convert(from: ArrayLike<number>, dtype: DType): TypedArray {
       return Float32Array.from(from);
     case "f16":
       return Float16Array.from(from);
+    case "bf16":
+      return Float32Array.from(from, roundToBf16);
     case "f64":
       return Float64Array.from(from);
     case "i32":

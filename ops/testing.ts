@@ -18,9 +18,9 @@ import type { TypedArray } from "./dtype.ts";
 
 /** How close is close enough. */
 export interface CloseOptions {
-  /** Absolute tolerance; default 1e-6, for f16 1e-3. */
+  /** Absolute tolerance; default 1e-6, for f16 1e-3, for bf16 8e-3. */
   atol?: number;
-  /** Relative tolerance; default 1e-5, for f16 2e-3. */
+  /** Relative tolerance; default 1e-5, for f16 2e-3, for bf16 1.6e-2. */
   rtol?: number;
   /** Said first in the message. */
   message?: string;
@@ -50,8 +50,9 @@ export async function assertClose(
   options: CloseOptions = {},
 ): Promise<void> {
   const a = await numbers(actual), e = await numbers(expected);
-  const half = a.dtype === "f16" || e.dtype === "f16";
-  const { atol = half ? 1e-3 : 1e-6, rtol = half ? 2e-3 : 1e-5 } = options;
+  const has = (dtype: string): boolean => a.dtype === dtype || e.dtype === dtype;
+  const [absolute, relative] = has("bf16") ? [8e-3, 1.6e-2] : has("f16") ? [1e-3, 2e-3] : [1e-6, 1e-5];
+  const { atol = absolute, rtol = relative } = options;
   const head = options.message === undefined ? "" : `${options.message}: `;
   if (a.shape.length !== e.shape.length || a.shape.some((n, i) => n !== e.shape[i])) {
     throw new Error(

@@ -82,7 +82,9 @@ export function ensureVulkan(): Promise<string | undefined> {
     // Only Linux has the software driver as a package; elsewhere WebGPU uses Metal or Direct3D.
     if (adapter || Deno.build.os !== "linux") return adapter;
     const packages = ["mesa-vulkan-drivers", "libvulkan1"];
-    return await installPackages(packages, "WebGPU finds no Vulkan adapter") ? adapterWithAnyDriver() : undefined;
+    return await installPackages(packages, "WebGPU finds no Vulkan adapter")
+      ? adapterWithAnyDriver()
+      : undefined;
   })();
   return vulkan;
 }

@@ -2,6 +2,7 @@
 import type { TypedArray } from "../../ops/dtype.ts";
 import type { Attributes, Aval, Custom } from "../../ops/primitive.ts";
 import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
+import { roundAll } from "../../ops/reference.ts";
 import type { Kernel } from "./loops.ts";
 import { specialise } from "./specialise.ts";
 
@@ -42,6 +43,7 @@ export function customKernel(
         y.data.fill(0); // as records may expect of new arrays
         op.host(x, y, p);
       }
+      if (y.dtype === "bf16") roundAll(y);
     } finally {
       for (let i = 0; i < n; i++) x[i].data = EMPTY;
       y.data = EMPTY;

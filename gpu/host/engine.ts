@@ -1,8 +1,8 @@
 /** The host engine: schedules, cached by structure, run over typed arrays. */
-import { allocate, bytesPerElement, type DType, roundTo, type TypedArray } from "../../ops/dtype.ts";
+import { allocate, type DType, packBf16, roundTo, type TypedArray, workingBytes } from "../../ops/dtype.ts";
 import { collect, lower } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
-import { HostStorage } from "../../ops/reference.ts";
+import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
 import { makeSchedule, type Schedule } from "./schedule.ts";
 
@@ -30,7 +30,7 @@ interface Entry {
 
 /** A value whose bytes are accounted for together with the others of its run. */
 class AccountedStorage extends HostStorage {
-  constructor(data: TypedArray, readonly account: object) {
+  constructor(data: StoredArray, readonly account: object) {
     super(data);
   }
 }
@@ -53,15 +53,15 @@ export class HostEngine implements Engine {
   #peak = 0;
   readonly #registry = new FinalizationRegistry<number>((bytes) => this.#live -= bytes);
   /** How many storages share an array, where it is more than one. */
-  readonly #shared = new WeakMap<TypedArray, number>();
+  readonly #shared = new WeakMap<StoredArray, number>();
 
   constructor(options: HostEngineOptions = {}) {
     this.#scheduleLimit = options.schedules ?? 500;
     this.#stepLimit = options.steps ?? 200_000;
   }
 
-  upload(data: TypedArray, _dtype: DType): Storage {
-    return this.#store(data.slice());
+  upload(data: TypedArray, dtype: DType): Storage {
+    return this.#store(dtype === "bf16" ? packBf16(data) : data.slice());
   }
 
   run(roots: Node[]): void {
@@ -74,7 +74,7 @@ export class HostEngine implements Engine {
       for (let i = 0; i < slots.length; i++) {
         const slot = slots[i];
         if (slot.kind === "arena") continue;
-        if (slot.kind === "input") values[i] = (nodes[slot.source].value as HostStorage).data;
+        if (slot.kind === "input") values[i] = elementsOf(nodes[slot.source].value as HostStorage);
         else {
           values[i] = allocate(slot.dtype, slot.size);
           if (slot.kind === "key") values[i].set(nodes[slot.source].p.value);
@@ -99,11 +99,11 @@ export class HostEngine implements Engine {
   }
 
   read(values: { storage: Storage }[]): Promise<TypedArray[]> {
-    return Promise.resolve(values.map(({ storage }) => (storage as HostStorage).data.slice()));
+    return Promise.resolve(values.map(({ storage }) => elementsOf(storage as HostStorage).slice()));
   }
 
   peek(storage: Storage): TypedArray | null {
-    return storage instanceof HostStorage && storage.error === null ? storage.data : null;
+    return storage instanceof HostStorage && storage.error === null ? elementsOf(storage) : null;
   }
 
   sync(): Promise<void> {
@@ -115,7 +115,7 @@ export class HostEngine implements Engine {
     storage.error = new Error("Cannot use a tensor after dispose()");
     if (!(storage instanceof HostStorage)) return;
     const { data } = storage, others = this.#shared.get(data) ?? 0;
-    (storage as { data: TypedArray }).data = data.subarray(0, 0).slice();
+    (storage as { data: StoredArray }).data = data.subarray(0, 0).slice();
     if (others > 0) this.#shared.set(data, others - 1);
     else if (this.#registry.unregister(data)) this.#live -= data.byteLength;
   }
@@ -175,23 +175,25 @@ export class HostEngine implements Engine {
 
   /** Gives the roots their values, all at once. */
   #realise(nodes: readonly Node[], roots: readonly number[], schedule: Schedule, values: TypedArray[]): void {
-    const stored = new Set<TypedArray>();
+    const stored = new Map<TypedArray, StoredArray>();
     const accounts: [object | null, object | null] = [null, null], bytes = [0, 0];
     for (let i = 0; i < roots.length; i++) {
       const node = nodes[roots[i]];
       if (node.value !== null) continue;
-      const slot = schedule.roots[i], data = values[slot];
-      if (schedule.slots[slot].kind === "input" || stored.has(data)) {
+      const slot = schedule.roots[i], { kind, dtype, source } = schedule.slots[slot];
+      const before = kind === "input" ? (nodes[source].value as HostStorage).data : stored.get(values[slot]);
+      const data = before ?? kept(values[slot], dtype);
+      if (before !== undefined) {
         this.#shared.set(data, (this.#shared.get(data) ?? 0) + 1);
         node.value = new HostStorage(data);
         continue;
       }
-      if (roots.length > 1) stored.add(data);
+      if (roots.length > 1) stored.set(values[slot], data);
       if (data.byteLength >= LARGE) node.value = this.#store(data);
       else {
-        const kind = data.byteLength <= SCALAR ? 0 : 1;
-        bytes[kind] += data.byteLength;
-        node.value = new AccountedStorage(data, accounts[kind] ??= {});
+        const group = data.byteLength <= SCALAR ? 0 : 1;
+        bytes[group] += data.byteLength;
+        node.value = new AccountedStorage(data, accounts[group] ??= {});
       }
     }
     accounts.forEach((account, kind) => {
@@ -201,7 +203,7 @@ export class HostEngine implements Engine {
     });
   }
 
-  #store(data: TypedArray): HostStorage {
+  #store(data: StoredArray): HostStorage {
     this.#live += data.byteLength;
     this.#registry.register(data, data.byteLength, data);
     return new HostStorage(data);
@@ -210,9 +212,10 @@ export class HostEngine implements Engine {
 
 /** An array of `size` elements at a place in a buffer. */
 function windowOf(dtype: DType, buffer: ArrayBuffer, at: number, size: number): TypedArray {
-  if (at + size * bytesPerElement(dtype) > buffer.byteLength) throw new Error("Internal: arena too small");
+  if (at + size * workingBytes(dtype) > buffer.byteLength) throw new Error("Internal: arena too small");
   switch (dtype) {
     case "f32":
+    case "bf16":
       return new Float32Array(buffer, at, size);
     case "f16":
       return new Float16Array(buffer, at, size);

@@ -1,5 +1,5 @@
 /** Loops over elements as generated JavaScript: what to compute is in the text, how far and where in numbers. */
-import type { DType, TypedArray } from "../../ops/dtype.ts";
+import { type DType, roundToBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { Node } from "../../ops/node.ts";
 import { expressionOf } from "./expressions.ts";
 
@@ -65,6 +65,8 @@ function rounded(text: string, dtype: DType): string {
       return `Math.fround(${text})`;
     case "f16":
       return `Math.f16round(${text})`;
+    case "bf16":
+      return `bf16(${text})`;
     case "f64":
       return text;
     case "i32":
@@ -99,9 +101,9 @@ function applied(a: Application): string {
   return isExact(a) ? text : rounded(text, a.dtype);
 }
 
-/** A store rounds by itself, but for booleans, which are bytes. */
+/** A store rounds by itself, but for booleans, which are bytes, and bf16, which is computed with in f32. */
 function stored(value: string, dtype: DType): string {
-  return dtype === "bool" ? `+(${value} !== 0)` : value;
+  return dtype === "bool" ? `+(${value} !== 0)` : dtype === "bf16" ? rounded(value, dtype) : value;
 }
 
 const FOLDS: Record<string, (s: string, x: string) => string> = {
@@ -305,9 +307,10 @@ export function compileLoop(loop: Loop): Kernel {
     const hosts = new Map<string, (...x: number[]) => number>();
     for (const a of loop.applications) if (textOf(a) === null) hosts.set(callee(a), a.host);
     const names = [...hosts.keys()];
-    kernel = new Function("fold", "acc", ...names, `return (v, k, g) => {\n${text}\n};`)(
+    kernel = new Function("fold", "acc", "bf16", ...names, `return (v, k, g) => {\n${text}\n};`)(
       loop.fold?.host,
       accumulators,
+      roundToBf16,
       ...hosts.values(),
     ) as Kernel;
     if (compiled.size >= COMPILED_LIMIT) compiled.delete(compiled.keys().next().value!);

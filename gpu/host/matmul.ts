@@ -1,5 +1,5 @@
 /** The matrix product on the host: packed panels and a 4 by 4 register tile, accumulated in double precision. */
-import type { DType, TypedArray } from "../../ops/dtype.ts";
+import { type DType, roundToBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { View } from "../../ops/primitive.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import { collapse, type Kernel } from "./loops.ts";
@@ -315,5 +315,6 @@ export function matmulKernel(a: View, b: View, [M, N, K]: readonly number[], typ
         type,
       );
     }
+    if (type === "bf16") { for (let i = 0; i < y.length; i++) y[i] = roundToBf16(y[i]); }
   };
 }

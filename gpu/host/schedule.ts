@@ -1,6 +1,6 @@
 /** From steps to a schedule: views become index arithmetic, neighbours fuse, intermediates get places in an arena. */
 import { wholeView } from "../../ops/definitions/movement.ts";
-import { bytesPerElement, type DType, roundTo } from "../../ops/dtype.ts";
+import { type DType, roundTo, workingBytes } from "../../ops/dtype.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Node } from "../../ops/node.ts";
 import type { Aval, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
@@ -432,7 +432,7 @@ class Planner {
       ends[this.#lastUse[i]].push(i);
     });
     const arena = new Arena();
-    const bytesOf = (i: number): number => slots[i].size * bytesPerElement(slots[i].dtype);
+    const bytesOf = (i: number): number => slots[i].size * workingBytes(slots[i].dtype);
     for (let t = 0; t < starts.length; t++) {
       for (const i of starts[t]) slots[i].at = arena.take(bytesOf(i));
       for (const i of ends[t]) arena.give(slots[i].at, bytesOf(i));

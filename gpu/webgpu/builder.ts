@@ -1,6 +1,6 @@
 /** Builds a plan: keeps book of values, views, parameters and lives while kernels are emitted. */
 import type { DType } from "../../ops/dtype.ts";
-import { roundTo } from "../../ops/dtype.ts";
+import { isFloat, packBf16, roundTo } from "../../ops/dtype.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Attributes, View } from "../../ops/primitive.ts";
 import { type Shape, showShape, sizeOf } from "../../ops/shape.ts";
@@ -149,7 +149,7 @@ export class PlanBuilder {
     const { dtype } = this.steps[step];
     this.#patches.push((words, now) => {
       const value = roundTo(dtype, Number(this.attributes(step, now).value));
-      if (dtype === "f32" || dtype === "f16") words.f32[i] = value;
+      if (isFloat(dtype)) words.f32[i] = value;
       else words.i32[i] = value;
     });
   }
@@ -165,6 +165,10 @@ export class PlanBuilder {
     if (leaf === "constant" && dtype === "f16") {
       this.#patches.push((words, now) => {
         new Float16Array(words.i32.buffer)[2 * i] = this.attributes(value.step, now).value;
+      });
+    } else if (leaf === "constant" && dtype === "bf16") {
+      this.#patches.push((words, now) => {
+        words.u32[i] = packBf16([this.attributes(value.step, now).value])[0];
       });
     } else if (leaf === "constant") this.patchConstant(i, value.step);
     else {

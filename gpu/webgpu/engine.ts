@@ -118,7 +118,7 @@ export class WebGpuEngine implements Engine {
   upload(data: TypedArray, dtype: DType): Storage {
     checkType(dtype, this.#runtime.open.limits);
     const { buffer } = this.#runtime.open.limits;
-    const bits = deviceBits(data);
+    const bits = deviceBits(data, dtype);
     if (bits.byteLength > buffer) {
       throw new RangeError(
         `Cannot hold ${data.length} elements of ${dtype} in one buffer of this device: ${bits.byteLength} bytes, at most ${buffer}`,
@@ -126,7 +126,9 @@ export class WebGpuEngine implements Engine {
     }
     const storage = new WebGpuStorage();
     // A queued upload keeps its own copy: the caller may change the array meanwhile.
-    const own = this.#recovery === null && this.#runtime.lost === null ? bits : deviceBits(data.slice());
+    const own = this.#recovery === null && this.#runtime.lost === null
+      ? bits
+      : deviceBits(data.slice(), dtype);
     this.#submit(() => {
       const record = new RunRecord();
       this.#runtime.watched(

@@ -6,6 +6,13 @@ import { threefryWgsl } from "../../ops/definitions/random.ts";
 const FUNCTIONS: Record<string, string> = {
   isNan: `fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }`,
   isFinite: `fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u; }`,
+  // A bf16 is the upper half of an f32; word i / 2 holds element i.
+  unpackBf16:
+    `fn unpackBf16(word: u32, i: i32) -> f32 { return bitcast<f32>(select(word << 16u, word & 0xffff0000u, (i & 1) == 1)); }`,
+  packBf16: `fn packBf16(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  return select(bits + 0x7fffu + ((bits >> 16u) & 1u), bits | 0x400000u, isNan(x)) >> 16u;
+}`,
   // Through a variable, since a constant expression may not be infinite.
   inf: `fn inf() -> f32 { var bits = 0x7f800000u; return bitcast<f32>(bits); }`,
   nan: `fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }`,

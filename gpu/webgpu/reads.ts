@@ -1,5 +1,5 @@
 /** Copies of values to the host: all that are asked for together share one copy, one submit and one wait. */
-import { allocate, type DType, type TypedArray } from "../../ops/dtype.ts";
+import { allocate, type DType, type TypedArray, unpackBf16 } from "../../ops/dtype.ts";
 import { storedBytes } from "./kernels/kernel.ts";
 import type { Runtime } from "./runtime.ts";
 import type { WebGpuStorage } from "./storage.ts";
@@ -36,6 +36,8 @@ function copyOut(bytes: ArrayBuffer, at: number, dtype: DType, size: number): Ty
       return new Float32Array(bytes.slice(at, at + 4 * size));
     case "f16":
       return new Float16Array(bytes.slice(at, at + 2 * size));
+    case "bf16":
+      return unpackBf16(new Uint16Array(bytes, at, size));
     case "i32":
       return new Int32Array(bytes.slice(at, at + 4 * size));
     case "u32":

@@ -1,5 +1,5 @@
 /** One device and all that lives on it: memory, pipelines, the arena, and the encoding of runs. */
-import type { TypedArray } from "../../ops/dtype.ts";
+import { type DType, packBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { OpenDevice } from "./device.ts";
 import { Faults } from "./faults.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -271,6 +271,7 @@ export class Runtime implements Home {
 }
 
 /** The bits of a host array as the device stores them: booleans as 32-bit words. */
-export function deviceBits(data: TypedArray): ArrayBufferView<ArrayBuffer> {
+export function deviceBits(data: TypedArray, dtype: DType): ArrayBufferView<ArrayBuffer> {
+  if (dtype === "bf16") return packBf16(data);
   return data instanceof Uint8Array ? Uint32Array.from(data, (x) => x === 0 ? 0 : 1) : data;
 }

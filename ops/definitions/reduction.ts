@@ -96,6 +96,7 @@ function extremum(
 const LOWEST: Record<DType, number> = {
   f32: -Infinity,
   f16: -Infinity,
+  bf16: -Infinity,
   f64: -Infinity,
   i32: -(2 ** 31),
   u32: 0,
@@ -104,6 +105,7 @@ const LOWEST: Record<DType, number> = {
 const HIGHEST: Record<DType, number> = {
   f32: Infinity,
   f16: Infinity,
+  bf16: Infinity,
   f64: Infinity,
   i32: 2 ** 31 - 1,
   u32: 2 ** 32 - 1,

@@ -7,7 +7,7 @@ import "../../ops/create.ts";
 import "../../ops/functions.ts";
 import { makeLeaf, makeNode, type Node } from "../../ops/node.ts";
 import { type Attributes, type Primitive, primitives } from "../../ops/primitive.ts";
-import { HostStorage, ReferenceEngine } from "../../ops/reference.ts";
+import { elementsOf, HostStorage, ReferenceEngine } from "../../ops/reference.ts";
 import { type Shape, sizeOf } from "../../ops/shape.ts";
 
 /** The engine under test, shared so that its caches fill as in a program. */
@@ -77,7 +77,7 @@ export function op(name: string, inputs: readonly Node[], p: Attributes = null):
 export function values(build: () => Node[], on: { run(roots: Node[]): void }): TypedArray[] {
   const roots = build();
   on.run(roots.filter((r) => r.value === null));
-  return roots.map((r) => (r.value as HostStorage).data);
+  return roots.map((r) => elementsOf(r.value as HostStorage));
 }
 
 /** Asserts that the host engine gives what the reference does: exactly, or within `tolerance` epsilons. */

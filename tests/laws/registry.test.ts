@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { grad, jit, jvp, stack, type Tensor, tensor, vjp, vmap } from "../../mod.ts";
 import { apply } from "../../ops/node.ts";
-import { type DType, isFloat, type TypedArray } from "../../ops/dtype.ts";
+import { type DType, isFloat, isHalf, type TypedArray } from "../../ops/dtype.ts";
 import { type Composite, composites } from "../../ops/composite.ts";
 import { type Primitive, primitives } from "../../ops/primitive.ts";
 import { type Shape, sizeOf } from "../../ops/shape.ts";
@@ -28,7 +28,7 @@ function inputOf(c: Case, i: number, float: DType, rng: () => number, turn = 0):
   const domain = c.domain?.[i] ?? [-1.5, 1.5];
   if (isFloat(dtype)) {
     // What f32 can hold, so that all engines see the same numbers in any type.
-    return { shape, dtype, data: stored(draw(rng, n, domain), dtype === "f16" ? "f16" : "f32") };
+    return { shape, dtype, data: stored(draw(rng, n, domain), isHalf(dtype) ? dtype : "f32") };
   }
   return {
     shape,
@@ -405,8 +405,8 @@ async function typeLaw(
   b: Backend,
 ): Promise<void> {
   const types: DType[] = b.device === "host"
-    ? ["f32", "f64", "f16", "i32", "u32", "bool"]
-    : ["f32", "f16", "i32", "u32", "bool"];
+    ? ["f32", "f64", "f16", "bf16", "i32", "u32", "bool"]
+    : ["f32", "f16", "bf16", "i32", "u32", "bool"];
   for (const dtype of types) {
     const operands = operandTypes(record, dtype);
     if (operands === null) continue;
@@ -418,15 +418,15 @@ async function typeLaw(
       { length: y.size },
       (_, at) => record.host(...inputs.map((x) => x.data[broadcastIndex(at, y.shape, x.shape)])),
     );
-    const tolerance = { f64: 1e-14, f32: 4e-6, f16: 2e-3, i32: 0, u32: 0, bool: 0 }[y.dtype];
+    const tolerance = { f64: 1e-14, f32: 4e-6, f16: 2e-3, bf16: 1.6e-2, i32: 0, u32: 0, bool: 0 }[y.dtype];
     assertClose(got, isFloat(y.dtype) ? expected : stored(expected, y.dtype), tolerance, `in ${dtype}`);
   }
 }
 
-/** The same in f16 where the record is not elementwise: within the error of the format, gradients in it too. */
-async function halfLaw(record: Op, c: Case, b: Backend): Promise<void> {
-  const low = problemOf(record, c, "f16");
-  if (low === null || low.inputs.some((x) => isFloat(x.dtype) && x.dtype !== "f16")) return;
+/** In 16 bits everything is within the error of the format, gradients in it too. */
+async function halfLaw(record: Op, c: Case, b: Backend, half: "f16" | "bf16"): Promise<void> {
+  const low = problemOf(record, c, half);
+  if (low === null || low.inputs.some((x) => isFloat(x.dtype) && x.dtype !== half)) return;
   const ct = (q: Problem): Tensor[] => q.outputs.map((o, k) => tensor(q.ct[k], o));
   const run = async (q: Problem): Promise<TypedArray[]> => {
     const [y, pullback] = vjp(q.f, ...q.wrt.map((i) => q.x[i]));
@@ -434,7 +434,7 @@ async function halfLaw(record: Op, c: Case, b: Backend): Promise<void> {
   };
   const got = await run(low);
   const want = await byReference(b, () => {
-    const q = problemOf(record, c, "f16")!;
+    const q = problemOf(record, c, half)!;
     const wide = q.inputs.map((x) => ({ ...x, dtype: isFloat(x.dtype) ? "f64" as const : x.dtype }));
     const x = wide.map((i) => make(i));
     const f = (...w: Tensor[]): Tensor[] => {
@@ -446,7 +446,12 @@ async function halfLaw(record: Op, c: Case, b: Backend): Promise<void> {
     return run({ ...q, inputs: wide, x, f, outputs });
   });
   got.forEach((a, k) =>
-    assertClose(a, want[k], 2e-2, `in f16, ${k < low.outputs.length ? "output" : "gradient"} ${k}`)
+    assertClose(
+      a,
+      want[k],
+      half === "f16" ? 2e-2 : 1e-1,
+      `in ${half}, ${k < low.outputs.length ? "output" : "gradient"} ${k}`,
+    )
   );
 }
 
@@ -561,7 +566,8 @@ for (const record of [...primitives().values(), ...composites().values()] as Op[
           }),
       );
     }
-    await each("half precision", (c) => halfLaw(record, c, b));
+    await each("half precision", (c) => halfLaw(record, c, b, "f16"));
+    await each("brain floats", (c) => halfLaw(record, c, b, "bf16"));
     if (record.family === "custom" && record.definition !== undefined) {
       await each("kernel = definition", (c) => definitionLaw(record, c, b));
     }

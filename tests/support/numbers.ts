@@ -1,7 +1,7 @@
 /** Random numbers by seed, reads of many tensors at once, and comparisons that say where values differ. */
 import { nodeOf } from "../../ops/node.ts";
 import { readNodes } from "../../ops/runs.ts";
-import type { DType, TypedArray } from "../../ops/dtype.ts";
+import { type DType, roundToBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { Tensor } from "../../ops/tensor.ts";
 
 /** Uniform numbers in [0, 1) from a seed (mulberry32). */
@@ -92,6 +92,8 @@ export function stored(values: readonly number[], dtype: DType): number[] {
       return values.map(Math.fround);
     case "f16":
       return values.map(Math.f16round);
+    case "bf16":
+      return values.map(roundToBf16);
     case "f64":
       return [...values];
     case "i32":

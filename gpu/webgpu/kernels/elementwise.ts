@@ -6,6 +6,7 @@ import {
   type Kernel,
   kernel,
   load,
+  resultType,
   splitIndex,
   store,
   storedType,
@@ -76,17 +77,17 @@ export function elementwiseKernel(f: ElementwiseForm): Kernel {
         index += dot("i", f.rank, at);
         at += f.rank;
       }
-      lines.push(`let a${j} = ${load(o.dtype, `b${o.binding}[${index}]`)};`);
+      lines.push(`let a${j} = ${load(o.dtype, `b${o.binding}`, index)};`);
     });
     const out = f.access.length - 1;
-    types[out] = storedType(f.result);
+    types[out] = resultType(f.result);
     let index = word(ELEMENTWISE.result);
     if (f.resultMode === "flat") index += " + t";
     else {
       index += dot("i", f.rank, at);
       at += f.rank;
     }
-    lines.push(`b${out}[${index}] = ${store(f.result, f.expression)};`);
+    lines.push(store(f.result, `b${out}`, index, f.expression));
     return kernel({ access: f.access, types, words: at, body: "  " + lines.join("\n  ") });
   });
 }

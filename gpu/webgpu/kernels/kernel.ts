@@ -1,5 +1,5 @@
 /** What a kernel is: WGSL for any shape, its bindings and the size of its parameters. */
-import type { DType } from "../../../ops/dtype.ts";
+import { type DType, isHalf } from "../../../ops/dtype.ts";
 import { preludeFor } from "../prelude.ts";
 
 /** A compiled-once kernel; shapes, strides and offsets come in its parameters. */
@@ -14,7 +14,7 @@ export interface Kernel {
 /** Threads of a workgroup. */
 export const THREADS = 256;
 
-/** The type of elements in memory; booleans are stored as 0 and 1. */
+/** The type of elements in memory; booleans are stored as 0 and 1, bf16 in halves of words. */
 export function storedType(dtype: DType): "f32" | "f16" | "i32" | "u32" {
   switch (dtype) {
     case "f32":
@@ -23,10 +23,16 @@ export function storedType(dtype: DType): "f32" | "f16" | "i32" | "u32" {
     case "u32":
       return dtype;
     case "bool":
+    case "bf16":
       return "u32";
     case "f64":
       throw new Error("Internal: f64 in a kernel");
   }
+}
+
+/** The type of a result's elements in memory: neighbours write halves of one word at a time. */
+export function resultType(dtype: DType): "f32" | "f16" | "i32" | "u32" | "atomic<u32>" {
+  return dtype === "bf16" ? "atomic<u32>" : storedType(dtype);
 }
 
 /** The type that kernels compute in. */
@@ -34,14 +40,21 @@ export function valueType(dtype: DType): "f32" | "i32" | "u32" | "bool" {
   return dtype === "bool" ? "bool" : dtype === "i32" || dtype === "u32" ? dtype : "f32";
 }
 
-/** WGSL that turns a stored element into a value. */
-export function load(dtype: DType, element: string): string {
+/** WGSL of the value of an element of a binding. */
+export function load(dtype: DType, binding: string, index: string): string {
+  if (dtype === "bf16") return `unpackBf16(${binding}[(${index}) >> 1u], ${index})`;
+  const element = `${binding}[${index}]`;
   return dtype === "f16" ? `f32(${element})` : dtype === "bool" ? `(${element} != 0u)` : element;
 }
 
-/** WGSL that turns a value into a stored element. */
-export function store(dtype: DType, value: string): string {
-  return dtype === "f16" ? `f16(${value})` : dtype === "bool" ? `select(0u, 1u, ${value})` : value;
+/** WGSL statement that stores a value as an element of a result's binding. */
+export function store(dtype: DType, binding: string, index: string, value: string): string {
+  if (dtype === "bf16") {
+    return `{ let half = ${index}; let shift = u32(half & 1) << 4u; let bits = packBf16(${value});
+  atomicAnd(&${binding}[half >> 1u], ~(0xffffu << shift)); atomicOr(&${binding}[half >> 1u], bits << shift); }`;
+  }
+  const element = dtype === "f16" ? `f16(${value})` : dtype === "bool" ? `select(0u, 1u, ${value})` : value;
+  return `${binding}[${index}] = ${element};`;
 }
 
 /** WGSL of parameter word `k`, a whole number. */
@@ -64,7 +77,7 @@ export function faultFunction(binding: string, slot: number, number: number): st
 
 /** Bytes of one element on the device. */
 export function storedBytes(dtype: DType): number {
-  return dtype === "f16" ? 2 : 4;
+  return isHalf(dtype) ? 2 : 4;
 }
 
 /** Puts a kernel together: bindings `b0`, `b1` ... of the given types, `p` the parameters, `body` the main function. */

@@ -6,6 +6,7 @@ import {
   type Kernel,
   kernel,
   load,
+  resultType,
   store,
   storedType,
   THREADS,
@@ -55,12 +56,12 @@ export function mapKernel(f: MapForm): Kernel {
       types[o.binding] = storedType(o.dtype);
       globals.push(
         `fn x${j}(i: i32) -> ${valueType(o.dtype)} { return ${
-          load(o.dtype, `b${o.binding}[i + ${word(MAP.operand(j))}]`)
+          load(o.dtype, `b${o.binding}`, `i + ${word(MAP.operand(j))}`)
         }; }`,
       );
     });
-    types[result] = storedType(f.result);
-    globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { b${result}[i] = ${store(f.result, "v")}; }`);
+    types[result] = resultType(f.result);
+    globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { ${store(f.result, `b${result}`, "i", "v")} }`);
     if (faults) {
       types.push("atomic<u32>");
       globals.push(

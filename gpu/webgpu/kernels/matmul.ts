@@ -6,6 +6,7 @@ import {
   type Kernel,
   kernel,
   load,
+  resultType,
   splitIndex,
   store,
   storedType,
@@ -61,7 +62,7 @@ export function matmulKernel(f: MatmulForm): Kernel {
     const types = new Array<string>(f.access.length);
     types[a] = types[b] = storedType(f.from);
     const out = f.access.length - 1;
-    types[out] = storedType(f.to);
+    types[out] = resultType(f.to);
     const each = (n: number, line: (i: number) => string): string =>
       Array.from({ length: n }, (_, i) => line(i)).join("\n");
     const fma = (x: string, y: string, z: string): string =>
@@ -98,7 +99,7 @@ ${each(rows * columns, (i) => `  var s${i} = ${zero};`)}
       let m = select(i % ${high}, i / ${DEPTH}, aColumn == 1);
       var v = ${zero};
       if (row0 + m < M && k0 + k < end) { v = ${
-        load(f.from, `b${a}[aBase + (row0 + m) * aRow + (k0 + k) * aColumn]`)
+        load(f.from, `b${a}`, "aBase + (row0 + m) * aRow + (k0 + k) * aColumn")
       }; }
       left[k * ${high + 1} + m] = v;
     }
@@ -107,7 +108,7 @@ ${each(rows * columns, (i) => `  var s${i} = ${zero};`)}
       let n = select(i / ${DEPTH}, i % ${wide}, bColumn == 1);
       var v = ${zero};
       if (column0 + n < N && k0 + k < end) { v = ${
-        load(f.from, `b${b}[bBase + (k0 + k) * bRow + (column0 + n) * bColumn]`)
+        load(f.from, `b${b}`, "bBase + (k0 + k) * bRow + (column0 + n) * bColumn")
       }; }
       right[k * ${wide + 1} + n] = v;
     }
@@ -126,7 +127,9 @@ ${
 ${
         each(rows * columns, (i) => {
           const r = `row0 + y + ${16 * Math.floor(i / columns)}`, c = `column0 + x + ${16 * (i % columns)}`;
-          return `  if (${r} < M && ${c} < N) { b${out}[(at + ${r}) * N + ${c}] = ${store(f.to, `s${i}`)}; }`;
+          return `  if (${r} < M && ${c} < N) { ${
+            store(f.to, `b${out}`, `(at + ${r}) * N + ${c}`, `s${i}`)
+          } }`;
         })
       }`,
     });

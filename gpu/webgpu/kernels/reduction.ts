@@ -6,6 +6,7 @@ import {
   type Kernel,
   kernel,
   load,
+  resultType,
   splitIndex,
   store,
   storedType,
@@ -90,11 +91,12 @@ export function reductionKernel(f: ReductionForm): Kernel {
     const R = REDUCTION, kept = R.lengths, keptSteps = kept + f.keptRank;
     const folded = keptSteps + f.keptRank, foldedSteps = folded + f.foldedRank;
     const init = literal(f.init, f.through);
-    const element = f.from === "bool" ? `${f.through}(b0[at])` : load(f.from, "b0[at]");
-    const result = f.to === "bool" ? store("bool", "scratch[lid] != 0u") : store(f.to, "scratch[lid]");
+    const element = f.from === "bool" ? `${f.through}(b0[at])` : load(f.from, "b0", "at");
+    const total = f.to === "bool" ? "scratch[lid] != 0u" : "scratch[lid]";
+    const result = store(f.to, "b1", `${word(R.result)} + i32(split) * outputs + output`, total);
     return kernel({
       access: f.access,
-      types: [storedType(f.from), storedType(f.to)],
+      types: [storedType(f.from), resultType(f.to)],
       words: foldedSteps + f.foldedRank,
       globals: `var<workgroup> scratch: array<${f.through}, ${THREADS}>;
 fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`,
@@ -132,7 +134,7 @@ fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`
     workgroupBarrier();
     if (lane < s) { scratch[lid] = fold(scratch[lid], scratch[lid + s * step]); }
   }
-  if (lane == 0u && output < outputs) { b1[${word(R.result)} + i32(split) * outputs + output] = ${result}; }`,
+  if (lane == 0u && output < outputs) { ${result} }`,
     });
   });
 }

@@ -6,6 +6,7 @@ import {
   type Kernel,
   kernel,
   load,
+  resultType,
   store,
   storedType,
   THREADS,
@@ -35,10 +36,10 @@ export function rowKernel(f: RowForm): Kernel {
     const types: string[] = [
       storedType(f.dtype),
       ...hasTarget ? [storedType(f.target!)] : [],
-      storedType(f.dtype),
+      resultType(f.dtype),
     ];
-    const put = (i: string, v: string): string => `b${result}[${i}] = ${store(f.dtype, v)};`;
-    const x = (i: string): string => load(f.dtype, `b0[${word(ROWS.offset)} + ${i}]`);
+    const put = (i: string, v: string): string => store(f.dtype, `b${result}`, i, v);
+    const x = (i: string): string => load(f.dtype, "b0", `${word(ROWS.offset)} + ${i}`);
     if (hasTarget) types.push("atomic<u32>");
     return kernel({
       access: hasTarget ? f.access + "w" : f.access,
