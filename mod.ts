@@ -14,7 +14,14 @@ import { displayTensor, inspectTensor } from "./display/tensor.ts";
 import "./ops/transforms/backward.ts";
 
 export { Tensor } from "./ops/tensor.ts";
-export type { BackwardOptions, Nested, Operand, ReduceOptions, TensorHook } from "./ops/tensor.ts";
+export type {
+  BackwardOptions,
+  Nested,
+  Operand,
+  ReduceOptions,
+  SumOptions,
+  TensorHook,
+} from "./ops/tensor.ts";
 export type { Device } from "./ops/ambient.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
 export type { Shape } from "./ops/shape.ts";

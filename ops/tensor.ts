@@ -38,6 +38,7 @@ import {
 import * as E from "./definitions/elementwise.ts";
 import * as M from "./definitions/movement.ts";
 import * as R from "./definitions/reduction.ts";
+import * as S from "./definitions/statistics.ts";
 import * as I from "./definitions/indexing.ts";
 import { matmul } from "./definitions/contraction.ts";
 import { aliasNode, constantNode, data as dataLeaf, detach } from "./definitions/structural.ts";
@@ -52,6 +53,12 @@ export type Nested = number | boolean | readonly Nested[];
 export interface ReduceOptions {
   /** Keep the reduced axes with length 1. */
   keepdim?: boolean;
+}
+
+/** Options of a sum, product or mean. */
+export interface SumOptions extends ReduceOptions {
+  /** Convert to this type first. */
+  dtype?: DType;
 }
 
 /** Takes a cotangent on its way back; what it returns goes on instead. */
@@ -222,6 +229,8 @@ function changes(a: string, b: string): number {
 
 const NO_KEYS: readonly string[] = [];
 const CORRECTION: readonly string[] = ["correction"];
+const DTYPE: readonly string[] = ["dtype"];
+const P: readonly string[] = ["p"];
 
 /** The axes of a reduction, in order, with its options checked. */
 function reducedAxes(
@@ -249,7 +258,11 @@ function reducedAxes(
       }: give a number or an array of numbers, as in x.${action}(0) or x.${action}([0, 1], { keepdim: true })`,
     );
   }
-  return normalizeAxes(action, axes, rank);
+  if (rank > 0) return normalizeAxes(action, axes, rank);
+  const named = typeof axes === "number" ? [axes] : axes ?? [];
+  for (const axis of named) if (axis !== 0 && axis !== -1) normalizeAxis(action, axis, 0);
+  // A scalar is a line of one element along axis 0 or -1.
+  return named.length > 1 ? normalizeAxes(action, named, 1).slice(1) : [];
 }
 
 /**
@@ -538,6 +551,14 @@ export class Tensor {
   #number(): Tensor {
     return this.dtype === "bool" ? this.to("i32") : this;
   }
+  #as(dtype: DType | undefined): Tensor {
+    return dtype === undefined ? this : this.to(dtype);
+  }
+  /** `f` along an axis; a scalar is a line of one element along axis 0 or -1. */
+  #along(action: string, axis: number, f: (x: Tensor, axis: number) => Tensor): Tensor {
+    const isLine = this.rank === 0 && (axis === 0 || axis === -1);
+    return isLine ? f(this.reshape([1]), 0).reshape([]) : f(this, normalizeAxis(action, axis, this.rank));
+  }
 
   // ---- arithmetic ----------------------------------------------------------------------------------------------
 
@@ -755,23 +776,29 @@ export class Tensor {
     return keepdim ? y.reshape(this.shape.map((n, i) => axes.includes(i) ? 1 : n)) : y;
   }
   /** Sum over `axes` (all by default). */
-  sum(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = reducedAxes("sum", axes, options, this.rank);
-    return this.#kept(list.length === 0 ? this : apply(R.sum, [this], { axes: list }), list, options.keepdim);
+  sum(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
+    const list = reducedAxes("sum", axes, options, this.rank, DTYPE), x = this.#as(options.dtype);
+    return this.#kept(list.length === 0 ? x : apply(R.sum, [x], { axes: list }), list, options.keepdim);
   }
   /** Mean over `axes` (all by default); NaN of no elements. */
-  mean(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = reducedAxes("mean", axes, options, this.rank);
-    return this.#inSingle((x) => x.sum(list, options).div(list.reduce((n, a) => n * this.shape[a], 1)));
+  mean(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
+    const list = reducedAxes("mean", axes, options, this.rank, DTYPE);
+    return this.#as(options.dtype).#inSingle((x) => S.mean(x, list, options.keepdim ?? false));
   }
   /** Product over `axes` (all by default); its gradient is right where elements are 0. */
-  prod(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = reducedAxes("prod", axes, options, this.rank);
-    return this.#kept(
-      list.length === 0 ? this : apply(R.prod, [this], { axes: list }),
-      list,
-      options.keepdim,
-    );
+  prod(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
+    const list = reducedAxes("prod", axes, options, this.rank, DTYPE), x = this.#as(options.dtype);
+    return this.#kept(list.length === 0 ? x : apply(R.prod, [x], { axes: list }), list, options.keepdim);
+  }
+  /** Sum over `axes` (all by default) of the elements that are not NaN. */
+  nansum(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
+    const list = reducedAxes("nansum", axes, options, this.rank, DTYPE);
+    return S.nansum(this.#as(options.dtype), list, options.keepdim ?? false);
+  }
+  /** Mean over `axes` (all by default) of the elements that are not NaN; NaN of none. */
+  nanmean(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
+    const list = reducedAxes("nanmean", axes, options, this.rank, DTYPE);
+    return this.#as(options.dtype).#inSingle((x) => S.nanmean(x, list, options.keepdim ?? false));
   }
   /** Largest element over `axes` (all by default); ties share the derivative equally. */
   amax(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
@@ -794,21 +821,28 @@ export class Tensor {
   /** Variance over `axes`, divided by n - `correction` (1 by default, as PyTorch). */
   variance(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
     const list = reducedAxes("variance", axes, options, this.rank, CORRECTION);
-    const n = list.reduce((m, a) => m * this.shape[a], 1);
-    const centred = this.sub(this.mean(list, { keepdim: true }));
-    return centred.square().sum(list, { keepdim: options.keepdim ?? false }).div(
-      Math.max(0, n - (options.correction ?? 1)),
-    );
+    return S.variance(this, list, options.keepdim ?? false, options.correction ?? 1);
   }
   /** Standard deviation over `axes`; its gradient at a constant is 0. */
   std(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
-    reducedAxes("std", axes, options, this.rank, CORRECTION);
-    return safeSqrt(this.variance(axes, options));
+    const list = reducedAxes("std", axes, options, this.rank, CORRECTION);
+    return S.std(this, list, options.keepdim ?? false, options.correction ?? 1);
   }
-  /** Euclidean norm over `axes`; its gradient at 0 is 0. */
-  norm(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = reducedAxes("norm", axes, options, this.rank);
-    return this.#inSingle((x) => safeSqrt(x.square().sum(list, options)));
+  /**
+   * The vector norm (sum |x|^p)^(1/p) over `axes` (all by default), Euclidean by default. `p` may be any number: 0
+   * counts what is not 0, `Infinity` is the largest and `-Infinity` the smallest |x|. Its derivatives are 0 where x is
+   * 0, and where the norm is.
+   */
+  norm(axes?: number | readonly number[], options: ReduceOptions & { p?: number } = {}): Tensor {
+    const list = reducedAxes("norm", axes, options, this.rank, P), { p = 2, keepdim = false } = options;
+    if (typeof p !== "number" || Number.isNaN(p)) {
+      throw new TypeError(
+        `Cannot norm ${
+          showShape(this.shape)
+        } with p = ${p}: p is a number or Infinity, 2 for the Euclidean norm`,
+      );
+    }
+    return this.#inSingle((x) => S.norm(x, list, p, keepdim));
   }
   /** ln sum e^x over one axis or several (all by default), without overflow. */
   logsumexp(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
@@ -826,7 +860,7 @@ export class Tensor {
   }
   /** e^x / sum e^x along `axis`. */
   softmax(axis = -1): Tensor {
-    return apply(R.softmax, [this.#float()], { axis: normalizeAxis("softmax", axis, this.rank) });
+    return this.#float().#along("softmax", axis, (x, axis) => apply(R.softmax, [x], { axis }));
   }
   /** ln softmax, computed without the softmax. */
   logSoftmax(axis = -1): Tensor {
@@ -1199,12 +1233,6 @@ export class Tensor {
       `Cannot use a tensor in an operator like + or >: use methods, as in a.add(b) or a.gt(b), or await x.item()`,
     );
   }
-}
-
-/** A square root whose derivative at 0 is 0 instead of infinite. */
-function safeSqrt(x: Tensor): Tensor {
-  const positive = x.ne(0);
-  return x.where(positive, 1).sqrt().where(positive, 0);
 }
 
 setTensorFactory((node) => new Tensor(node));

@@ -21,6 +21,7 @@ import {
   ones,
   split,
   stack,
+  type SumOptions,
   Tensor,
   tensor,
   where,
@@ -71,14 +72,16 @@ const reflected = (f: (x: Tensor, y: Tensor) => Tensor): Mapped =>
     ({ x, other }) => f(typeof other === "number" ? tensor(other, { dtype: x.dtype }) : other, x),
   );
 
+/** A sum over `dim`, computed in `dtype`. */
+const summing = (f: (x: Tensor, axes: number | number[] | undefined, o: SumOptions) => Tensor): Mapped =>
+  op("x, dim, keepdim, dtype", ({ x, dim, ...options }) => f(x, all(dim), options));
 /** A reduction over `dim`. */
 const reduction = (
   f: (x: Tensor, axes: number | number[] | undefined, o: { keepdim: boolean }) => Tensor,
 ): Mapped => op("x, dim, keepdim", ({ x, dim, keepdim = false }) => f(x, all(dim), { keepdim }));
-const all = (dim: number | number[] | undefined): number | number[] | undefined => {
-  only(!Array.isArray(dim) || dim.length > 0, "an empty list of axes, which to PyTorch are all");
-  return dim;
-};
+/** No axis named is all of them to PyTorch, and none to us. */
+const all = (dim: number | number[] | undefined): number | number[] | undefined =>
+  Array.isArray(dim) && dim.length === 0 ? undefined : dim;
 
 /** `var` and `std`, whose `unbiased` is a correction of 1 or 0. */
 const spread = (f: (x: Tensor, axes: number | number[] | undefined, o: Named) => Tensor | Tensor[]) =>
@@ -105,14 +108,15 @@ const lengths = (name: string, f: (x: Tensor, shape: number[]) => Tensor): Mappe
 });
 const cast = (dtype: DType): Mapped => op("x", ({ x }) => x.to(dtype));
 
-const euclidean = (
+/** A vector norm; "fro" is Frobenius'. */
+const vectorNorm = (
   x: Tensor,
   ord: Argument,
   axes: number | number[] | undefined,
   keepdim = false,
 ): Tensor => {
-  only(ord === undefined || ord === 2 || ord === "fro", `norm of order ${ord}`);
-  return x.norm(axes, { keepdim });
+  only(ord !== "nuc", "nuclear norm");
+  return x.norm(axes, { keepdim, p: ord === undefined || ord === "fro" ? 2 : ord });
 };
 
 /** Python's `x[...]`. */
@@ -228,9 +232,11 @@ export const mapping: Record<string, Mapped> = {
   }),
 
   // ---- reductions
-  "sum": reduction((x, axes, o) => x.sum(axes, o)),
-  "mean": reduction((x, axes, o) => x.mean(axes, o)),
-  "prod": reduction((x, axes, o) => x.prod(axes, o)),
+  "sum": summing((x, axes, o) => x.sum(axes, o)),
+  "mean": summing((x, axes, o) => x.mean(axes, o)),
+  "prod": summing((x, axes, o) => x.prod(axes, o)),
+  "nansum": summing((x, axes, o) => x.nansum(axes, o)),
+  "nanmean": summing((x, axes, o) => x.nanmean(axes, o)),
   "amax": reduction((x, axes, o) => x.amax(axes, o)),
   "amin": reduction((x, axes, o) => x.amin(axes, o)),
   "any": reduction((x, axes, o) => x.any(axes, o)),
@@ -263,24 +269,28 @@ export const mapping: Record<string, Mapped> = {
     ...spread((x, axes, o) => [x.std(axes, o), x.mean(axes, { keepdim: o.keepdim })]),
     spelled: true,
   },
-  "norm": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => euclidean(x, p, all(dim), keepdim)),
-  "norm/fro": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => euclidean(x, p, all(dim), keepdim)),
+  "norm": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => vectorNorm(x, p, all(dim), keepdim)),
+  "norm/fro": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => vectorNorm(x, p, all(dim), keepdim)),
+  "norm/inf": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => vectorNorm(x, p, all(dim), keepdim)),
   "linalg.norm": op("x, ord, dim, keepdim", ({ x, ord, dim, keepdim }) => {
-    // A norm of order 2 of a matrix is its largest singular value.
-    only(ord !== 2 || x.rank === 1 || typeof dim === "number" || dim?.length === 1, "matrix norm of order 2");
-    return euclidean(x, ord, dim, keepdim);
+    const matrix = ord !== undefined && ord !== "fro" &&
+      (dim?.length === 2 || (dim === undefined && x.rank === 2));
+    only(!matrix, `matrix norm of order ${ord}`);
+    return vectorNorm(x, ord, dim, keepdim);
   }),
   "linalg.norm/subgradients_at_zero": op("x, ord, dim, keepdim", ({ x, ord, dim, keepdim }) => {
-    only(ord !== 2 || x.rank === 1 || typeof dim === "number" || dim?.length === 1, "matrix norm of order 2");
-    return euclidean(x, ord, dim, keepdim);
+    const matrix = ord !== undefined && ord !== "fro" &&
+      (dim?.length === 2 || (dim === undefined && x.rank === 2));
+    only(!matrix, `matrix norm of order ${ord}`);
+    return vectorNorm(x, ord, dim, keepdim);
   }),
   "linalg.vector_norm": op(
     "x, ord, dim, keepdim",
-    ({ x, ord, dim, keepdim }) => euclidean(x, ord, dim, keepdim),
+    ({ x, ord, dim, keepdim }) => vectorNorm(x, ord, all(dim), keepdim),
   ),
   "linalg.matrix_norm": op("x, ord, dim, keepdim", ({ x, ord = "fro", dim = [-2, -1], keepdim }) => {
     only(ord === "fro", `matrix norm of order ${ord}`);
-    return euclidean(x, ord, dim, keepdim);
+    return vectorNorm(x, ord, dim, keepdim);
   }),
   "softmax": op("x, dim", ({ x, dim }) => x.softmax(dim)),
   "log_softmax": op("x, dim", ({ x, dim }) => x.logSoftmax(dim)),
