@@ -114,6 +114,7 @@ async function fullSteps(): Promise<Step[]> {
   return [
     ...styleAndTypes,
     plain("deno doc --lint", ["doc", "--lint", ...modules]),
+    plain("docs/ops.md is what the registry says", ["run", "-A", "tasks/docs.ts", "--check"]),
     tests("examples in documentation", ["--doc", ...new Set([...rooms, ...modules, "README.md"])]),
     tests("laws and units", lawsOnly),
     tests("slow tests", ["tests/slow"]),

@@ -92,7 +92,7 @@ Deno.test("no module is imported in a circle at run time", () => {
 Deno.test("the top level holds the rooms and what a repository needs, nothing else", () => {
   const allowed = new Set([
     ...Object.keys(MAY),
-    ...["mod.ts", "notebooks", "tests", "bench", "tasks", "deno.json", "deno.lock"],
+    ...["mod.ts", "notebooks", "tests", "bench", "docs", "tasks", "deno.json", "deno.lock"],
     ...["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", ".ci", ".git", ".gitignore"],
     ...[".tools", "out", "coverage", "node_modules", ".github"],
   ]);
