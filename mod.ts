@@ -55,6 +55,16 @@ export {
   where,
 } from "./ops/functions.ts";
 export type { LossOptions } from "./ops/functions.ts";
+export {
+  conv1d,
+  conv2d,
+  conv3d,
+  convTranspose1d,
+  convTranspose2d,
+  convTranspose3d,
+} from "./ops/functions/convolution.ts";
+export type { ConvOptions, ConvTransposeOptions } from "./ops/functions/convolution.ts";
+export type { PerAxis } from "./ops/functions/spatial.ts";
 export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
 export type { RngState } from "./ops/rng.ts";
 export { sync } from "./ops/runs.ts";

@@ -172,6 +172,31 @@ export function custom(r: Omit<Custom, "family">): Custom {
   return define({ ...r, family: "custom" });
 }
 
+/**
+ * Declares a primitive that is linear in each operand by itself: a transpose for each of them (null for one that is
+ * not differentiated by, as an index) is all that its derivatives need.
+ */
+export function multilinear(
+  { transposes, ...r }: Omit<Custom, "family" | "vjp" | "jvp"> & {
+    transposes: readonly (((ct: Tensor, c: RuleContext) => Tensor) | null)[];
+  },
+): Custom {
+  const self: Custom = custom({
+    ...r,
+    vjp: (ct, c) => transposes.map((transpose, i) => c.needs[i] ? transpose?.(ct, c) ?? null : null),
+    jvp: (dx, { x, p }) => {
+      let sum: Tensor | null = null;
+      dx.forEach((d, i) => {
+        if (d === null || transposes[i] === null) return;
+        const term = apply(self, x.map((t, j) => j === i ? d : t), p);
+        sum = sum === null ? term : (sum as Tensor).add(term);
+      });
+      return sum;
+    },
+  });
+  return self;
+}
+
 /** Declares a batched matrix product. */
 export function contraction(r: Omit<Contraction, "family">): Contraction {
   return define({ ...r, family: "contraction" });

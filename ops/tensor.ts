@@ -504,7 +504,17 @@ export class Tensor {
   }
   /** @internal 0, 1, ... n - 1 on this device. */
   arangeLike(n: number, dtype: DType = this.dtype): Tensor {
-    return arangeOn(this.device, n, dtype);
+    return tableOn(
+      this.device,
+      `arange ${n}`,
+      [n],
+      dtype,
+      () => Float64Array.from({ length: n }, (_, i) => i),
+    );
+  }
+  /** @internal A constant on this device, made once for a key that says all about its elements. */
+  tableLike(key: string, shape: Shape, dtype: DType, make: () => ArrayLike<number>): Tensor {
+    return tableOn(this.device, key, shape, dtype, make);
   }
   /** @internal Sums broadcast axes away until the shape is `shape`. */
   sumTo(shape: Shape): Tensor {
@@ -1288,17 +1298,22 @@ export function fromStorageData(bits: TypedArray, shape: Shape, dtype: DType, de
   return new Tensor(node);
 }
 
-const aranges = new Map<string, Node>();
+const tables = new Map<string, Node>();
 
-/** 0, 1, ... n - 1; shared, since rules ask for the same ones all the time. */
-function arangeOn(device: Device, n: number, dtype: DType): Tensor {
-  const key = `${device} ${n} ${dtype}`;
-  let node = aranges.get(key);
+/** A constant that rules ask for again and again, shared under a key that says all about its elements. */
+function tableOn(
+  device: Device,
+  key: string,
+  shape: Shape,
+  dtype: DType,
+  make: () => ArrayLike<number>,
+): Tensor {
+  const full = `${device} ${key} ${dtype}`;
+  let node = tables.get(full);
   if (node === undefined || node.value!.error !== null) {
-    const bits = Float64Array.from({ length: n }, (_, i) => i);
-    node = fromStorageData(convert(bits, dtype), [n], dtype, device).node;
-    if (aranges.size >= 64) aranges.delete(aranges.keys().next().value!);
-    aranges.set(key, node);
+    node = fromStorageData(convert(make(), dtype), shape, dtype, device).node;
+    if (tables.size >= 64) tables.delete(tables.keys().next().value!);
+    tables.set(full, node);
   }
   ambient().tidy?.escaped.push(node);
   return new Tensor(node);

@@ -4,6 +4,7 @@ import type { Attributes, Aval, Custom } from "../../ops/primitive.ts";
 import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { roundAll } from "../../ops/reference.ts";
 import type { Kernel } from "./loops.ts";
+import { convolve } from "./convolution.ts";
 import { specialise } from "./specialise.ts";
 
 interface MutableArray extends Aval {
@@ -142,6 +143,7 @@ const FAST: Record<string, Fast> = {
     specialise(windowRows, y.dtype)(x[0].data, y.data, x[0].shape, to, at);
     return true;
   },
+  convolution: (x, y, p) => convolve(x[0], x[1], y, p),
   randomBits: (x, y, { shape }) => {
     threefryBits(x[0].data as Uint32Array, y.data as Uint32Array, sizeOf(shape));
     return true;

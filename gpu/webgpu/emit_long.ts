@@ -4,6 +4,7 @@
  */
 import type { DType } from "../../ops/dtype.ts";
 import { less, more } from "../../ops/definitions/reduction.ts";
+import { type Convolution, convolutionUniforms, convolutionWgsl } from "../../ops/definitions/convolution.ts";
 import { placeWgsl } from "../../ops/definitions/indexing.ts";
 import { wholeView } from "../../ops/definitions/movement.ts";
 import type { Attributes } from "../../ops/primitive.ts";
@@ -65,6 +66,13 @@ export function emitLong(b: PlanBuilder, call: LongCall): boolean {
       const ids = sizeOf(operands[1].view.shape);
       if (ids <= LONG && (ids < 32 || sizeOf(result.view.shape) <= 2 * ids)) return false;
       emitEmbeddingGrad(b, call);
+      return true;
+    }
+    case "convolution": {
+      const products = sizeOf(operands[1].view.shape.slice(2));
+      // A filter's gradient sums over all places of all examples, for few elements.
+      if (products <= LONG && (products <= 2 * BLOCK || sizeOf(result.view.shape) > 2 ** 14)) return false;
+      emitConvolution(b, operands, p, products, result);
       return true;
     }
     default:
@@ -309,4 +317,22 @@ function emitEmbeddingGrad(b: PlanBuilder, { operands: [ct, ids], result, messag
     let mine = t / u(3); let d = t % u(3); var s = ${start};
     ${SUM((j) => `x1(x2(${j}))`, (j) => `x0(x2(${j}) * u(3) + d)`)}
     put(t, s);`);
+}
+
+/** Sums of blocks of products, each a thread, then the sums of those. */
+function emitConvolution(
+  b: PlanBuilder,
+  operands: readonly Operand[],
+  p: Convolution,
+  products: number,
+  result: Operand,
+): void {
+  const [x, w] = operands.map((o) => o.view.shape), y = result.view.shape, size = sizeOf(y);
+  // As many blocks as 64 MiB of sums allow.
+  const each = Math.max(BLOCK, Math.ceil(products * size / 2 ** 24)), blocks = Math.ceil(products / each);
+  const type = valueType(result.dtype), through = type === "bool" ? "u32" : type;
+  const sums = made(b, result, [blocks, ...y], type);
+  const body = convolutionWgsl(x.length - 3, operands[0].dtype);
+  map(b, operands, sums, blocks * size, convolutionUniforms(x, w, y, p, each), body);
+  emitFold(b, { fold: (a, v) => `(${a} + ${v})`, init: 0, through, x: sums, axes: [0], result });
 }

@@ -119,6 +119,33 @@ const table: Record<string, Entry[]> = {
       values: [undefined, [0, 2, 2, 0]],
     }),
   ],
+  convolution: [
+    // [N, G, C, I] with [G, O, C, K]
+    of(
+      [[2, 2, 1, 5], [2, 2, 1, 2]],
+      direct("convolution", { stride: [2], before: [1], dilation: [2], spread: [1], size: [3] }),
+    ),
+    of(
+      [[1, 1, 2, 3, 2], [1, 2, 2, 2, 2]],
+      direct("convolution", {
+        stride: [1, 3],
+        before: [1, -1],
+        dilation: [1, 2],
+        spread: [2, 3],
+        size: [5, 2],
+      }),
+    ),
+    of(
+      [[2, 1, 1, 2, 2, 3], [1, 1, 1, 1, 2, 2]],
+      direct("convolution", {
+        stride: [1, 1, 2],
+        before: [0, 0, 1],
+        dilation: [1, 1, 1],
+        spread: [1, 1, 1],
+        size: [2, 1, 2],
+      }),
+    ),
+  ],
   logsumexp: [
     of([[2, 4]], (x) => x.logsumexp(1)),
     of([[3, 2]], (x) => x.logsumexp(0)),

@@ -18,9 +18,7 @@ const NOT_YET = words(`
   nn.functional.pad/replicate_negative index_add index_put take take_along_dim scatter scatter_reduce/amax
   scatter_reduce/amin scatter_reduce/mean scatter_reduce/prod scatter_reduce/sum topk kthvalue searchsorted
   nonzero masked_select unique addmm addmm/decomposed tensordot kron cross linalg.cross cdist
-  nn.functional.bilinear nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
-  nn.functional.conv_transpose1d nn.functional.conv_transpose2d nn.functional.conv_transpose3d
-  nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d nn.functional.max_pool1d
+  nn.functional.bilinear     nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d nn.functional.max_pool1d
   nn.functional.max_pool2d nn.functional.max_pool3d nn.functional.adaptive_avg_pool1d
   nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool1d
   nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d nn.functional.interpolate/area

@@ -8,6 +8,12 @@ import {
   bceWithLogits,
   broadcastTensors,
   cat,
+  conv1d,
+  conv2d,
+  conv3d,
+  convTranspose1d,
+  convTranspose2d,
+  convTranspose3d,
   crossEntropy,
   einsum,
   embedding,
@@ -150,6 +156,19 @@ const padding = (pad: number[]): [number, number][] => {
 };
 
 const newLike = "x, dtype, device"; // the result's type is compared
+
+type Conv = (x: Tensor, weight: Tensor, o: Named) => Tensor;
+const conv = (f: Conv): Mapped =>
+  op(
+    "x, weight, bias, stride, padding, dilation, groups",
+    ({ x, weight, ...options }) => f(x, weight, options),
+  );
+const convTranspose = (f: Conv): Mapped =>
+  op(
+    "x, weight, bias, stride, padding, output_padding, groups, dilation",
+    ({ x, weight, output_padding: outputPadding = 0, ...options }) =>
+      f(x, weight, { ...options, outputPadding }),
+  );
 
 /** The table. */
 export const mapping: Record<string, Mapped> = {
@@ -491,4 +510,12 @@ export const mapping: Record<string, Mapped> = {
     ({ x, size, dtype }) => ones(size, { dtype: dtype ?? x.dtype }),
   ),
   "scalar_tensor": op("value, dtype, device, requires_grad", ({ value, dtype }) => tensor(value, { dtype })),
+
+  // ---- convolution and pooling
+  "nn.functional.conv1d": conv(conv1d),
+  "nn.functional.conv2d": conv(conv2d),
+  "nn.functional.conv3d": conv(conv3d),
+  "nn.functional.conv_transpose1d": convTranspose(convTranspose1d),
+  "nn.functional.conv_transpose2d": convTranspose(convTranspose2d),
+  "nn.functional.conv_transpose3d": convTranspose(convTranspose3d),
 };
