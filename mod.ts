@@ -45,17 +45,6 @@ export {
 } from "./ops/create.ts";
 export type { TensorOptions } from "./ops/create.ts";
 export {
-  broadcastTensors,
-  cat,
-  crossEntropy,
-  einsum,
-  embedding,
-  split,
-  stack,
-  where,
-} from "./ops/functions.ts";
-export type { LossOptions } from "./ops/functions.ts";
-export {
   conv1d,
   conv2d,
   conv3d,
@@ -65,6 +54,9 @@ export {
 } from "./ops/functions/convolution.ts";
 export type { ConvOptions, ConvTransposeOptions } from "./ops/functions/convolution.ts";
 export type { PerAxis } from "./ops/functions/spatial.ts";
+export { broadcastTensors, cat, einsum, embedding, split, stack, where } from "./ops/functions.ts";
+export { cosineSimilarity, normalize } from "./ops/functions/distance.ts";
+export type { CosineOptions, NormalizeOptions } from "./ops/functions/distance.ts";
 export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
 export type { RngState } from "./ops/rng.ts";
 export { sync } from "./ops/runs.ts";
@@ -121,8 +113,55 @@ export * as init from "./nn/init.ts";
 export type { GainOptions, HeOptions, Initializer, Nonlinearity } from "./nn/init.ts";
 export { Linear } from "./nn/linear.ts";
 export type { LinearOptions } from "./nn/linear.ts";
-export { bceWithLogits, l1Loss, mseLoss } from "./nn/loss.ts";
-export type { BceOptions } from "./nn/loss.ts";
+export { gaussianNllLoss, huberLoss, l1Loss, mseLoss, poissonNllLoss, smoothL1Loss } from "./nn/loss.ts";
+export type {
+  GaussianNllOptions,
+  HuberOptions,
+  LossOptions,
+  PoissonNllOptions,
+  Reduction,
+  SmoothL1Options,
+  WeightedLossOptions,
+} from "./nn/loss.ts";
+export { bceLoss, bceWithLogits, crossEntropy, klDiv, nllLoss } from "./nn/loss_class.ts";
+export type { BceOptions, CrossEntropyOptions, KlDivOptions, NllOptions } from "./nn/loss_class.ts";
+export {
+  cosineEmbeddingLoss,
+  hingeEmbeddingLoss,
+  marginRankingLoss,
+  multilabelMarginLoss,
+  multilabelSoftMarginLoss,
+  multiMarginLoss,
+  softMarginLoss,
+  tripletMarginLoss,
+} from "./nn/loss_margin.ts";
+export type {
+  MarginOptions,
+  MultilabelSoftMarginOptions,
+  MultiMarginOptions,
+  TripletMarginOptions,
+} from "./nn/loss_margin.ts";
+export {
+  BCELoss,
+  BCEWithLogitsLoss,
+  CosineEmbeddingLoss,
+  CrossEntropyLoss,
+  GaussianNLLLoss,
+  HingeEmbeddingLoss,
+  HuberLoss,
+  KLDivLoss,
+  L1Loss,
+  MarginRankingLoss,
+  MSELoss,
+  MultiLabelMarginLoss,
+  MultiLabelSoftMarginLoss,
+  MultiMarginLoss,
+  NLLLoss,
+  PoissonNLLLoss,
+  SmoothL1Loss,
+  SoftMarginLoss,
+  TripletMarginLoss,
+} from "./nn/loss_modules.ts";
 export { Module } from "./nn/module.ts";
 export type { LoadReport, Member, ParameterTree } from "./nn/module.ts";
 export { BatchNorm, LayerNorm } from "./nn/norm.ts";

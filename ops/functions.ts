@@ -2,9 +2,7 @@
 import { apply } from "./node.ts";
 import { broadcastShapes, normalizeAxis, showShape } from "./shape.ts";
 import * as I from "./definitions/indexing.ts";
-import { crossEntropy as fusedCrossEntropy } from "./definitions/fused.ts";
-import { asTensor, asTensors, checkOptions, type Operand, Tensor, WHOLE_NUMBERS } from "./tensor.ts";
-import { isFloat } from "./dtype.ts";
+import { asTensor, asTensors, type Operand, Tensor, WHOLE_NUMBERS } from "./tensor.ts";
 
 /** `a` where `condition` holds, `b` elsewhere; neither's NaN leaks into the other's gradient. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
@@ -63,36 +61,6 @@ export function embedding(weight: Tensor, ids: Tensor): Tensor {
   asTensor("take an embedding", weight, "weight");
   asTensor("take an embedding", ids, "list of ids", WHOLE_NUMBERS);
   return apply(I.embedding, [weight, ids]);
-}
-
-/** Options of `crossEntropy`. */
-export interface LossOptions {
-  /** How the losses of the rows are put together; default mean. */
-  reduction?: "mean" | "sum" | "none";
-}
-
-/** Cross-entropy of logits `[..., C]` against class numbers `[...]`, fused: its gradient is `p - e_y`. */
-export function crossEntropy(logits: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
-  asTensor("take the crossEntropy", logits, "prediction (logits)");
-  asTensor("take the crossEntropy", target, "target", WHOLE_NUMBERS);
-  checkOptions("take the crossEntropy", options, ["reduction"]);
-  const z = isFloat(logits.dtype) ? logits : logits.to("f32");
-  return reduceLosses("crossEntropy", apply(fusedCrossEntropy, [z, target]), options);
-}
-
-/** Losses put together as the options say. */
-export function reduceLosses(loss: string, losses: Tensor, { reduction = "mean" }: LossOptions): Tensor {
-  switch (reduction) {
-    case "mean":
-      return losses.mean();
-    case "sum":
-      return losses.sum();
-    case "none":
-      return losses;
-  }
-  throw new TypeError(
-    `Cannot take the ${loss} with reduction ${String(reduction)}: reductions are mean, sum and none`,
-  );
 }
 
 /**

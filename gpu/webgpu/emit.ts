@@ -12,6 +12,7 @@ import type {
 } from "../../ops/primitive.ts";
 import { type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
+import { noSuchClass } from "../../ops/definitions/fused.ts";
 import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
 import { emitElementwise } from "./emit_elementwise.ts";
@@ -187,12 +188,9 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
 /** What the host says of the same index. */
 function faultMessage(name: string, x: readonly Aval[], y: Aval, p: { axis?: number } | null): FaultMessage {
   const shown = (bits: number): number => x[1]?.dtype === "u32" ? bits >>> 0 : bits | 0;
-  if (name === "crossEntropy") {
+  if (name === "crossEntropy" || name === "nllLoss") {
     const classes = x[0].shape[x[0].shape.length - 1];
-    return (bits) =>
-      `Cannot take the crossEntropy against class ${shown(bits)}: there are ${classes} classes, 0 to ${
-        classes - 1
-      }`;
+    return (bits) => noSuchClass(name, shown(bits), classes);
   }
   const isTable = name.startsWith("embedding"), shape = name === "embeddingGrad" ? y.shape : x[0].shape;
   const action = isTable ? "look up an embedding" : name, n = shape[isTable ? 0 : p?.axis ?? 0];

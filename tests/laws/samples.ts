@@ -6,6 +6,7 @@ import {
   customJvp,
   customVjp,
   embedding,
+  nllLoss,
   scan,
   type Tensor,
 } from "../../mod.ts";
@@ -178,6 +179,26 @@ const table: Record<string, Entry[]> = {
     }),
     of([[2, 2, 3], [2, 2]], (z, y) => crossEntropy(z, y), { ...INDEX, values: [undefined, [0, 2, 1, 1]] }),
     of([[3], []], (z, y) => crossEntropy(z, y), { ...INDEX, values: [undefined, [2]] }),
+    of(
+      [[3, 4], [3], [4]],
+      (z, y, weight) => crossEntropy(z, y, { weight, ignoreIndex: 3, labelSmoothing: 0.2 }),
+      { ...INDEX, values: [undefined, [0, 3, 1]], domain: [[-1.5, 1.5], [0, 1], [0.2, 2]] },
+    ),
+    of([[2, 4, 3], [2, 3]], (z, y) => crossEntropy(z, y, { axis: 1, reduction: "none", ignoreIndex: 2 }), {
+      ...INDEX,
+      values: [undefined, [0, 2, 1, 3, 2, 1]],
+    }),
+  ],
+  nllLoss: [
+    of([[3, 4], [3]], (x, y) => nllLoss(x, y, { reduction: "none" }), {
+      ...INDEX,
+      values: [undefined, [0, 3, 1]],
+    }),
+    of([[3, 4], [3], [4]], (x, y, weight) => nllLoss(x, y, { weight, ignoreIndex: 3 }), {
+      ...INDEX,
+      values: [undefined, [0, 3, 1]],
+      domain: [[-1.5, 1.5], [0, 1], [0.2, 2]],
+    }),
   ],
   randomBits: [
     of([[2]], direct("randomBits", { shape: [2, 3] }), { dtypes: ["u32"], values: [[7, 9]] }),

@@ -25,11 +25,11 @@ const NOT_YET = words(`
   nn.functional.interpolate/bicubic nn.functional.interpolate/bilinear nn.functional.interpolate/linear
   nn.functional.interpolate/nearest nn.functional.interpolate/nearest-exact
   nn.functional.interpolate/trilinear nn.functional.upsample_bilinear nn.functional.upsample_nearest
-  nn.functional.smooth_l1_loss nn.functional.huber_loss nn.functional.binary_cross_entropy
-  nn.functional.nll_loss nn.functional.kl_div nn.functional.hinge_embedding_loss
-  nn.functional.cosine_embedding_loss nn.functional.cosine_similarity nn.functional.triplet_margin_loss
-  nn.functional.margin_ranking_loss nn.functional.multi_margin_loss nn.functional.gaussian_nll_loss
-  nn.functional.poisson_nll_loss nn.functional.rms_norm nn.functional.group_norm nn.functional.instance_norm
+  
+  
+  
+  
+  nn.functional.rms_norm nn.functional.group_norm nn.functional.instance_norm
   nn.functional.scaled_dot_product_attention nn.functional.multi_head_attention_forward cholesky
   linalg.cholesky linalg.cholesky_ex linalg.solve_triangular triangular_solve linalg.solve linalg.solve_ex
   linalg.inv linalg.inv_ex linalg.det linalg.slogdet logdet lu linalg.lu linalg.lu_factor
@@ -42,8 +42,8 @@ const NOT_YET = words(`
 const BESIDE = words(`
   logaddexp2 special.xlog1py isposinf isneginf nanmedian nanquantile diag hstack vstack dstack column_stack
   hsplit vsplit dsplit tensor_split index_copy index_fill put bucketize argwhere addmv addr addbmm baddbmm
-  inner nn.functional.multilabel_margin_loss nn.functional.multilabel_soft_margin_loss
-  nn.functional.soft_margin_loss nn.functional.normalize nn.functional.pairwise_distance
+  inner 
+  nn.functional.pairwise_distance
   nn.functional.unfold cholesky_solve cholesky_inverse lu_unpack nn.functional.pdist
   nn.functional.local_response_norm nn.functional.pixel_shuffle nn.functional.pixel_unshuffle
   nn.functional.channel_shuffle nn.functional.embedding_bag dist logit deg2rad rad2deg diff trapz trapezoid

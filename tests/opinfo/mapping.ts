@@ -5,6 +5,7 @@
 import {
   arange,
   BatchNorm,
+  bceLoss,
   bceWithLogits,
   broadcastTensors,
   cat,
@@ -14,22 +15,38 @@ import {
   convTranspose1d,
   convTranspose2d,
   convTranspose3d,
+  cosineEmbeddingLoss,
+  cosineSimilarity,
   crossEntropy,
   einsum,
   embedding,
   eye,
   full,
+  gaussianNllLoss,
   gelu,
+  hingeEmbeddingLoss,
+  huberLoss,
+  klDiv,
   l1Loss,
   LayerNorm,
   linspace,
+  marginRankingLoss,
   mseLoss,
+  multilabelMarginLoss,
+  multilabelSoftMarginLoss,
+  multiMarginLoss,
+  nllLoss,
+  normalize,
   ones,
+  poissonNllLoss,
+  smoothL1Loss,
+  softMarginLoss,
   split,
   stack,
   type SumOptions,
   Tensor,
   tensor,
+  tripletMarginLoss,
   where,
   zeros,
 } from "../../mod.ts";
@@ -154,6 +171,15 @@ const padding = (pad: number[]): [number, number][] => {
   return Array.from({ length: pad.length / 2 }, (_, i) => [pad[2 * i], pad[2 * i + 1]] as [number, number])
     .reverse();
 };
+
+/** A loss of predictions against targets with these options, which PyTorch writes with underlines. */
+const pairLoss = (options: string, f: (x: Tensor, target: Tensor, o: Named) => Tensor): Mapped =>
+  op(`x, target, reduction, ${options}`, ({ x, target, ...named }) => {
+    const camel = (name: string): string => name.replace(/_([a-z])/g, (_, c) => c.toUpperCase());
+    return f(x, target, Object.fromEntries(Object.entries(named).map(([k, v]) => [camel(k), v])));
+  });
+/** Classes are PyTorch's axis 1; without a batch, axis 0. */
+const classesSecond = (x: Tensor, o: Named): Named => ({ ...o, axis: x.rank > 1 ? 1 : 0 });
 
 const newLike = "x, dtype, device"; // the result's type is compared
 
@@ -432,28 +458,48 @@ export const mapping: Record<string, Mapped> = {
   }),
 
   // ---- losses and layers
-  "nn.functional.mse_loss": op(
-    "x, target, reduction",
-    ({ x, target, reduction = "mean" }) => mseLoss(x, target, { reduction }),
+  "nn.functional.mse_loss": pairLoss("weight", mseLoss),
+  "nn.functional.l1_loss": pairLoss("weight", l1Loss),
+  "nn.functional.smooth_l1_loss": pairLoss("beta", smoothL1Loss),
+  "nn.functional.huber_loss": pairLoss("delta", huberLoss),
+  "nn.functional.binary_cross_entropy": pairLoss("weight", bceLoss),
+  "nn.functional.binary_cross_entropy_with_logits": pairLoss("weight, pos_weight", bceWithLogits),
+  "nn.functional.kl_div": pairLoss("log_target", klDiv),
+  "nn.functional.hinge_embedding_loss": pairLoss("margin", hingeEmbeddingLoss),
+  "nn.functional.soft_margin_loss": pairLoss("", softMarginLoss),
+  "nn.functional.multilabel_soft_margin_loss": pairLoss("weight", multilabelSoftMarginLoss),
+  "nn.functional.multilabel_margin_loss": pairLoss("", multilabelMarginLoss),
+  "nn.functional.multi_margin_loss": pairLoss("p, margin, weight", multiMarginLoss),
+  "nn.functional.poisson_nll_loss": pairLoss("log_input, full, eps", poissonNllLoss),
+  "nn.functional.nll_loss": pairLoss("weight, ignore_index", (x, y, o) => nllLoss(x, y, classesSecond(x, o))),
+  "nn.functional.cross_entropy": pairLoss(
+    "weight, ignore_index, label_smoothing",
+    (x, y, o) => crossEntropy(x, y, classesSecond(x, o)),
   ),
-  "nn.functional.l1_loss": op(
-    "x, target, reduction",
-    ({ x, target, reduction = "mean" }) => l1Loss(x, target, { reduction }),
+  "nn.functional.gaussian_nll_loss": op(
+    "x, target, variance, full, eps, reduction",
+    ({ x, target, variance, ...o }) => gaussianNllLoss(x, target, variance, o),
   ),
-  "nn.functional.binary_cross_entropy_with_logits": op(
-    "x, target, reduction, pos_weight",
-    ({ x, target, reduction = "mean", pos_weight }) =>
-      bceWithLogits(
-        x,
-        target,
-        pos_weight === undefined ? { reduction } : { reduction, posWeight: pos_weight },
-      ),
+  "nn.functional.margin_ranking_loss": op(
+    "a, b, target, margin, reduction",
+    ({ a, b, target, ...o }) => marginRankingLoss(a, b, target, o),
   ),
-  "nn.functional.cross_entropy": op("x, target, reduction", ({ x, target, reduction = "mean" }) => {
-    only(target.dtype === "i32", "targets as probabilities");
-    // Classes are PyTorch's axis 1 and our last one.
-    return crossEntropy(x.rank > 2 ? x.movedim(1, -1) : x, target, { reduction });
-  }),
+  "nn.functional.cosine_embedding_loss": op(
+    "a, b, target, margin, reduction",
+    ({ a, b, target, ...o }) => cosineEmbeddingLoss(a, b, target, o),
+  ),
+  "nn.functional.triplet_margin_loss": op(
+    "a, p, n, margin, order, eps, swap, reduction",
+    ({ a, p, n, order, ...o }) => tripletMarginLoss(a, p, n, order === undefined ? o : { ...o, p: order }),
+  ),
+  "nn.functional.cosine_similarity": op(
+    "x, y, dim, eps",
+    ({ x, y, dim = 1, eps = 1e-8 }) => cosineSimilarity(x, y, { axis: dim, eps }),
+  ),
+  "nn.functional.normalize": op(
+    "x, p, dim, eps",
+    ({ x, p = 2, dim = 1, eps = 1e-12 }) => normalize(x, { p, axis: dim, eps }),
+  ),
   "nn.functional.layer_norm": op(
     "x, shape, weight, bias, eps",
     ({ x, shape, weight = null, bias = null, eps }) => {

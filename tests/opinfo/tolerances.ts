@@ -10,7 +10,10 @@ export function webgpuTolerance(name: string): number {
   return WEBGPU[name] ?? 1e-5;
 }
 
-const HOST: Record<string, number> = {};
+const HOST: Record<string, number> = {
+  // PyTorch's double gradient adds 1e-12 to x (1 - x), wherever x is.
+  "nn.functional.binary_cross_entropy": 1e-8,
+};
 const WEBGPU: Record<string, number> = {};
 
 /** Where we differ from PyTorch: samples that fail as listed. One that no sample shows any more must go. */
