@@ -39,6 +39,9 @@ import * as E from "./definitions/elementwise.ts";
 import * as M from "./definitions/movement.ts";
 import * as R from "./definitions/reduction.ts";
 import * as S from "./definitions/statistics.ts";
+import * as O from "./definitions/order.ts";
+import * as Running from "./definitions/running.ts";
+import type { Found, Interpolation } from "./definitions/order.ts";
 import * as I from "./definitions/indexing.ts";
 import { matmul } from "./definitions/contraction.ts";
 import { aliasNode, constantNode, data as dataLeaf, detach } from "./definitions/structural.ts";
@@ -59,6 +62,20 @@ export interface ReduceOptions {
 export interface SumOptions extends ReduceOptions {
   /** Convert to this type first. */
   dtype?: DType;
+}
+
+/** Options of a sort. */
+export interface SortOptions {
+  /** From the largest to the smallest. */
+  descending?: boolean;
+  /** Equal elements keep their order; they do in any case. */
+  stable?: boolean;
+}
+
+/** Options of a quantile. */
+export interface QuantileOptions extends ReduceOptions {
+  /** How a quantile between two elements comes from them; default linear. */
+  interpolation?: Interpolation;
 }
 
 /** Takes a cotangent on its way back; what it returns goes on instead. */
@@ -231,6 +248,10 @@ const NO_KEYS: readonly string[] = [];
 const CORRECTION: readonly string[] = ["correction"];
 const DTYPE: readonly string[] = ["dtype"];
 const P: readonly string[] = ["p"];
+const KEEPDIM: readonly string[] = ["keepdim"];
+const DESCENDING: readonly string[] = ["descending", "stable"];
+const QUANTILE: readonly string[] = ["keepdim", "interpolation"];
+const INTERPOLATIONS: readonly Interpolation[] = ["linear", "lower", "higher", "midpoint", "nearest"];
 
 /** The axes of a reduction, in order, with its options checked. */
 function reducedAxes(
@@ -565,9 +586,13 @@ export class Tensor {
     return dtype === undefined ? this : this.to(dtype);
   }
   /** `f` along an axis; a scalar is a line of one element along axis 0 or -1. */
-  #along(action: string, axis: number, f: (x: Tensor, axis: number) => Tensor): Tensor {
-    const isLine = this.rank === 0 && (axis === 0 || axis === -1);
-    return isLine ? f(this.reshape([1]), 0).reshape([]) : f(this, normalizeAxis(action, axis, this.rank));
+  #along<T extends Tensor | Found>(action: string, axis: number, f: (x: Tensor, axis: number) => T): T {
+    if (typeof axis !== "number") throw new TypeError(oneAxis(action, axis));
+    if (this.rank > 0 || (axis !== 0 && axis !== -1)) return f(this, normalizeAxis(action, axis, this.rank));
+    const y = f(this.reshape([1]), 0);
+    return (y instanceof Tensor
+      ? y.reshape([])
+      : { values: y.values.reshape([]), indices: y.indices.reshape([]) }) as T;
   }
 
   // ---- arithmetic ----------------------------------------------------------------------------------------------
@@ -877,48 +902,201 @@ export class Tensor {
     const x = this.#float();
     return x.sub(x.logsumexp(axis, { keepdim: true }));
   }
+  #argExtremum(name: "argmax" | "argmin", axis: number | undefined, options: ReduceOptions): Tensor {
+    if (axis === undefined) return this.reshape([-1]).#argExtremum(name, 0, {});
+    checkOptions(name, options, KEEPDIM);
+    return this.#along(name, axis, (x, axis) => {
+      const y = apply(R[name], [x], { axis });
+      return options.keepdim ? y.unsqueeze(axis) : y;
+    });
+  }
   /** Index (i32) of the largest element along `axis`, or of all of them; the first of ties, NaN is largest. */
   argmax(axis?: number, options: ReduceOptions = {}): Tensor {
-    if (axis === undefined) return this.reshape([-1]).argmax(0);
-    if (typeof axis !== "number") throw new TypeError(oneAxis("argmax", axis));
-    const [a] = reducedAxes("argmax", axis, options, this.rank);
-    return this.#kept(apply(R.argmax, [this], { axis: a }), [a], options.keepdim);
+    return this.#argExtremum("argmax", axis, options);
+  }
+  /** Index (i32) of the smallest element along `axis`, or of all of them; the first of ties, NaN is smallest. */
+  argmin(axis?: number, options: ReduceOptions = {}): Tensor {
+    return this.#argExtremum("argmin", axis, options);
   }
   /** Running sums along `axis`. */
-  cumsum(axis: number): Tensor {
-    return apply(R.cumsum, [this.#number()], {
-      axis: normalizeAxis("cumsum", axis, this.rank),
-      reverse: false,
-    });
+  cumsum(axis: number, options: { dtype?: DType } = {}): Tensor {
+    checkOptions("cumsum", options, DTYPE);
+    return this.#as(options.dtype).#number().#along(
+      "cumsum",
+      axis,
+      (x, axis) => apply(R.cumsum, [x], { axis, reverse: false }),
+    );
   }
-  /** Running products along `axis`; right where elements are 0, to any order of derivative. */
-  cumprod(axis: number): Tensor {
-    const a = normalizeAxis("cumprod", axis, this.rank), n = this.shape[a];
-    let y = this.#number().movedim(a, -1);
-    for (let by = 1; by < n; by *= 2) y = y.mul(y.narrow(-1, 0, n - by).padOnes(by, 0));
-    return y.movedim(-1, a);
+  /** Running products along `axis`; derivatives are right where elements are 0, to any order. */
+  cumprod(axis: number, options: { dtype?: DType } = {}): Tensor {
+    checkOptions("cumprod", options, DTYPE);
+    return this.#as(options.dtype).#number().#along("cumprod", axis, Running.cumprod);
   }
-  /** Order (i32) that sorts along `axis`: stable, NaN last, first if descending. */
-  argsort(axis = -1, options: { descending?: boolean } = {}): Tensor {
-    return apply(R.argsort, [this], {
-      axis: normalizeAxis("argsort", axis, this.rank),
-      descending: options.descending ?? false,
-    });
+  /** Largest elements so far along `axis`, and where they stand: the last of ties; NaN stays. */
+  cummax(axis: number): Found {
+    return this.#along("cummax", axis, Running.cummax);
   }
-  /** Sorted values along `axis` and the order that sorts them. */
-  sort(axis = -1, options: { descending?: boolean } = {}): { values: Tensor; indices: Tensor } {
-    const indices = this.argsort(axis, options);
-    return { values: this.gather(axis, indices), indices };
+  /** Smallest elements so far along `axis`, and where they stand: the last of ties; NaN stays. */
+  cummin(axis: number): Found {
+    return this.#along("cummin", axis, Running.cummin);
+  }
+  /** ln of running sums of e^x along `axis`, without overflow. */
+  logcumsumexp(axis: number): Tensor {
+    return this.#float().#along(
+      "logcumsumexp",
+      axis,
+      (x, axis) => apply(Running.logcumsumexp, [x], { axis }),
+    );
   }
   /** Whether any element along `axes` is true (not 0). */
   any(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = reducedAxes("any", axes, options, this.rank);
-    return this.to("bool").to("i32").amax(list, options).to("bool");
+    return S.any(this, reducedAxes("any", axes, options, this.rank), options.keepdim ?? false);
   }
   /** Whether all elements along `axes` are true (not 0). */
   all(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-    const list = reducedAxes("all", axes, options, this.rank);
-    return this.to("bool").to("i32").amin(list, options).to("bool");
+    return S.all(this, reducedAxes("all", axes, options, this.rank), options.keepdim ?? false);
+  }
+  /** How many elements along `axes` are not 0 (i32). */
+  countNonzero(axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+    return S.countNonzero(
+      this,
+      reducedAxes("countNonzero", axes, options, this.rank),
+      options.keepdim ?? false,
+    );
+  }
+
+  // ---- order ---------------------------------------------------------------------------------------------------
+
+  /**
+   * The largest element of all (ties share the derivative equally), or the largest along `axis` and where they stand:
+   * the first of ties, which the derivative goes to. NaN is largest. `amax` takes several axes, `maximum` two tensors.
+   */
+  max(): Tensor;
+  max(axis: number, options?: ReduceOptions): Found;
+  max(axis?: number, options: ReduceOptions = {}): Tensor | Found {
+    if (axis === undefined) return this.amax();
+    checkOptions("max", options, KEEPDIM);
+    return this.#along("max", axis, (x, axis) => O.max(x, axis, options.keepdim ?? false));
+  }
+  /**
+   * The smallest element of all (ties share the derivative equally), or the smallest along `axis` and where they stand:
+   * the first of ties, which the derivative goes to. NaN is smallest. `amin` takes several axes, `minimum` two tensors.
+   */
+  min(): Tensor;
+  min(axis: number, options?: ReduceOptions): Found;
+  min(axis?: number, options: ReduceOptions = {}): Tensor | Found {
+    if (axis === undefined) return this.amin();
+    checkOptions("min", options, KEEPDIM);
+    return this.#along("min", axis, (x, axis) => O.min(x, axis, options.keepdim ?? false));
+  }
+  /** The smallest and the largest element along `axis`, or of all; ties share the derivative equally. */
+  aminmax(axis?: number, options: ReduceOptions = {}): { min: Tensor; max: Tensor } {
+    return { min: this.amin(axis, options), max: this.amax(axis, options) };
+  }
+  /** Order (i32) that sorts along `axis`: stable, NaN last, first if descending. */
+  argsort(axis = -1, options: SortOptions = {}): Tensor {
+    checkOptions("argsort", options, DESCENDING);
+    return this.#along(
+      "argsort",
+      axis,
+      (x, axis) => apply(R.argsort, [x], { axis, descending: options.descending ?? false }),
+    );
+  }
+  /** Sorted elements along `axis` and the order that sorts them: stable, NaN last, first if descending. */
+  sort(axis = -1, options: SortOptions = {}): Found {
+    checkOptions("sort", options, DESCENDING);
+    return this.#along("sort", axis, (x, axis) => O.sort(x, axis, options.descending ?? false));
+  }
+  /** The elements sorted along the first axis. */
+  msort(): Tensor {
+    return this.sort(0).values;
+  }
+  /** The `k` largest elements along `axis` (the smallest unless `largest`), in order, and where they stand. */
+  topk(k: number, axis = -1, options: { largest?: boolean } = {}): Found {
+    checkOptions("topk", options, ["largest"]);
+    return this.#along("topk", axis, (x, axis) => O.topk(x, k, axis, options.largest ?? true));
+  }
+  /** The `k`-th smallest element along `axis`, counted from 1, and where it stands. */
+  kthvalue(k: number, axis = -1, options: ReduceOptions = {}): Found {
+    checkOptions("kthvalue", options, KEEPDIM);
+    return this.#along("kthvalue", axis, (x, axis) => O.kthvalue(x, k, axis, options.keepdim ?? false));
+  }
+  /**
+   * The median of all elements (ties share the derivative equally), or those along `axis` and where they stand; of an
+   * even number the lower one, as PyTorch. A line with NaN has the median NaN.
+   */
+  median(): Tensor;
+  median(axis: number, options?: ReduceOptions): Found;
+  median(axis?: number, options: ReduceOptions = {}): Tensor | Found {
+    if (axis === undefined) return O.medianOfAll(this);
+    checkOptions("median", options, KEEPDIM);
+    return this.#along("median", axis, (x, axis) => O.median(x, axis, options.keepdim ?? false));
+  }
+  /** The `median` of the elements that are not NaN. */
+  nanmedian(): Tensor;
+  nanmedian(axis: number, options?: ReduceOptions): Found;
+  nanmedian(axis?: number, options: ReduceOptions = {}): Tensor | Found {
+    if (axis === undefined) return O.nanmedianOfAll(this);
+    checkOptions("nanmedian", options, KEEPDIM);
+    return this.#along("nanmedian", axis, (x, axis) => O.nanmedian(x, axis, options.keepdim ?? false));
+  }
+  /** The most frequent elements along `axis`, the smallest of several, and where they stand last. */
+  mode(axis = -1, options: ReduceOptions = {}): Found {
+    checkOptions("mode", options, KEEPDIM);
+    return this.#along("mode", axis, (x, axis) => O.mode(x, axis, options.keepdim ?? false));
+  }
+  #quantile(
+    name: "quantile" | "nanquantile",
+    q: number | Tensor,
+    axis: number | undefined,
+    options: QuantileOptions,
+  ): Tensor {
+    checkOptions(name, options, QUANTILE);
+    const { keepdim = false, interpolation = "linear" } = options;
+    if (!INTERPOLATIONS.includes(interpolation)) {
+      throw new TypeError(
+        `Cannot take the ${name} with interpolation ${interpolation}: it is one of ${
+          INTERPOLATIONS.join(", ")
+        }`,
+      );
+    }
+    if (typeof q === "number" ? !(q >= 0 && q <= 1) : !(q instanceof Tensor)) {
+      throw new RangeError(
+        `Cannot take the ${name} at q = ${q}: q is a number from 0 to 1, or a tensor of such`,
+      );
+    }
+    return this.#inSingle((x) => {
+      const at = typeof q === "number" ? x.scalarLike(q) : q.to(x.dtype);
+      if (axis === undefined) {
+        const y = O[name](x.reshape([-1]), at, 0, false, interpolation);
+        return keepdim ? y.reshape([...at.shape, ...this.shape.map(() => 1)]) : y;
+      }
+      const isLine = this.rank === 0 && (axis === 0 || axis === -1);
+      return isLine
+        ? O[name](x.reshape([1]), at, 0, false, interpolation)
+        : O[name](x, at, normalizeAxis(name, axis, this.rank), keepdim, interpolation);
+    });
+  }
+  /**
+   * The `q`-quantiles along `axis` (of all elements by default), q from 0 to 1; of several q, a tensor of rank 1, their
+   * axis comes first. Between two elements `interpolation` decides, linear by default. NaN of a line with NaN.
+   */
+  quantile(q: number | Tensor, axis?: number, options: QuantileOptions = {}): Tensor {
+    return this.#quantile("quantile", q, axis, options);
+  }
+  /** The `quantile` of the elements that are not NaN. */
+  nanquantile(q: number | Tensor, axis?: number, options: QuantileOptions = {}): Tensor {
+    return this.#quantile("nanquantile", q, axis, options);
+  }
+  /** The number (i32) of the bucket between sorted `boundaries` (rank 1) that each element is in; see `searchsorted`. */
+  bucketize(boundaries: Tensor, options: { right?: boolean } = {}): Tensor {
+    checkOptions("bucketize", options, ["right"]);
+    if (asTensor("bucketize", boundaries, "boundaries").rank !== 1) {
+      throw new RangeError(
+        `Cannot bucketize by boundaries of shape ${showShape(boundaries.shape)}: they have one axis`,
+      );
+    }
+    return O.search(boundaries, this, options.right ?? false);
   }
 
   // ---- movement ------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
  * thread's loops after 65,535 turns, all loops together, and say nothing.
  */
 import type { DType } from "../../ops/dtype.ts";
-import { less, more } from "../../ops/definitions/reduction.ts";
 import { type Convolution, convolutionUniforms, convolutionWgsl } from "../../ops/definitions/convolution.ts";
+import { beats, less } from "../../ops/definitions/reduction.ts";
+import { RUNNING, runningPart } from "../../ops/definitions/running.ts";
 import { placeWgsl } from "../../ops/definitions/indexing.ts";
 import { wholeView } from "../../ops/definitions/movement.ts";
 import type { Attributes } from "../../ops/primitive.ts";
@@ -51,8 +52,16 @@ export function emitLong(b: PlanBuilder, call: LongCall): boolean {
       emitCumsum(b, x, p.axis, p.reverse === true, result);
       return true;
     case "argmax":
+    case "argmin":
       if (shape[p.axis] <= LONG) return false;
-      emitArgmax(b, x, p.axis, result);
+      emitExtremum(b, x, p.axis, beats(name, x.dtype), result);
+      return true;
+    case "recurrence":
+    case "argcummax":
+    case "argcummin":
+    case "logcumsumexp":
+      if (shape[p.axis] <= TURNS) return false;
+      emitRunning(b, call);
       return true;
     case "argsort":
       if (shape[p.axis] <= BLOCK) return false;
@@ -162,8 +171,25 @@ function emitCumsum(b: PlanBuilder, x: Operand, axis: number, reverse: boolean, 
   );
 }
 
-/** The first largest of each block, then of those, until one is left. */
-function emitArgmax(b: PlanBuilder, x: Operand, axis: number, result: Operand): void {
+/** Running results by turns: what is carried from one to the next first, then all results of each. */
+function emitRunning(b: PlanBuilder, { name, p, operands, result }: LongCall): void {
+  const [outer, n, inner] = splitAt(result.view.shape, p.axis);
+  const running = RUNNING[name](operands), line = [n, inner, p.reverse === true ? 1 : 0];
+  let carry: Operand | null = null;
+  for (let first = 0; first < n; first += TURNS) {
+    const last = Math.min(n, first + TURNS), uniforms = [...line, first, last];
+    const all: Operand[] = carry === null ? [...operands] : [...operands, carry];
+    const at = carry === null ? -1 : operands.length;
+    map(b, all, result, outer * inner, uniforms, runningPart(running, at, false));
+    if (last === n) return;
+    const next = made(b, result, [outer, inner], valueType(result.dtype));
+    map(b, all, next, outer * inner, uniforms, runningPart(running, at, true));
+    carry = next;
+  }
+}
+
+/** The first extremum of each block, then of those, until one is left. */
+function emitExtremum(b: PlanBuilder, x: Operand, axis: number, better: string, result: Operand): void {
   const [outer, n, inner] = splitAt(x.view.shape, axis);
   let candidates: Operand | null = null, m = n;
   while (candidates === null || m > 1) {
@@ -174,7 +200,7 @@ function emitArgmax(b: PlanBuilder, x: Operand, axis: number, result: Operand): 
       var best = ${at("first")}; var value = x0(row + best * stride);
       for (var j = first + 1; j < last; j++) {
         let k = ${at("j")}; let v = x0(row + k * stride);
-        if (${more(x.dtype)("v", "value")}) { best = k; value = v; }
+        if (${better}) { best = k; value = v; }
       }
       put(t, best);`;
     const operands: Operand[] = candidates === null ? [x] : [x, candidates];

@@ -256,48 +256,61 @@ export const cumsum = custom({
   batch: ([x], _, p) => apply(cumsum, [x], { ...p, axis: p.axis + 1 }),
 });
 
-/** Index of the largest element along one axis, the first of ties; NaN counts as largest. */
-export const argmax = custom({
-  name: "argmax",
-  tex: ([x]) => `\\operatorname{argmax} ${x}`,
-  discrete: true,
-  infer: ([x], p) => {
-    if (x.shape[p.axis] === 0) {
-      throw new RangeError(`Cannot argmax along axis ${p.axis} of shape [${x.shape}]: it has length 0`);
-    }
-    return { shape: x.shape.filter((_, i) => i !== p.axis), dtype: "i32" };
-  },
-  host: ([x], y, { axis }) => {
-    const n = x.shape[axis];
-    forLines(x.shape, axis, (start, stride, line) => {
-      let best = 0, value: number = x.data[start];
-      for (let k = 1; k < n; k++) {
-        const v = x.data[start + k * stride];
-        if (v > value || (Number.isNaN(v) && !Number.isNaN(value))) {
-          best = k;
-          value = v;
-        }
+/** WGSL of whether `v` goes before `value` as the extremum: further out, or the first NaN. */
+export function beats(name: "argmax" | "argmin", dtype: DType): string {
+  if (name === "argmax") return more(dtype)("v", "value");
+  return isFloat(dtype) ? "(ltf(v, value) || (isNan(v) && !isNan(value)))" : less(dtype)("v", "value");
+}
+
+/** Index of an extremum along one axis, the first of ties; NaN counts as the extremum. */
+function argExtremum(name: "argmax" | "argmin") {
+  const sign = name === "argmax" ? 1 : -1;
+  const self = custom({
+    name,
+    tex: ([x]) => `\\operatorname{${name}} ${x}`,
+    discrete: true,
+    infer: ([x], p) => {
+      if (x.shape[p.axis] === 0) {
+        throw new RangeError(`Cannot ${name} along axis ${p.axis} of shape [${x.shape}]: it has length 0`);
       }
-      y.data[line] = best;
-    });
-  },
-  wgsl: {
-    threads: LINE.threads,
-    uniforms: LINE.uniforms,
-    body: ([x]) =>
-      `${LINE.wgsl}
+      return { shape: x.shape.filter((_, i) => i !== p.axis), dtype: "i32" };
+    },
+    host: ([x], y, { axis }) => {
+      const n = x.shape[axis];
+      forLines(x.shape, axis, (start, stride, line) => {
+        let best = 0, value: number = x.data[start];
+        for (let k = 1; k < n; k++) {
+          const v = x.data[start + k * stride];
+          if (sign * v > sign * value || (Number.isNaN(v) && !Number.isNaN(value))) {
+            best = k;
+            value = v;
+          }
+        }
+        y.data[line] = best;
+      });
+    },
+    wgsl: {
+      threads: LINE.threads,
+      uniforms: LINE.uniforms,
+      body: ([x]) =>
+        `${LINE.wgsl}
       var best = 0; var value = x0(start);
       for (var k = 1; k < n; k++) {
         let v = x0(start + k * stride);
-        if (${more(x.dtype)("v", "value")}) { best = k; value = v; }
+        if (${beats(name, x.dtype)}) { best = k; value = v; }
       }
       put(t, best);`,
-  },
-  flops: ([x]) => sizeOf(x.shape),
-  vjp: () => [null],
-  jvp: () => null,
-  batch: ([x], _, p) => apply(argmax, [x], { axis: p.axis + 1 }),
-});
+    },
+    flops: ([x]) => sizeOf(x.shape),
+    vjp: () => [null],
+    jvp: () => null,
+    batch: ([x], _, p) => apply(self, [x], { axis: p.axis + 1 }),
+  });
+  return self;
+}
+
+export const argmax = argExtremum("argmax");
+export const argmin = argExtremum("argmin");
 
 /** Order which sorts along one axis: stable, NaN last (first when descending). */
 export const argsort = custom({

@@ -130,3 +130,39 @@ export const norm = composite({
   const sum = x.where(away, 1).abs().pow(p).where(away, none).sum(axes, o), some = sum.ne(none);
   return sum.where(some, 1).pow(1 / p).where(some, 0);
 });
+
+export const any = composite(
+  {
+    name: "any",
+    tex: ([x]) => `\\bigvee ${x}`,
+    samples: [
+      { shapes: [[2, 3]], call: (x) => x.any(1), values: [[0, 0, 0, 0, 2, 0]] },
+      { shapes: [[0]], call: (x) => x.any() },
+    ],
+  },
+  (x: Tensor, axes: readonly number[], keepdim: boolean): Tensor =>
+    x.to("bool").sum(axes, { keepdim }).to("bool"),
+);
+
+export const all = composite(
+  {
+    name: "all",
+    tex: ([x]) => `\\bigwedge ${x}`,
+    samples: [
+      { shapes: [[2, 3]], call: (x) => x.all(1), values: [[1, 2, 3, 4, 0, 5]] },
+      { shapes: [[0]], call: (x) => x.all() },
+    ],
+  },
+  (x: Tensor, axes: readonly number[], keepdim: boolean): Tensor =>
+    x.logicalNot().any(axes, { keepdim }).logicalNot(),
+);
+
+export const countNonzero = composite(
+  {
+    name: "countNonzero",
+    tex: ([x]) => `\\#\\{i : {${x}}_i \\ne 0\\}`,
+    samples: [{ shapes: [[2, 3]], call: (x) => x.countNonzero(1), values: [[0, 0, 1, -1, 2, 0]] }],
+  },
+  (x: Tensor, axes: readonly number[], keepdim: boolean): Tensor =>
+    x.to("bool").sum(axes, { keepdim, dtype: "i32" }),
+);

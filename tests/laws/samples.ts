@@ -167,6 +167,11 @@ const table: Record<string, Entry[]> = {
     of([[3, 2]], (x) => x.argmax(0)),
     of([[3, 2]], (x) => x.argmax()),
   ],
+  argmin: [
+    of([[2, 4]], (x) => x.argmin(1)),
+    of([[3, 2]], (x) => x.argmin(0, { keepdim: true })),
+    of([[3, 2]], (x) => x.argmin()),
+  ],
   argsort: [
     of([[2, 4]], (x) => x.argsort()),
     of([[4, 2]], (x) => x.argsort(0, { descending: true })),
