@@ -44,6 +44,9 @@ export {
   zeros,
 } from "./ops/create.ts";
 export type { TensorOptions } from "./ops/create.ts";
+export { searchsorted } from "./ops/functions/search.ts";
+export type { SearchOptions } from "./ops/functions/search.ts";
+export type { Found, Interpolation } from "./ops/definitions/order.ts";
 export {
   conv1d,
   conv2d,

@@ -279,6 +279,44 @@ const loops: Record<string, () => Promise<void>> = {
     ]);
     assertEquals([[...a], [...b], [...c], [...d]], [[LONG - 1], [LONG - 7, 300], [66_000, 0], [0]]);
   },
+  argmin: async () => {
+    const x = new Float32Array(2 * LONG), y = new Float32Array(2 * LONG);
+    x[2 * (LONG - 7)] = x[2 * (LONG - 3)] = -1;
+    y[2 * 66_000] = y[2 * 67_000] = NaN;
+    const [a, b, c] = await read([
+      arange(LONG, { dtype: "f32" }).neg().argmin(0),
+      tensor(x, { shape: [LONG, 2] }).argmin(0),
+      tensor(y, { shape: [LONG, 2] }).argmin(0),
+    ]);
+    assertEquals([[...a], [...b], [...c]], [[LONG - 1], [LONG - 7, 0], [66_000, 0]]);
+  },
+  recurrence: async () => {
+    // Powers of 2 and signs, so that products are exact.
+    const x = Float32Array.from(
+      { length: 2 * LONG },
+      (_, i) => [1, 2, -1, 0.5][(i >> 1) % 4] * (i % 2 ? 1 : -1),
+    );
+    const of = (device?: "host"): Tensor[] => {
+      const t = tensor(x, { shape: [LONG, 2], ...(device && { device }) });
+      return [t.cumprod(0), grad((u: Tensor) => u.cumprod(0).narrow(0, LONG - 3, 3).sum())(t) as Tensor];
+    };
+    const [a, b] = await read(of()), [c, d] = await read(of("host"));
+    assertEquals([a, b], [c, d]);
+  },
+  argcummax: async () => await sameAsHost((x) => x.cummax(0).indices),
+  argcummin: async () => await sameAsHost((x) => x.cummin(0).indices),
+  logcumsumexp: async () => {
+    const [a, b, c] = await read([
+      zeros([LONG]).logcumsumexp(0),
+      arange(LONG, { dtype: "f32" }).mul(100).logcumsumexp(0),
+      grad((x: Tensor) => x.logcumsumexp(0).narrow(0, LONG - 1, 1).sum())(zeros([LONG])) as Tensor,
+    ]);
+    assertNear(a[LONG - 1], Math.log(LONG));
+    assertEquals([b[0], b[LONG - 1]], [0, Math.fround(100 * (LONG - 1))]);
+    for (const i of [0, HALF, LONG - 1]) {
+      assert(Math.abs(c[i] * LONG - 1) < 2e-3, `${c[i]} is not 1 / ${LONG}`);
+    }
+  },
   argsort: async () => {
     const x = Float32Array.from({ length: LONG }, (_, i) => i % 9973 === 5 ? NaN : (i * 7919) % 1009);
     const rows = new Float32Array(3 * 1000).map((_, i) => (i * 7919) % 101);
@@ -330,14 +368,31 @@ const loops: Record<string, () => Promise<void>> = {
   },
 };
 
+/** Lines with ties, and with NaN near their ends. */
+async function sameAsHost(f: (x: Tensor) => Tensor): Promise<void> {
+  const x = Float32Array.from({ length: 2 * LONG }, (_, i) => i > 2 * LONG - 9 ? NaN : (i * 7919) % 10_007);
+  const [a] = await read([f(tensor(x, { shape: [LONG, 2] }))]);
+  const [b] = await read([f(tensor(x, { shape: [LONG, 2], device: "host" }))]);
+  assertEquals(a, b);
+}
+
 function assertNear(x: number, y: number): void {
   assert(Math.abs(x - y) <= 1e-5 * Math.abs(y), `${x} is not ${y}`);
 }
 
 test("no kernel's loop is so long that a device ends it", async (t) => {
   for (const [name, f] of Object.entries(loops)) await t.step(name, f);
-  // Loops over the axes of a shape, or over rounds of a cipher, are short.
-  const short = ["cat", "scatterWindow", "gather", "embedding", "nllLoss", "randomBits", "foldKey"];
+  // Loops over the axes of a shape, over rounds of a cipher, or that halve an interval, are short.
+  const short = [
+    "cat",
+    "scatterWindow",
+    "gather",
+    "embedding",
+    "nllLoss",
+    "randomBits",
+    "foldKey",
+    "searchsorted",
+  ];
   const custom = [...primitives().values()].filter((p) => p.family === "custom").map((p) => p.name);
   assertEquals(custom.filter((name) => !short.includes(name) && !(name in loops)), []);
   await t.step("folds and products", async () => {

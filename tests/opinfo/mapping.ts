@@ -39,6 +39,8 @@ import {
   normalize,
   ones,
   poissonNllLoss,
+  type ReduceOptions,
+  searchsorted,
   smoothL1Loss,
   softMarginLoss,
   split,
@@ -94,6 +96,17 @@ const reflected = (f: (x: Tensor, y: Tensor) => Tensor): Mapped =>
     "x, other",
     ({ x, other }) => f(typeof other === "number" ? tensor(other, { dtype: x.dtype }) : other, x),
   );
+
+/** Elements and where they stand, as PyTorch's pair. */
+const both = ({ values, indices }: Pair): Tensor[] => [values, indices];
+type Pair = { values: Tensor; indices: Tensor };
+const found = (f: (x: Tensor, axis: number, o: ReduceOptions) => Pair): Mapped =>
+  op("x, dim, keepdim", ({ x, dim, ...o }) => both(f(x, dim ?? -1, o)));
+const foundOrOne = (f: (x: Tensor, axis: number | undefined, o: ReduceOptions) => Pair | Tensor): Mapped =>
+  op("x, dim, keepdim", ({ x, dim, ...o }) => {
+    const y = f(x, dim, o);
+    return y instanceof Tensor ? y : both(y);
+  });
 
 /** A sum over `dim`, computed in `dtype`. */
 const summing = (f: (x: Tensor, axes: number | number[] | undefined, o: SumOptions) => Tensor): Mapped =>
@@ -289,11 +302,31 @@ export const mapping: Record<string, Mapped> = {
   "logsumexp": reduction((x, axes, o) => x.logsumexp(axes, o)),
   "max/reduction_no_dim": unary((x) => x.amax()),
   "min/reduction_no_dim": unary((x) => x.amin()),
-  "count_nonzero": spelled("x, dim", ({ x, dim }) => x.ne(0).to("i32").sum(all(dim))),
-  "aminmax": spelled(
-    "x, dim, keepdim",
-    ({ x, dim, keepdim }) => [x.amin(dim, { keepdim }), x.amax(dim, { keepdim })],
+  "max/reduction_with_dim": found((x, axis, o) => x.max(axis, o)),
+  "min/reduction_with_dim": found((x, axis, o) => x.min(axis, o)),
+  "median": foundOrOne((x, axis, o) => axis === undefined ? x.median() : x.median(axis, o)),
+  "nanmedian": foundOrOne((x, axis, o) => axis === undefined ? x.nanmedian() : x.nanmedian(axis, o)),
+  "mode": found((x, axis, o) => x.mode(axis, o)),
+  "kthvalue": op("x, k, dim, keepdim", ({ x, k, dim, ...o }) => both(x.kthvalue(k, dim, o))),
+  "topk": op("x, k, dim, largest, sorted", ({ x, k, dim, largest }) => both(x.topk(k, dim, { largest }))),
+  "quantile": op("x, q, dim, keepdim, interpolation", ({ x, q, dim, ...o }) => x.quantile(q, dim, o)),
+  "nanquantile": op("x, q, dim, keepdim, interpolation", ({ x, q, dim, ...o }) => x.nanquantile(q, dim, o)),
+  "cummax": op("x, dim", ({ x, dim }) => both(x.cummax(dim))),
+  "cummin": op("x, dim", ({ x, dim }) => both(x.cummin(dim))),
+  "logcumsumexp": op("x, dim", ({ x, dim }) => x.logcumsumexp(dim)),
+  "searchsorted": op(
+    "sorted, values, out_int32, right, side, sorter",
+    ({ sorted, values, right, side, sorter }) => searchsorted(sorted, values, { right, side, sorter }),
   ),
+  "bucketize": op(
+    "x, boundaries, out_int32, right",
+    ({ x, boundaries, right }) => x.bucketize(boundaries, { right }),
+  ),
+  "count_nonzero": op("x, dim", ({ x, dim }) => x.countNonzero(all(dim))),
+  "aminmax": op("x, dim, keepdim", ({ x, dim, ...o }) => {
+    const { min, max } = x.aminmax(dim, o);
+    return [min, max];
+  }),
   "var": spread((x, axes, o) => x.variance(axes, o)),
   "var/unbiased": spread((x, axes, o) => x.variance(axes, o)),
   "std": spread((x, axes, o) => x.std(axes, o)),
@@ -340,18 +373,16 @@ export const mapping: Record<string, Mapped> = {
   "softmax": op("x, dim", ({ x, dim }) => x.softmax(dim)),
   "log_softmax": op("x, dim", ({ x, dim }) => x.logSoftmax(dim)),
   "nn.functional.softmin": spelled("x, dim", ({ x, dim }) => x.neg().softmax(dim)),
-  "argmax": op("x, dim, keepdim", ({ x, dim, keepdim = false }) => {
-    only(dim !== undefined || !keepdim, "keepdim without dim");
-    return x.argmax(dim, { keepdim });
-  }),
-  "cumsum": op("x, dim", ({ x, dim }) => x.cumsum(dim)),
-  "cumprod": op("x, dim", ({ x, dim }) => x.cumprod(dim)),
+  "argmax": op("x, dim, keepdim", ({ x, dim, ...o }) => x.argmax(dim, o)),
+  "argmin": op("x, dim, keepdim", ({ x, dim, ...o }) => x.argmin(dim, o)),
+  "cumsum": op("x, dim, dtype", ({ x, dim, ...o }) => x.cumsum(dim, o)),
+  "cumprod": op("x, dim, dtype", ({ x, dim, ...o }) => x.cumprod(dim, o)),
   "argsort": op("x, dim, descending, stable", ({ x, dim, descending }) => x.argsort(dim, { descending })),
   "sort": op("x, dim, descending, stable", ({ x, dim, descending }) => {
     const { values, indices } = x.sort(dim, { descending });
     return [values, indices];
   }),
-  "msort": spelled("x", ({ x }) => x.sort(0).values),
+  "msort": unary((x) => x.msort()),
 
   // ---- movement
   "reshape": lengths("shape", (x, shape) => x.reshape(shape)),

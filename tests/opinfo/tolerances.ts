@@ -14,7 +14,9 @@ const HOST: Record<string, number> = {
   // PyTorch's double gradient adds 1e-12 to x (1 - x), wherever x is.
   "nn.functional.binary_cross_entropy": 1e-8,
 };
-const WEBGPU: Record<string, number> = {};
+const WEBGPU: Record<string, number> = {
+  logcumsumexp: 2e-4, // one sample has elements of 10000, which f32 holds to 1e-3
+};
 
 /** Where we differ from PyTorch: samples that fail as listed. One that no sample shows any more must go. */
 export interface Difference {
@@ -27,6 +29,12 @@ export interface Difference {
 }
 
 export const differences: readonly Difference[] = [
+  {
+    names: /^logcumsumexp$/,
+    message: /^forward mode 0: element 25 is 0.296875, expected 0.29687404973446974/,
+    reason:
+      "by design: dy_0 is dx_0, which PyTorch's forward mode has to 1e-6 only, and loses next to larger elements",
+  },
   {
     names: /./,
     message: /^Cannot \w+ along axis (0|-1) of a scalar: it has no axes$/,
