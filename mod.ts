@@ -56,6 +56,37 @@ export {
   convTranspose3d,
 } from "./ops/functions/convolution.ts";
 export type { ConvOptions, ConvTransposeOptions } from "./ops/functions/convolution.ts";
+export {
+  adaptiveAvgPool1d,
+  adaptiveAvgPool2d,
+  adaptiveAvgPool3d,
+  adaptiveMaxPool1d,
+  adaptiveMaxPool2d,
+  adaptiveMaxPool3d,
+  avgPool1d,
+  avgPool2d,
+  avgPool3d,
+  localResponseNorm,
+  lpPool1d,
+  lpPool2d,
+  lpPool3d,
+  maxPool1d,
+  maxPool2d,
+  maxPool3d,
+} from "./ops/functions/pooling.ts";
+export type {
+  AdaptiveMaxPool,
+  AvgPoolOptions,
+  LpPoolOptions,
+  MaxPool,
+  MaxPoolOptions,
+  OutputSize,
+  Pooled,
+} from "./ops/functions/pooling.ts";
+export { fold, unfold } from "./ops/functions/unfold.ts";
+export type { UnfoldOptions } from "./ops/functions/unfold.ts";
+export { interpolate } from "./ops/functions/interpolate.ts";
+export type { InterpolateMode, InterpolateOptions } from "./ops/functions/interpolate.ts";
 export type { PerAxis } from "./ops/functions/spatial.ts";
 export { broadcastTensors, cat, einsum, embedding, split, stack, where } from "./ops/functions.ts";
 export { cosineSimilarity, normalize } from "./ops/functions/distance.ts";

@@ -130,7 +130,8 @@ function layOut(
           let to = Math.floor(((I2 - 1) * gap - start) / step) + 1;
           if (to > length) to = length;
           if (from > to) from = to = 0;
-          let t1 = row % Y[1], rest = (row - t1) / Y[1], t0 = rest % Y[0], n = (rest - t0) / Y[0];
+          const line = Math.floor(row / Y[1]);
+          let t1 = row % Y[1], t0 = line % Y[0], n = (line - t0) / Y[0];
           for (let r = 0; r < count; r++) {
             const q0 = t0 * stride[0] + k0 * dilation[0] - before[0], i0 = q0 / spread[0];
             const q1 = t1 * stride[1] + k1 * dilation[1] - before[1], i1 = q1 / spread[1];

@@ -14,6 +14,7 @@ import type { Composite } from "../../ops/composite.ts";
 import { apply } from "../../ops/node.ts";
 import type { DType } from "../../ops/dtype.ts";
 import { type Primitive, primitives, type Sample } from "../../ops/primitive.ts";
+import type { Windows } from "../../ops/definitions/windows.ts";
 import type { Shape } from "../../ops/shape.ts";
 
 /** A sample with a name for messages. */
@@ -34,6 +35,14 @@ const of = (shapes: Shape[], call: Case["call"], rest: Partial<Entry> = {}): Ent
   call,
   ...rest,
 });
+
+const windows = (
+  kernel: number[],
+  stride: number[],
+  before: number[],
+  dilation: number[],
+  size: number[],
+): Windows => ({ kernel, stride, before, dilation, size, adaptive: false });
 
 const INDEX: Pick<Entry, "dtypes"> = { dtypes: [undefined, "i32"] };
 
@@ -145,6 +154,53 @@ const table: Record<string, Entry[]> = {
         spread: [1, 1, 1],
         size: [2, 1, 2],
       }),
+    ),
+  ],
+  windowArgmax: [
+    of([[2, 5]], direct("windowArgmax", windows([2], [2], [1], [2], [3]))),
+    of([[1, 3, 4]], direct("windowArgmax", windows([2, 2], [1, 2], [1, 0], [1, 1], [4, 2]))),
+    of(
+      [[1, 3, 4]],
+      direct("windowArgmax", { ...windows([1, 1], [1, 1], [0, 0], [1, 1], [2, 3]), adaptive: true }),
+    ),
+  ],
+  windowTake: [
+    of([[2, 4], [2, 3]], direct("windowTake", windows([2], [1], [0], [1], [3])), {
+      ...INDEX,
+      values: [undefined, [0, 1, 3, 1, 2, 2]],
+    }),
+    of([[1, 2, 3], [1, 1, 2]], direct("windowTake", windows([2, 2], [1, 1], [0, 0], [1, 1], [1, 2])), {
+      ...INDEX,
+      values: [undefined, [4, 4]],
+    }),
+  ],
+  windowPut: [
+    of([[2, 3], [2, 3]], direct("windowPut", { ...windows([2], [1], [0], [1], [3]), input: [4] }), {
+      ...INDEX,
+      values: [undefined, [0, 1, 3, 1, 2, 2]],
+    }),
+    of([[1, 3], [1, 3]], direct("windowPut", { ...windows([2], [2], [1], [2], [3]), input: [5] }), {
+      ...INDEX,
+      values: [undefined, [1, 1, 3]],
+    }),
+    of(
+      [[1, 3], [1, 3]],
+      direct("windowPut", { ...windows([1], [1], [0], [1], [3]), adaptive: true, input: [5] }),
+      {
+        ...INDEX,
+        values: [undefined, [1, 1, 4]],
+      },
+    ),
+  ],
+  unfoldWindows: [
+    of([[2, 5]], direct("unfoldWindows", windows([2], [2], [1], [2], [3]))),
+    of([[1, 3, 4]], direct("unfoldWindows", windows([2, 2], [1, 2], [1, 0], [1, 1], [4, 2]))),
+  ],
+  foldWindows: [
+    of([[2, 2, 3]], direct("foldWindows", { ...windows([2], [2], [1], [2], [3]), input: [5] })),
+    of(
+      [[1, 2, 2, 4, 2]],
+      direct("foldWindows", { ...windows([2, 2], [1, 2], [1, 0], [1, 1], [4, 2]), input: [3, 4] }),
     ),
   ],
   logsumexp: [

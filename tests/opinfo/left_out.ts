@@ -17,17 +17,7 @@ const NOT_YET = words(`
   nn.functional.pad/circular nn.functional.pad/reflect nn.functional.pad/replicate
   nn.functional.pad/replicate_negative index_add index_put take take_along_dim scatter scatter_reduce/amax
   scatter_reduce/amin scatter_reduce/mean scatter_reduce/prod scatter_reduce/sum   nonzero masked_select unique addmm addmm/decomposed tensordot kron cross linalg.cross cdist
-  nn.functional.bilinear     nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d nn.functional.max_pool1d
-  nn.functional.max_pool2d nn.functional.max_pool3d nn.functional.adaptive_avg_pool1d
-  nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool1d
-  nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d nn.functional.interpolate/area
-  nn.functional.interpolate/bicubic nn.functional.interpolate/bilinear nn.functional.interpolate/linear
-  nn.functional.interpolate/nearest nn.functional.interpolate/nearest-exact
-  nn.functional.interpolate/trilinear nn.functional.upsample_bilinear nn.functional.upsample_nearest
-  
-  
-  
-  
+  nn.functional.bilinear
   nn.functional.rms_norm nn.functional.group_norm nn.functional.instance_norm
   nn.functional.scaled_dot_product_attention nn.functional.multi_head_attention_forward cholesky
   linalg.cholesky linalg.cholesky_ex linalg.solve_triangular triangular_solve linalg.solve linalg.solve_ex
@@ -40,8 +30,8 @@ const NOT_YET = words(`
 /** Names that issue 4 does not ask for and that would be one line of its ops. */
 const BESIDE = words(`
   logaddexp2 special.xlog1py isposinf isneginf diag hstack vstack dstack column_stack hsplit vsplit dsplit tensor_split index_copy index_fill put argwhere addmv addr addbmm baddbmm inner nn.functional.pairwise_distance
-  nn.functional.unfold cholesky_solve cholesky_inverse lu_unpack nn.functional.pdist
-  nn.functional.local_response_norm nn.functional.pixel_shuffle nn.functional.pixel_unshuffle
+  cholesky_solve cholesky_inverse lu_unpack nn.functional.pdist
+  nn.functional.pixel_shuffle nn.functional.pixel_unshuffle
   nn.functional.channel_shuffle nn.functional.embedding_bag dist logit deg2rad rad2deg diff trapz trapezoid
   cumulative_trapezoid block_diag cov corrcoef diagflat signbit fmax fmin heaviside isclose ldexp atleast_1d
   atleast_2d atleast_3d cartesian_prod repeat_interleave linalg.vander linalg.tensorinv linalg.tensorsolve

@@ -3,7 +3,17 @@
  * A line names the arguments that we support; a sample that gives any other one is skipped and says so.
  */
 import {
+  adaptiveAvgPool1d,
+  adaptiveAvgPool2d,
+  adaptiveAvgPool3d,
+  type AdaptiveMaxPool,
+  adaptiveMaxPool1d,
+  adaptiveMaxPool2d,
+  adaptiveMaxPool3d,
   arange,
+  avgPool1d,
+  avgPool2d,
+  avgPool3d,
   BatchNorm,
   bceLoss,
   bceWithLogits,
@@ -26,11 +36,18 @@ import {
   gelu,
   hingeEmbeddingLoss,
   huberLoss,
+  interpolate,
+  type InterpolateMode,
   klDiv,
   l1Loss,
   LayerNorm,
   linspace,
+  localResponseNorm,
   marginRankingLoss,
+  type MaxPool,
+  maxPool1d,
+  maxPool2d,
+  maxPool3d,
   mseLoss,
   multilabelMarginLoss,
   multilabelSoftMarginLoss,
@@ -39,6 +56,7 @@ import {
   normalize,
   ones,
   poissonNllLoss,
+  type Pooled,
   type ReduceOptions,
   searchsorted,
   smoothL1Loss,
@@ -49,6 +67,7 @@ import {
   Tensor,
   tensor,
   tripletMarginLoss,
+  unfold,
   where,
   zeros,
 } from "../../mod.ts";
@@ -208,6 +227,59 @@ const convTranspose = (f: Conv): Mapped =>
     ({ x, weight, output_padding: outputPadding = 0, ...options }) =>
       f(x, weight, { ...options, outputPadding }),
   );
+
+/** A maximum pool, with its places where a sample asks for them. */
+const pooled = ({ values, indices }: Pooled): Tensor[] => [values, indices];
+const maxPool = (f: MaxPool): Mapped =>
+  op(
+    "x, kernel_size, stride, padding, dilation, ceil_mode, return_indices",
+    ({ x, kernel_size: kernel, ceil_mode: ceilMode, return_indices: returnIndices = false, ...rest }) => {
+      const options = given({ ...rest, ceilMode });
+      return returnIndices
+        ? pooled(f(x, kernel, { ...options, returnIndices: true }))
+        : f(x, kernel, options);
+    },
+  );
+const adaptiveMaxPool = (f: AdaptiveMaxPool): Mapped =>
+  op(
+    "x, size, return_indices",
+    ({ x, size, return_indices: returnIndices = false }) =>
+      returnIndices ? pooled(f(x, size, { returnIndices: true })) : f(x, size),
+  );
+const avgPool = (f: (x: Tensor, kernel: number | number[], o: Named) => Tensor): Mapped =>
+  op(
+    "x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override",
+    ({ x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override }) =>
+      f(
+        x,
+        kernel,
+        given({
+          stride,
+          padding,
+          ceilMode: ceil_mode,
+          countIncludePad: count_include_pad,
+          divisorOverride: divisor_override,
+        }),
+      ),
+  );
+const resample = (mode?: InterpolateMode, alignCorners?: boolean): Mapped =>
+  (mode === undefined ? op : spelled)(
+    "x, size, scale_factor, mode, align_corners, recompute_scale_factor",
+    ({ x, size, scale_factor, align_corners, recompute_scale_factor, ...named }) =>
+      interpolate(
+        x,
+        given({
+          size,
+          scaleFactor: scale_factor,
+          mode: mode ?? named.mode,
+          alignCorners: alignCorners ?? align_corners,
+          recomputeScaleFactor: recompute_scale_factor,
+        }),
+      ),
+  );
+/** Options without those that a sample does not give. */
+const given = (options: Named): Named =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 
 /** The table. */
 export const mapping: Record<string, Mapped> = {
@@ -595,4 +667,33 @@ export const mapping: Record<string, Mapped> = {
   "nn.functional.conv_transpose1d": convTranspose(convTranspose1d),
   "nn.functional.conv_transpose2d": convTranspose(convTranspose2d),
   "nn.functional.conv_transpose3d": convTranspose(convTranspose3d),
+  "nn.functional.max_pool1d": maxPool(maxPool1d),
+  "nn.functional.max_pool2d": maxPool(maxPool2d),
+  "nn.functional.max_pool3d": maxPool(maxPool3d),
+  "nn.functional.adaptive_max_pool1d": adaptiveMaxPool(adaptiveMaxPool1d),
+  "nn.functional.adaptive_max_pool2d": adaptiveMaxPool(adaptiveMaxPool2d),
+  "nn.functional.adaptive_max_pool3d": adaptiveMaxPool(adaptiveMaxPool3d),
+  "nn.functional.avg_pool1d": avgPool(avgPool1d),
+  "nn.functional.avg_pool2d": avgPool(avgPool2d),
+  "nn.functional.avg_pool3d": avgPool(avgPool3d),
+  "nn.functional.adaptive_avg_pool1d": op("x, size", ({ x, size }) => adaptiveAvgPool1d(x, size)),
+  "nn.functional.adaptive_avg_pool2d": op("x, size", ({ x, size }) => adaptiveAvgPool2d(x, size)),
+  "nn.functional.adaptive_avg_pool3d": op("x, size", ({ x, size }) => adaptiveAvgPool3d(x, size)),
+  "nn.functional.local_response_norm": op(
+    "x, size, alpha, beta, k",
+    ({ x, size, ...options }) => localResponseNorm(x, size, options),
+  ),
+  "nn.functional.unfold": op(
+    "x, kernel, dilation, padding, stride",
+    ({ x, kernel, ...options }) => unfold(x, kernel, options),
+  ),
+  "nn.functional.interpolate/nearest": resample(),
+  "nn.functional.interpolate/nearest-exact": resample(),
+  "nn.functional.interpolate/linear": resample(),
+  "nn.functional.interpolate/bilinear": resample(),
+  "nn.functional.interpolate/bicubic": resample(),
+  "nn.functional.interpolate/trilinear": resample(),
+  "nn.functional.interpolate/area": resample(),
+  "nn.functional.upsample_bilinear": resample("bilinear", true),
+  "nn.functional.upsample_nearest": resample("nearest"),
 };
