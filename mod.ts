@@ -89,6 +89,8 @@ export { interpolate } from "./ops/functions/interpolate.ts";
 export type { InterpolateMode, InterpolateOptions } from "./ops/functions/interpolate.ts";
 export type { PerAxis } from "./ops/functions/spatial.ts";
 export { broadcastTensors, cat, einsum, embedding, split, stack, where } from "./ops/functions.ts";
+export { batchNorm, groupNorm, instanceNorm, layerNorm, rmsNorm } from "./ops/functions/normalization.ts";
+export type { NormOptions, RmsNormOptions, RunningNormOptions } from "./ops/functions/normalization.ts";
 export { cosineSimilarity, normalize } from "./ops/functions/distance.ts";
 export type { CosineOptions, NormalizeOptions } from "./ops/functions/distance.ts";
 export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
@@ -198,8 +200,19 @@ export {
 } from "./nn/loss_modules.ts";
 export { Module } from "./nn/module.ts";
 export type { LoadReport, Member, ParameterTree } from "./nn/module.ts";
-export { BatchNorm, LayerNorm } from "./nn/norm.ts";
-export type { BatchNormOptions, LayerNormOptions } from "./nn/norm.ts";
+export {
+  BatchNorm,
+  BatchNorm1d,
+  BatchNorm2d,
+  BatchNorm3d,
+  GroupNorm,
+  InstanceNorm1d,
+  InstanceNorm2d,
+  InstanceNorm3d,
+  LayerNorm,
+  RMSNorm,
+} from "./nn/norm.ts";
+export type { BatchNormOptions, GroupNormOptions, LayerNormOptions, RMSNormOptions } from "./nn/norm.ts";
 export { Optimizer, ParameterGroup } from "./nn/optimizer.ts";
 export type { GroupOptions, OptimizerState, RateOptions, Trainable } from "./nn/optimizer.ts";
 export { buffer, parameter } from "./nn/parameter.ts";

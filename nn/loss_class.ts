@@ -1,7 +1,7 @@
 /** Losses of classification: against class numbers, probabilities and yes or no. */
 import { crossEntropy as fusedCrossEntropy, nllLoss as fusedNllLoss } from "../ops/definitions/fused.ts";
 import * as L from "../ops/definitions/loss.ts";
-import { isFloat } from "../ops/dtype.ts";
+import { isFloat, isHalf } from "../ops/dtype.ts";
 import { apply } from "../ops/node.ts";
 import { normalizeAxis, sameShape, type Shape, showShape } from "../ops/shape.ts";
 import { asTensor, checkOptions, type Operand, Tensor, WHOLE_NUMBERS } from "../ops/tensor.ts";
@@ -198,7 +198,7 @@ export function bceLoss(input: Tensor, target: Tensor, options: WeightedLossOpti
   const [x] = lossOperands("bceLoss", { prediction: input, target }, options, ["weight"]);
   checkSame("bceLoss", input, target);
   // 1e-12, which limits the gradient, is 0 in half precision.
-  const type = x.dtype === "f16" ? "f32" : x.dtype;
+  const type = isHalf(x.dtype) ? "f32" : x.dtype;
   const losses = apply(L.binaryCrossEntropy, [x.to(type), target.to(type)]).to(x.dtype);
   return elements("bceLoss", losses, options);
 }

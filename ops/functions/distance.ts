@@ -1,6 +1,6 @@
 /** Directions of vectors and how far they agree. */
 import * as D from "../definitions/distance.ts";
-import { isFloat } from "../dtype.ts";
+import { isFloat, isHalf } from "../dtype.ts";
 import { broadcastShapes, normalizeAxis } from "../shape.ts";
 import { asTensor, checkOptions, type Tensor } from "../tensor.ts";
 
@@ -59,7 +59,7 @@ function widen(x: Tensor, shape: readonly number[], axis: number): Tensor {
 
 /** Half precision goes through single: small limits would be 0 in it. */
 function inSingle(x: Tensor[], f: (x: Tensor[]) => Tensor): Tensor {
-  return x.some((t) => t.dtype === "f16")
-    ? f(x.map((t) => t.dtype === "f16" ? t.to("f32") : t)).to(x[0].dtype)
+  return x.some((t) => isHalf(t.dtype))
+    ? f(x.map((t) => isHalf(t.dtype) ? t.to("f32") : t)).to(x[0].dtype)
     : f(x);
 }

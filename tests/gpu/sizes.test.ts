@@ -1,6 +1,18 @@
 /** Large, empty, odd and many: sizes at which kernels, bindings and dispatches change. */
 import { assert, assertEquals } from "@std/assert";
-import { arange, cat, crossEntropy, embedding, grad, ones, type Tensor, tensor, zeros } from "../../mod.ts";
+import {
+  arange,
+  cat,
+  crossEntropy,
+  embedding,
+  grad,
+  layerNorm,
+  ones,
+  rmsNorm,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../../mod.ts";
 import { splitDepth } from "../../gpu/webgpu/emit_folds.ts";
 import { spread } from "../../gpu/webgpu/kernels/reduction.ts";
 import { primitives } from "../../ops/primitive.ts";
@@ -208,6 +220,19 @@ test("rows of any length have the softmax, logsumexp and crossEntropy of the def
 /** More than the turns after which some devices end a thread's loops, and what is cut at other lengths. */
 const LONG = 70_000, HALF = Math.floor(LONG / 2);
 
+/** Normalised rows and their gradient, which sum over a row. */
+async function longRows(f: (x: Tensor) => Tensor): Promise<void> {
+  const x = Float32Array.from({ length: 2 * LONG }, (_, i) => ((i * 7919) % 1000) / 100 - 4);
+  const both = (device: "host" | "webgpu"): Tensor[] => {
+    const t = tensor(x, { shape: [2, LONG], device });
+    return [f(t), grad((u: Tensor) => f(u).mul(t.sin()).sum())(t) as Tensor];
+  };
+  const [a, b] = await read(both("webgpu")), [c, d] = await read(both("host"));
+  for (const i of [0, 1, HALF, LONG - 1, LONG, 2 * LONG - 1]) {
+    assert(Math.abs(a[i] - c[i]) < 1e-4 && Math.abs(b[i] - d[i]) < 1e-4, `${i}: ${[a[i], c[i], b[i], d[i]]}`);
+  }
+}
+
 /** Custom primitives whose kernels loop, along what length. */
 const loops: Record<string, () => Promise<void>> = {
   softmax: async () => {
@@ -242,6 +267,10 @@ const loops: Record<string, () => Promise<void>> = {
       Array(2).fill(Math.f16round(Math.log(LONG))),
     ]);
   },
+  layerNorm: () => longRows((x) => layerNorm(x, LONG)),
+  layerNormGrad: () => longRows((x) => layerNorm(x, LONG)),
+  rmsNorm: () => longRows((x) => rmsNorm(x, LONG)),
+  rmsNormGrad: () => longRows((x) => rmsNorm(x, LONG)),
   crossEntropy: async () => {
     const long = crossEntropy(zeros([2, LONG]), tensor([0, LONG - 1], { dtype: "i32" }), {
       reduction: "none",

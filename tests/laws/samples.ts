@@ -6,7 +6,9 @@ import {
   customJvp,
   customVjp,
   embedding,
+  layerNorm,
   nllLoss,
+  rmsNorm,
   scan,
   type Tensor,
 } from "../../mod.ts";
@@ -45,6 +47,8 @@ const windows = (
 ): Windows => ({ kernel, stride, before, dilation, size, adaptive: false });
 
 const INDEX: Pick<Entry, "dtypes"> = { dtypes: [undefined, "i32"] };
+
+const ROWS: Partial<Entry> = { notSpecial: "squares of large numbers overflow in single precision only" };
 
 /** Samples of primitives that no family can sample, by name. */
 const table: Record<string, Entry[]> = {
@@ -261,6 +265,20 @@ const table: Record<string, Entry[]> = {
       domain: [[-1.5, 1.5], [0, 1], [0.2, 2]],
     }),
   ],
+  layerNorm: [
+    of([[2, 3], [3], [3]], (x, weight, bias) => layerNorm(x, 3, { weight, bias }), ROWS),
+    of([[2, 2, 3]], (x) => layerNorm(x, [2, 3], { eps: 0.5 }), ROWS),
+    of([[2, 3], [3]], (x, bias) => layerNorm(x, 3, { bias }), ROWS),
+  ],
+  rmsNorm: [
+    of([[2, 3], [3]], (x, weight) => rmsNorm(x, 3, { weight }), ROWS),
+    of([[2, 2, 3]], (x) => rmsNorm(x, [2, 3], { eps: 0.5 }), ROWS),
+  ],
+  layerNormGrad: [
+    of([[2, 3], [2, 3]], direct("layerNormGrad", { axes: 1, eps: 0.1 }), ROWS),
+    of([[2, 3, 2], [2, 3, 2]], direct("layerNormGrad", { axes: 2, eps: 0.1 }), ROWS),
+  ],
+  rmsNormGrad: [of([[2, 3], [2, 3]], direct("rmsNormGrad", { axes: 1, eps: 0.1 }), ROWS)],
   randomBits: [
     of([[2]], direct("randomBits", { shape: [2, 3] }), { dtypes: ["u32"], values: [[7, 9]] }),
     of([[3, 2]], direct("randomBits", { shape: [2] }), {

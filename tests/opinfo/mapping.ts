@@ -14,7 +14,7 @@ import {
   avgPool1d,
   avgPool2d,
   avgPool3d,
-  BatchNorm,
+  batchNorm,
   bceLoss,
   bceWithLogits,
   broadcastTensors,
@@ -34,13 +34,15 @@ import {
   full,
   gaussianNllLoss,
   gelu,
+  groupNorm,
   hingeEmbeddingLoss,
   huberLoss,
+  instanceNorm,
   interpolate,
   type InterpolateMode,
   klDiv,
   l1Loss,
-  LayerNorm,
+  layerNorm,
   linspace,
   localResponseNorm,
   marginRankingLoss,
@@ -58,6 +60,7 @@ import {
   poissonNllLoss,
   type Pooled,
   type ReduceOptions,
+  rmsNorm,
   searchsorted,
   smoothL1Loss,
   softMarginLoss,
@@ -605,21 +608,32 @@ export const mapping: Record<string, Mapped> = {
   ),
   "nn.functional.layer_norm": op(
     "x, shape, weight, bias, eps",
-    ({ x, shape, weight = null, bias = null, eps }) => {
-      const layer = new LayerNorm(shape, eps === undefined ? { affine: false } : { affine: false, eps });
-      return Object.assign(layer, { weight, bias }).call(x);
-    },
+    ({ x, shape, ...o }) => layerNorm(x, shape, o),
+  ),
+  "nn.functional.rms_norm": op("x, shape, weight, eps", ({ x, shape, ...o }) => rmsNorm(x, shape, o)),
+  "nn.functional.group_norm": op(
+    "x, groups, weight, bias, eps",
+    ({ x, groups, ...o }) => groupNorm(x, groups, o),
+  ),
+  // Statistics are effects of training, which PyTorch's op has too, but does not return.
+  "nn.functional.instance_norm": op(
+    "x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps",
+    (
+      {
+        x,
+        running_mean: runningMean = null,
+        running_var: runningVar = null,
+        use_input_stats = true,
+        momentum: _,
+        ...o
+      },
+    ) => instanceNorm(x, use_input_stats ? o : { ...o, runningMean, runningVar }),
   ),
   "nn.functional.batch_norm": op(
     "x, mean, variance, weight, bias, training, momentum, eps",
-    ({ x, mean = null, variance = null, weight, bias, training = false, momentum = 0.1, eps = 1e-5 }) => {
+    ({ x, mean: runningMean = null, variance: runningVar = null, training = false, momentum: _, ...o }) => {
       only(x.rank >= 2, "batch norm of an empty vector");
-      only((weight === undefined) === (bias === undefined), "weight without bias");
-      const layer = new BatchNorm(x.shape[1], { affine: false, trackRunningStats: false, momentum, eps });
-      // Statistics are effects of training, which PyTorch's op has too, but does not return.
-      const running = training ? {} : { runningMean: mean, runningVar: variance };
-      Object.assign(layer, running, { weight: weight ?? null, bias: bias ?? null });
-      return (training ? layer : layer.eval()).call(x);
+      return batchNorm(x, training ? o : { ...o, runningMean, runningVar });
     },
   ),
 
