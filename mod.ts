@@ -107,6 +107,20 @@ export { checkpoint } from "./ops/transforms/checkpoint.ts";
 export { customJvp, customVjp, straightThrough } from "./ops/transforms/custom.ts";
 export { scan } from "./ops/transforms/scan.ts";
 export type { ScanOptions } from "./ops/transforms/scan.ts";
+export { cond } from "./ops/transforms/cond.ts";
+export { whileLoop } from "./ops/transforms/while_loop.ts";
+export type { BoundedLoopOptions, LoopOptions } from "./ops/transforms/while_loop.ts";
+export { customLinearSolve, customRoot } from "./ops/transforms/implicit.ts";
+export type { LinearMap, LinearSolver } from "./ops/transforms/implicit.ts";
+export { cg, gmres } from "./ops/transforms/krylov.ts";
+export type { KrylovOptions } from "./ops/transforms/krylov.ts";
+export { fixedPoint, rootFind } from "./ops/transforms/fixed_point.ts";
+export type {
+  AwaitedRootOptions,
+  BoundedRootOptions,
+  FixedPointMethod,
+  RootOptions,
+} from "./ops/transforms/fixed_point.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./ops/transforms/jacobian.ts";
 export { treeLeaves, treeMap } from "./ops/transforms/tree.ts";
 export type { Tree } from "./ops/transforms/tree.ts";

@@ -52,7 +52,15 @@ export class Node implements Aval {
 
 /** A scope in which a function is recorded with placeholders instead of values. */
 export interface Trace {
-  readonly kind: "vmap" | "jit" | "scan" | "checkpoint" | "linearize";
+  readonly kind:
+    | "vmap"
+    | "jit"
+    | "scan"
+    | "checkpoint"
+    | "linearize"
+    | "cond"
+    | "customRoot"
+    | "customLinearSolve";
   /** Nodes from this serial on are inside. */
   readonly start: number;
   /** Assignments made inside, in order, with what the handle held before. */

@@ -1567,7 +1567,14 @@ function recordEffect(handle: Tensor, value: Tensor): void {
         `Cannot assign to a tensor inside scan: carry the value instead, as part of scan's state`,
       );
     }
-    if (trace.kind === "linearize") throw new Error("Cannot assign to a tensor inside linearize");
+    if (trace.kind === "cond") {
+      throw new Error(
+        `Cannot assign to a tensor inside cond, where both branches are computed: return the value and assign it outside`,
+      );
+    }
+    if (trace.kind === "linearize" || trace.kind === "customRoot" || trace.kind === "customLinearSolve") {
+      throw new Error(`Cannot assign to a tensor inside ${trace.kind}`);
+    }
     if (trace.kind === "vmap" && dependsOnInside(nodeOf(value), trace.start)) {
       throw new Error(
         `Cannot assign a value that is different for each element inside vmap to a tensor${

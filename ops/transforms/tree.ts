@@ -1,4 +1,5 @@
 /** Trees: tensors nested in plain objects and arrays, flattened and rebuilt. */
+import { showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 
 /** A tensor, or tensors nested in objects and arrays to any depth. Other leaves pass through unchanged. */
@@ -93,6 +94,42 @@ export function someLeavesLike(action: string, tree: Tree, like: Flat): (Tensor 
     );
   }
   return like.paths.map((p) => at.get(p) ?? null);
+}
+
+/**
+ * The first place where two trees differ in structure, shape, type or other leaves, in words that name the trees; null
+ * where they are alike.
+ */
+export function treeDifference(a: Tree, b: Tree, nameA: string, nameB: string, path = ""): string | null {
+  const place = path === "" ? "" : ` at ${path}`;
+  if (a instanceof Tensor && b instanceof Tensor) {
+    const show = (t: Tensor): string => `${showShape(t.shape)}, ${t.dtype}`;
+    return show(a) === show(b) ? null : `${nameA} gives ${show(a)}${place} and ${nameB} ${show(b)}`;
+  }
+  const kinds = [a, b].map(kindOf);
+  if (kinds[0] !== kinds[1]) return `${nameA} gives ${kinds[0]}${place} and ${nameB} ${kinds[1]}`;
+  if (typeof a !== "object" || a === null || a instanceof Tensor) {
+    if (Object.is(a, b)) return null;
+    return `${nameA} gives ${String(a)}${place} and ${nameB} ${
+      String(b)
+    }: a value that is chosen must be a tensor`;
+  }
+  const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+  for (const key of Array.isArray(a) ? keys : keys.sort()) {
+    const at = Array.isArray(a) ? `${path}[${key}]` : `${path}.${key}`;
+    if (!Object.hasOwn(a, key)) return `${nameA} gives nothing at ${at} and ${nameB} ${kindOf(b[key])}`;
+    if (!Object.hasOwn(b, key)) return `${nameA} gives ${kindOf(a[key])} at ${at} and ${nameB} nothing`;
+    const difference = treeDifference(a[key], b[key], nameA, nameB, at);
+    if (difference !== null) return difference;
+  }
+  return null;
+}
+
+function kindOf(tree: Tree): string {
+  if (tree instanceof Tensor) return "a tensor";
+  if (Array.isArray(tree)) return "an array";
+  if (tree === null || tree === undefined) return String(tree);
+  return typeof tree === "object" ? "an object" : `a ${typeof tree}`;
 }
 
 /** The tree with `f` applied to each tensor; the other trees have tensors in the same places. */

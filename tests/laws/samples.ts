@@ -1,16 +1,23 @@
 /** What the registry laws call each primitive with: families generate theirs, the rest stand in a table by name. */
 import {
   cat,
+  cg,
   checkpoint,
+  cond,
   crossEntropy,
   customJvp,
+  customRoot,
   customVjp,
   embedding,
+  eye,
+  gmres,
   layerNorm,
   nllLoss,
   rmsNorm,
   scan,
   type Tensor,
+  vmap,
+  whileLoop,
 } from "../../mod.ts";
 import type { Composite } from "../../ops/composite.ts";
 import { apply } from "../../ops/node.ts";
@@ -49,6 +56,7 @@ const windows = (
 const INDEX: Pick<Entry, "dtypes"> = { dtypes: [undefined, "i32"] };
 
 const ROWS: Partial<Entry> = { notSpecial: "squares of large numbers overflow in single precision only" };
+const SOLVED: Partial<Entry> = { notSpecial: "what a solver makes of infinities is its own" };
 
 /** Samples of primitives that no family can sample, by name. */
 const table: Record<string, Entry[]> = {
@@ -337,6 +345,55 @@ const table: Record<string, Entry[]> = {
       [[], [4]],
       (c, xs) => scan((s: Tensor, x: Tensor) => [s.mul(x).sin(), s], c, xs, { checkpoint: false }),
     ),
+  ],
+  cond: [
+    of(
+      [[3]],
+      (x) =>
+        cond(x.sum().gt(0), (t: Tensor) => [t.sin(), t.sum()], (t: Tensor) => [t.exp(), t.square().sum()], x),
+    ),
+    of([[], [2]], (a, w) => cond(a.lt(0), () => w.mul(a).cos(), () => w.square())),
+    // Each element chooses for itself; w is shared by all.
+    of(
+      [[4], []],
+      (x, w) =>
+        vmap((t: Tensor) => cond(t.gt(0), (u: Tensor) => u.mul(w).sin(), (u: Tensor) => u.square(), t))(x),
+    ),
+    of(
+      [[2, 2]],
+      (x) =>
+        vmap((row: Tensor) =>
+          vmap((t: Tensor) =>
+            cond(t.gt(row.sum()), (u: Tensor) => u.mul(row.sum()), (u: Tensor) => u.exp(), t)
+          )(row)
+        )(x),
+    ),
+    of(
+      [[]],
+      (x) => whileLoop((t: Tensor) => t.lt(3), (t: Tensor) => t.square().add(t).add(0.7), x, { maxSteps: 6 }),
+    ),
+  ],
+  implicit: [
+    of([[3]], (a) => {
+      const solver = (_: unknown, x: Tensor): Tensor => {
+        for (let i = 0; i < 12; i++) x = x.sub(x.pow(3).add(x).sub(a).div(x.square().mul(3).add(1)));
+        return x;
+      };
+      return customRoot(
+        (x: Tensor) => x.pow(3).add(x).sub(a),
+        a.zerosLike(),
+        solver,
+        (g, b: Tensor) => b.div(g(b.onesLike())),
+      );
+    }, SOLVED),
+    of([[2, 2], [2]], (A, b) => {
+      const M = A.mul(0.5).add(eye(2, { dtype: A.dtype }).mul(3));
+      return gmres(({ x }: { x: Tensor }) => ({ x: M.matmul(x) }), { x: b }).x;
+    }, SOLVED),
+    of([[2, 2], [2]], (A, b) => {
+      const M = A.matmul(A.transpose(0, 1)).add(eye(2, { dtype: A.dtype }));
+      return cg((v: Tensor) => M.matmul(v), b);
+    }, SOLVED),
   ],
   checkpoint: [
     of([[2, 3], [3]], (x, w) => checkpoint((a: Tensor, b: Tensor) => a.mul(b).sin())(x, w)),

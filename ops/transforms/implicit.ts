@@ -1,0 +1,285 @@
+/** Implicit functions: customRoot and customLinearSolve, whose derivatives solve a linear system and unroll nothing. */
+import { isFloat } from "../dtype.ts";
+import { wrap } from "../node.ts";
+import { define, type Tuple } from "../primitive.ts";
+import type { Tensor } from "../tensor.ts";
+import { noGrad } from "./backward.ts";
+import { jvp, stopGradient, vjp } from "./functional.ts";
+import { type Program, record, tupleOutputs } from "./program.ts";
+import { type Flat, flatten, type Tree, treeDifference } from "./tree.ts";
+import { vmap } from "./vmap.ts";
+
+/** A linear function on trees. */
+export type LinearMap<X extends Tree> = (x: X) => X;
+
+/** Solves `matvec(x) = b` for x, which is like b. */
+export type LinearSolver<X extends Tree> = (matvec: LinearMap<X>, b: X) => X;
+
+/** x at theta, where `f(x, theta) = 0`. All is explicit, on lists of tensors, so that vmap can map it. */
+interface System {
+  readonly f: (x: Tensor[], theta: Tensor[]) => Tensor[];
+  /** v with `df/dx v = b` at (x, theta). */
+  readonly solve: Solver;
+  /** The same with the transpose of df/dx. */
+  readonly transposeSolve: Solver;
+}
+
+type Solver = (x: Tensor[], theta: Tensor[], b: Tensor[]) => Tensor[];
+
+interface ImplicitAttributes {
+  /** Inputs are n tensors x, which solve the system as they are, then theta. */
+  readonly n: number;
+  readonly system: System;
+}
+
+/** df/dx times v. */
+function push({ f }: System, x: Tensor[], theta: Tensor[], v: Tensor[]): Tensor[] {
+  return jvp((...q: Tensor[]) => f(q, theta), x, v)[1];
+}
+
+/** The transpose of df/dx times v. */
+function pull({ f }: System, x: Tensor[], theta: Tensor[], v: Tensor[]): Tensor[] {
+  return vjp((...q: Tensor[]) => f(q, theta), ...x)[1](v);
+}
+
+/** The list with other tensors in some places. */
+function replaced(list: readonly Tensor[], places: readonly number[], by: readonly Tensor[]): Tensor[] {
+  const out = [...list];
+  places.forEach((i, k) => out[i] = by[k]);
+  return out;
+}
+
+const implicit: Tuple = define({
+  family: "tuple",
+  name: "implicit",
+  tex: ([x]) => `x^*(${x})`,
+  key: (p: ImplicitAttributes) => `${p.n}`,
+  outputs: (x, { n }: ImplicitAttributes) => x.slice(0, n),
+  expand: (x, { n }: ImplicitAttributes) => x.slice(0, n),
+  // df/dx dx + df/dtheta dtheta = 0. The outputs y stand for x, so that x depends on theta in higher orders too.
+  jvp: (dx, { x, y, p }) => {
+    const { n, system } = p as ImplicitAttributes, theta = x.slice(n);
+    const moving = theta.flatMap((_, i) => dx[n + i] === null ? [] : [i]);
+    if (moving.length === 0) return y.map(() => null);
+    const [, df] = jvp(
+      (...q: Tensor[]) => system.f(y, replaced(theta, moving, q)),
+      moving.map((i) => theta[i]),
+      moving.map((i) => dx[n + i]!),
+    );
+    return linearSolution(system, y, theta, df.map((t) => t.neg()), false);
+  },
+  vjp: (cts, { x, y, p, needs }) => {
+    const { n, system } = p as ImplicitAttributes, theta = x.slice(n);
+    const wanted = theta.flatMap((t, i) => needs[n + i] && isFloat(t.dtype) ? [i] : []);
+    const w = linearSolution(system, y, theta, cts.map((ct, i) => ct ?? y[i].zerosLike()), true);
+    const [, pullback] = vjp(
+      (...q: Tensor[]) => system.f(y, replaced(theta, wanted, q)),
+      ...wanted.map((i) => theta[i]),
+    );
+    const out: (Tensor | null)[] = x.map(() => null);
+    pullback(w).forEach((t: Tensor, k: number) => out[n + wanted[k]] = t.neg());
+    return out;
+  },
+  batch: (x, batched, { n, system }: ImplicitAttributes, B) => {
+    const all = x.map((t, i) => batched[i] ? t : t.expand([B, ...t.shape]));
+    const mapped = <A extends Tensor[][]>(f: (...lists: A) => Tensor[]): (...lists: A) => Tensor[] =>
+      vmap(f, { randomness: "different" });
+    return tupleOutputs(implicit, all, {
+      n,
+      system: {
+        f: mapped(system.f),
+        solve: mapped(system.solve),
+        transposeSolve: mapped(system.transposeSolve),
+      },
+    });
+  },
+});
+
+/** v with `A v = b`, where A is df/dx at (x, theta) or its transpose, as a function of b, x and theta. */
+function linearSolution(
+  system: System,
+  x: Tensor[],
+  theta: Tensor[],
+  b: Tensor[],
+  transposed: boolean,
+): Tensor[] {
+  const { solve, transposeSolve } = system, n = x.length;
+  const parts = (
+    t: Tensor[],
+  ): [Tensor[], Tensor[], Tensor[]] => [t.slice(0, n), t.slice(n, 2 * n), t.slice(2 * n)];
+  const times = transposed ? pull : push;
+  const linear: System = {
+    f: (v, t) => {
+      const [c, at, rest] = parts(t);
+      return times(system, at, rest, v).map((y, i) => y.sub(c[i]));
+    },
+    solve: (_, t, c) =>
+      (transposed ? transposeSolve : solve)(...parts(t).slice(1) as [Tensor[], Tensor[]], c),
+    transposeSolve: (_, t, c) =>
+      (transposed ? solve : transposeSolve)(...parts(t).slice(1) as [Tensor[], Tensor[]], c),
+  };
+  const v = noGrad(() => (transposed ? transposeSolve : solve)(x, theta, b));
+  return tupleOutputs(
+    implicit,
+    [...v, ...b, ...x, ...theta],
+    { n, system: linear } satisfies ImplicitAttributes,
+  );
+}
+
+/** Tensors of a result that must be like `like`. */
+function alike(action: string, result: Tree, like: Tree, name: string): Tensor[] {
+  if ((result as unknown) instanceof Promise) {
+    (result as Promise<unknown>).catch(() => {});
+    throw new TypeError(
+      `Cannot ${action}: ${name} returns a promise, and derivatives are built without waiting; bound its steps instead`,
+    );
+  }
+  const difference = treeDifference(like, result, "the unknown", name);
+  if (difference !== null) {
+    throw new RangeError(`Cannot ${action}: ${name} must return what is like the unknown, but ${difference}`);
+  }
+  return flatten(result).leaves;
+}
+
+/** The unknown's tensors; all are of floating point. */
+function unknown(action: string, tree: Tree): Flat {
+  const flat = flatten(tree, action);
+  if (flat.leaves.length === 0) throw new TypeError(`Cannot ${action} without any tensor`);
+  flat.leaves.forEach((t, i) => {
+    if (isFloat(t.dtype)) return;
+    throw new TypeError(
+      `Cannot ${action} of type ${t.dtype}${
+        flat.paths[i] ? ` at ${flat.paths[i]}` : ""
+      }: the unknown must be of ` +
+        `floating point; convert it, as in x.to("f32")`,
+    );
+  });
+  return flat;
+}
+
+/** Records `f` on placeholders like x; what it captures becomes the constants. */
+function recordLike(
+  kind: "customRoot" | "customLinearSolve",
+  x: Flat,
+  f: (x: Tensor[]) => Tensor[],
+): Program {
+  const avals = x.leaves.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track }));
+  return record(avals, f, { kind, device: x.leaves[0].device }).program;
+}
+
+/**
+ * The root x of `f(x) = 0` that `solver(f, initial)` finds, with derivatives by the implicit function theorem: for f
+ * that depends on theta, `dx/dtheta = -(df/dx)^-1 df/dtheta`. The solver may do anything (loop, read values, be
+ * asynchronous; then so is the result): no derivative looks into it. Both modes, any order, vmap and jit; x is a tree,
+ * theta whatever f captures.
+ *
+ * `tangentSolve(g, b)` solves the linear system `g(v) = b`, where g is df/dx at the root in forward mode and its
+ * transpose in reverse mode. It must be synchronous; `cg` (g symmetric) and `gmres` will do, for a scalar
+ * `(g, b) => b.div(g(tensor(1)))`. Where the transposed system wants another solver, give `transposeSolve`.
+ *
+ * ```ts
+ * import { customRoot, grad, tensor, type Tensor } from "@cotangent/cotangent";
+ * const newton = (f: (x: Tensor) => Tensor, x: Tensor) => {
+ *   for (let i = 0; i < 20; i++) x = x.sub(f(x).div(grad(f)(x)));
+ *   return x;
+ * };
+ * const sqrt = (a: Tensor) =>
+ *   customRoot((x: Tensor) => x.square().sub(a), a, newton, (g, b: Tensor) => b.div(g(tensor(1))));
+ * console.log(await grad(sqrt)(tensor(4)).item()); // 0.25
+ * ```
+ */
+export function customRoot<X extends Tree>(
+  f: (x: X) => X,
+  initial: X,
+  solver: (f: (x: X) => X, initial: X) => Promise<X>,
+  tangentSolve: LinearSolver<X>,
+  transposeSolve?: LinearSolver<X>,
+): Promise<X>;
+/** The same with a synchronous solver. */
+export function customRoot<X extends Tree>(
+  f: (x: X) => X,
+  initial: X,
+  solver: (f: (x: X) => X, initial: X) => X,
+  tangentSolve: LinearSolver<X>,
+  transposeSolve?: LinearSolver<X>,
+): X;
+export function customRoot(
+  f: (x: Tree) => Tree,
+  initial: Tree,
+  solver: (f: (x: Tree) => Tree, initial: Tree) => Tree,
+  tangentSolve: LinearSolver<Tree>,
+  transposeSolve: LinearSolver<Tree> = tangentSolve,
+): Tree {
+  const action = "find a root";
+  const { rebuild } = unknown(action, initial);
+  const finish = (found: Tree): Tree => {
+    const x = flatten(rebuild(alike(action, stopGradient(found), initial, "solver")));
+    const program = recordLike("customRoot", x, (leaves) => {
+      const y = f(rebuild(leaves));
+      return (y as unknown) instanceof Promise ? y as never : alike(action, y, initial, "f");
+    });
+    const solveBy = (by: LinearSolver<Tree>, times: typeof push): Solver => (at, theta, b) =>
+      alike(
+        action,
+        by((v) => rebuild(times(system, at, theta, flatten(v).leaves)), rebuild(b)),
+        initial,
+        "tangentSolve",
+      );
+    const system: System = {
+      f: (at, theta) => program.call([...at, ...theta]),
+      solve: solveBy(tangentSolve, push),
+      transposeSolve: solveBy(transposeSolve, pull),
+    };
+    return rebuild(
+      tupleOutputs(implicit, [...x.leaves, ...program.consts.map(wrap)], { n: x.leaves.length, system }),
+    );
+  };
+  const found = noGrad(() => solver(f, stopGradient(initial)));
+  return (found as unknown) instanceof Promise ? found.then(finish) : finish(found);
+}
+
+/**
+ * The solution x of the linear system `matvec(x) = b` that `solve(matvec, b)` finds, with the derivatives of a linear
+ * solve: `dx = solve(db - dA x)` forwards, and backwards `w = transposeSolve(ct)` is the cotangent of b and `-w x^T`
+ * that of the matrix A. No derivative looks into the solvers. Both modes, any order, vmap and jit; x and b are alike
+ * and may be trees, A is whatever `matvec` captures.
+ *
+ * `transposeSolve(vecmat, ct)` solves the transposed system; for a symmetric A it is `solve` itself. Without it there
+ * is no reverse mode.
+ */
+export function customLinearSolve<X extends Tree>(
+  matvec: LinearMap<X>,
+  b: X,
+  solve: LinearSolver<X>,
+  transposeSolve?: LinearSolver<X>,
+): X {
+  const action = "solve a linear system", { leaves, rebuild } = unknown(action, b), n = leaves.length;
+  const x = alike(action, noGrad(() => solve(matvec, stopGradient(b))), b, "solve");
+  const program = recordLike("customLinearSolve", flatten(b), (v) => {
+    const y = matvec(rebuild(v));
+    return (y as unknown) instanceof Promise ? y as never : alike(action, y, b, "matvec");
+  });
+  // theta is b, then what matvec captures.
+  const system: System = {
+    f: (v, theta) => program.call([...v, ...theta.slice(n)]).map((t, i) => t.sub(theta[i])),
+    solve: (_, theta, c) =>
+      alike(
+        action,
+        solve((v) => rebuild(program.call([...flatten(v).leaves, ...theta.slice(n)])), rebuild(c)),
+        b,
+        "solve",
+      ),
+    transposeSolve: (at, theta, c) => {
+      if (transposeSolve === undefined) {
+        throw new Error(
+          `Cannot pull back through customLinearSolve without a solver of the transposed system: ` +
+            `give transposeSolve (for a symmetric matrix the same as solve)`,
+        );
+      }
+      const vecmat = (v: X): X => rebuild(pull(system, at, theta, flatten(v).leaves));
+      return alike(action, transposeSolve(vecmat, rebuild(c)), b, "transposeSolve");
+    },
+  };
+  const inputs = [...x.map((t) => t.stopGradient()), ...leaves, ...program.consts.map(wrap)];
+  return rebuild(tupleOutputs(implicit, inputs, { n, system } satisfies ImplicitAttributes));
+}
