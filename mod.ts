@@ -21,6 +21,8 @@ export type {
   ReduceOptions,
   SumOptions,
   TensorHook,
+  TrapezoidOptions,
+  Unique,
 } from "./ops/tensor.ts";
 export type { Device } from "./ops/ambient.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
@@ -47,6 +49,7 @@ export type { TensorOptions } from "./ops/create.ts";
 export { searchsorted } from "./ops/functions/search.ts";
 export type { SearchOptions } from "./ops/functions/search.ts";
 export type { Found, Interpolation } from "./ops/definitions/order.ts";
+export type { Weights } from "./ops/definitions/statistics.ts";
 export {
   conv1d,
   conv2d,

@@ -40,6 +40,8 @@ import * as M from "./definitions/movement.ts";
 import * as R from "./definitions/reduction.ts";
 import * as S from "./definitions/statistics.ts";
 import * as O from "./definitions/order.ts";
+import * as D from "./definitions/differences.ts";
+import { groupRows, indicesOf, truePlaces } from "./positions.ts";
 import * as Running from "./definitions/running.ts";
 import type { Found, Interpolation } from "./definitions/order.ts";
 import * as I from "./definitions/indexing.ts";
@@ -70,6 +72,26 @@ export interface SortOptions {
   descending?: boolean;
   /** Equal elements keep their order; they do in any case. */
   stable?: boolean;
+}
+
+/** Options of an integral over samples. */
+export interface TrapezoidOptions {
+  /** Where the samples were taken: one place for each along the axis, or a tensor that broadcasts to the values. */
+  x?: Tensor;
+  /** How far apart they were taken; default 1. */
+  dx?: number;
+  /** The axis that is integrated along; default the last. */
+  axis?: number;
+}
+
+/** Different elements, or slices along an axis. */
+export interface Unique {
+  /** Each of them once. */
+  values: Tensor;
+  /** Where in `values` each element stands (i32). */
+  inverse: Tensor;
+  /** How often each occurs (i32). */
+  counts: Tensor;
 }
 
 /** Options of a quantile. */
@@ -248,19 +270,12 @@ const NO_KEYS: readonly string[] = [];
 const CORRECTION: readonly string[] = ["correction"];
 const DTYPE: readonly string[] = ["dtype"];
 const P: readonly string[] = ["p"];
-const KEEPDIM: readonly string[] = ["keepdim"];
 const DESCENDING: readonly string[] = ["descending", "stable"];
-const QUANTILE: readonly string[] = ["keepdim", "interpolation"];
+const INTERPOLATION: readonly string[] = ["interpolation"];
 const INTERPOLATIONS: readonly Interpolation[] = ["linear", "lower", "higher", "midpoint", "nearest"];
 
-/** The axes of a reduction, in order, with its options checked. */
-function reducedAxes(
-  action: string,
-  axes: number | readonly number[] | undefined,
-  options: ReduceOptions,
-  rank: number,
-  more = NO_KEYS,
-): number[] {
+/** Checks the options of a reduction. */
+function checkReduce(action: string, options: ReduceOptions, more = NO_KEYS): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(
       `Cannot ${action} with ${options} for options: ` +
@@ -272,6 +287,17 @@ function reducedAxes(
   for (const key in options) {
     if (key !== "keepdim" && !more.includes(key)) checkOptions(action, options, ["keepdim", ...more]);
   }
+}
+
+/** The axes of a reduction, in order, with its options checked. */
+function reducedAxes(
+  action: string,
+  axes: number | readonly number[] | undefined,
+  options: ReduceOptions,
+  rank: number,
+  more = NO_KEYS,
+): number[] {
+  checkReduce(action, options, more);
   if (axes !== undefined && typeof axes !== "number" && !Array.isArray(axes)) {
     throw new TypeError(
       `Cannot ${action} over axes that are ${
@@ -897,6 +923,11 @@ export class Tensor {
   softmax(axis = -1): Tensor {
     return this.#float().#along("softmax", axis, (x, axis) => apply(R.softmax, [x], { axis }));
   }
+  /** e^-x / sum e^-x along `axis`. */
+  softmin(axis = -1, options: { dtype?: DType } = {}): Tensor {
+    checkOptions("softmin", options, DTYPE);
+    return S.softmin(this.#as(options.dtype), axis);
+  }
   /** ln softmax, computed without the softmax. */
   logSoftmax(axis = -1): Tensor {
     const x = this.#float();
@@ -904,7 +935,7 @@ export class Tensor {
   }
   #argExtremum(name: "argmax" | "argmin", axis: number | undefined, options: ReduceOptions): Tensor {
     if (axis === undefined) return this.reshape([-1]).#argExtremum(name, 0, {});
-    checkOptions(name, options, KEEPDIM);
+    checkReduce(name, options);
     return this.#along(name, axis, (x, axis) => {
       const y = apply(R[name], [x], { axis });
       return options.keepdim ? y.unsqueeze(axis) : y;
@@ -975,7 +1006,7 @@ export class Tensor {
   max(axis: number, options?: ReduceOptions): Found;
   max(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return this.amax();
-    checkOptions("max", options, KEEPDIM);
+    checkReduce("max", options);
     return this.#along("max", axis, (x, axis) => O.max(x, axis, options.keepdim ?? false));
   }
   /**
@@ -986,7 +1017,7 @@ export class Tensor {
   min(axis: number, options?: ReduceOptions): Found;
   min(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return this.amin();
-    checkOptions("min", options, KEEPDIM);
+    checkReduce("min", options);
     return this.#along("min", axis, (x, axis) => O.min(x, axis, options.keepdim ?? false));
   }
   /** The smallest and the largest element along `axis`, or of all; ties share the derivative equally. */
@@ -1018,7 +1049,7 @@ export class Tensor {
   }
   /** The `k`-th smallest element along `axis`, counted from 1, and where it stands. */
   kthvalue(k: number, axis = -1, options: ReduceOptions = {}): Found {
-    checkOptions("kthvalue", options, KEEPDIM);
+    checkReduce("kthvalue", options);
     return this.#along("kthvalue", axis, (x, axis) => O.kthvalue(x, k, axis, options.keepdim ?? false));
   }
   /**
@@ -1029,7 +1060,7 @@ export class Tensor {
   median(axis: number, options?: ReduceOptions): Found;
   median(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return O.medianOfAll(this);
-    checkOptions("median", options, KEEPDIM);
+    checkReduce("median", options);
     return this.#along("median", axis, (x, axis) => O.median(x, axis, options.keepdim ?? false));
   }
   /** The `median` of the elements that are not NaN. */
@@ -1037,12 +1068,12 @@ export class Tensor {
   nanmedian(axis: number, options?: ReduceOptions): Found;
   nanmedian(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return O.nanmedianOfAll(this);
-    checkOptions("nanmedian", options, KEEPDIM);
+    checkReduce("nanmedian", options);
     return this.#along("nanmedian", axis, (x, axis) => O.nanmedian(x, axis, options.keepdim ?? false));
   }
   /** The most frequent elements along `axis`, the smallest of several, and where they stand last. */
   mode(axis = -1, options: ReduceOptions = {}): Found {
-    checkOptions("mode", options, KEEPDIM);
+    checkReduce("mode", options);
     return this.#along("mode", axis, (x, axis) => O.mode(x, axis, options.keepdim ?? false));
   }
   #quantile(
@@ -1051,7 +1082,7 @@ export class Tensor {
     axis: number | undefined,
     options: QuantileOptions,
   ): Tensor {
-    checkOptions(name, options, QUANTILE);
+    checkReduce(name, options, INTERPOLATION);
     const { keepdim = false, interpolation = "linear" } = options;
     if (!INTERPOLATIONS.includes(interpolation)) {
       throw new TypeError(
@@ -1097,6 +1128,159 @@ export class Tensor {
       );
     }
     return O.search(boundaries, this, options.right ?? false);
+  }
+
+  /** How many elements (of x's type) fall into each of `bins` equal intervals from `min` to `max`, by default those of all. */
+  histc(bins = 100, options: { min?: number; max?: number } = {}): Tensor {
+    checkOptions("histc", options, ["min", "max"]);
+    const { min = 0, max = 0 } = options;
+    if (!Number.isInteger(bins) || bins < 1 || !(min <= max)) {
+      throw new RangeError(
+        `Cannot count elements of ${showShape(this.shape)} in ${bins} intervals from ${min} to ${max}: ` +
+          `there is at least one, and the first limit is not above the second`,
+      );
+    }
+    return S.histc(this.#float(), bins, min, max);
+  }
+
+  // ---- differences and covariances -----------------------------------------------------------------------------
+
+  /** Differences x_{k+1} - x_k of neighbours along `axis`, `n` times, of x between what is put before and behind it. */
+  diff(n = 1, axis = -1, options: { prepend?: Tensor; append?: Tensor } = {}): Tensor {
+    checkOptions("diff", options, ["prepend", "append"]);
+    if (!Number.isInteger(n) || n < 0) {
+      throw new RangeError(`Cannot diff ${n} times: give a whole number that is not negative`);
+    }
+    const a = normalizeAxis("diff", axis, this.rank);
+    const { prepend, append } = options;
+    const parts = [prepend, this as Tensor, append].filter((t) => t !== undefined)
+      .map((t) => asTensor("diff", t, "tensor beside it"));
+    if (n === 0) return this;
+    return D.diff(parts.length === 1 ? this : apply(I.cat, parts, { axis: a }), n, a);
+  }
+  /** The integral over `axis` of samples `dx` (1 by default) apart, or at places `x`, by the trapezoidal rule. */
+  trapezoid(options: TrapezoidOptions = {}): Tensor {
+    const [places, axis] = this.#places("trapezoid", options);
+    return D.trapezoid(this.#float(), places, axis);
+  }
+  /** The integrals from the first sample to each other one; see `trapezoid`. */
+  cumulativeTrapezoid(options: TrapezoidOptions = {}): Tensor {
+    const [places, axis] = this.#places("cumulativeTrapezoid", options);
+    return D.cumulativeTrapezoid(this.#float(), places, axis);
+  }
+  #places(action: string, options: TrapezoidOptions): [Tensor | number, number] {
+    checkOptions(action, options, ["x", "dx", "axis"]);
+    const { x, dx, axis = -1 } = options;
+    if (x !== undefined && dx !== undefined) {
+      throw new TypeError(`Cannot ${action} with places x and a distance dx: give one of them`);
+    }
+    if (x !== undefined) asTensor(action, x, "places x");
+    return [x ?? dx ?? 1, normalizeAxis(action, axis, this.rank)];
+  }
+  /**
+   * Covariances `[V, V]` of V variables, the rows, over observations, the columns (a vector is one variable, whose
+   * variance is a scalar), divided by their number less `correction` (1 by default), or by weights as PyTorch does.
+   */
+  cov(options: { correction?: number } & S.Weights = {}): Tensor {
+    checkOptions("cov", options, ["correction", "fweights", "aweights"]);
+    this.#variables("cov");
+    return this.#inSingle((x) => S.cov(x, options.correction ?? 1, options));
+  }
+  /** Pearson's correlations `[V, V]` of V variables, the rows. */
+  corrcoef(): Tensor {
+    this.#variables("corrcoef");
+    return this.#inSingle(S.corrcoef);
+  }
+  #variables(action: string): void {
+    if (this.rank <= 2) return;
+    throw new RangeError(
+      `Cannot take the ${action} of shape ${
+        showShape(this.shape)
+      }: it has at most two axes, variables and observations`,
+    );
+  }
+
+  // ---- what hangs on values ------------------------------------------------------------------------------------
+
+  async #values(action: string): Promise<TypedArray> {
+    this.#refuseInTrace(action);
+    return (await readNodes([this.node]))[0];
+  }
+  #places32(places: Int32Array<ArrayBuffer>, shape: Shape = [places.length]): Tensor {
+    return fromStorageData(places, shape, "i32", this.device);
+  }
+  /**
+   * The indices (i32) `[count, rank]` of elements that are not 0, in row-major order. Their number hangs on the values,
+   * so this reads them: inside `vmap`, `jit`, `scan` and `checkpoint` it throws.
+   */
+  async nonzero(): Promise<Tensor> {
+    const places = truePlaces(await this.ne(0).#values("find the nonzero elements of"));
+    return this.#places32(indicesOf(places, this.shape), [places.length, this.rank]);
+  }
+  /**
+   * The elements where `mask` holds, in row-major order, both broadcast; derivatives go to where they came from. Reads
+   * the mask, since the number of elements hangs on it: inside `vmap`, `jit`, `scan` and `checkpoint` it throws.
+   */
+  async maskedSelect(mask: Tensor): Promise<Tensor> {
+    if (asTensor("maskedSelect", mask, "mask", "tensor([true, ...])").dtype !== "bool") {
+      throw new TypeError(
+        `Cannot maskedSelect by a mask of type ${mask.dtype}: compare it first, as in mask.ne(0)`,
+      );
+    }
+    const shape = broadcastShapes("maskedSelect", this.shape, mask.shape), size = sizeOf(shape);
+    const at = truePlaces(await mask.expand(shape).#values("select by the mask of"));
+    return this.expand(shape).reshape([size]).indexSelect(0, this.#places32(at));
+  }
+  /**
+   * The different elements in ascending order (NaN last, each by itself), or the different slices along `axis` in
+   * lexicographic order; where in the result each stands, and how often each occurs (i32). Derivatives go to the first
+   * of equal ones. Reads the values: inside `vmap`, `jit`, `scan` and `checkpoint` it throws.
+   */
+  async unique(options: { axis?: number } = {}): Promise<Unique> {
+    return await this.#groups("unique", options, true);
+  }
+  /** As `unique`, but only neighbours count as equal, and what remains keeps its order. */
+  async uniqueConsecutive(options: { axis?: number } = {}): Promise<Unique> {
+    return await this.#groups("uniqueConsecutive", options, false);
+  }
+  async #groups(name: string, options: { axis?: number }, sorted: boolean): Promise<Unique> {
+    checkOptions(name, options, ["axis"]);
+    const { axis } = options;
+    if (axis === undefined || this.rank === 0) {
+      if (axis !== undefined && axis !== 0 && axis !== -1) normalizeAxis(name, axis, 0);
+      const { values, inverse, counts } = await this.reshape([this.size]).#groupsAlong(name, 0, sorted);
+      return { values, inverse: inverse.reshape(this.shape), counts };
+    }
+    return await this.#groupsAlong(name, normalizeAxis(name, axis, this.rank), sorted);
+  }
+  async #groupsAlong(name: string, axis: number, sorted: boolean): Promise<Unique> {
+    const lines = this.movedim(axis, 0);
+    const g = groupRows(await lines.#values(`take the ${name} elements of`), lines.shape, sorted);
+    return {
+      values: this.indexSelect(axis, this.#places32(g.first)),
+      inverse: this.#places32(g.inverse),
+      counts: this.#places32(g.counts),
+    };
+  }
+  /**
+   * How often (i32) each whole number from 0 on occurs in a vector, or the sums of their weights; at least `minlength`
+   * numbers. Reads the values: inside `vmap`, `jit`, `scan` and `checkpoint` it throws.
+   */
+  async bincount(options: { weights?: Tensor; minlength?: number } = {}): Promise<Tensor> {
+    checkOptions("bincount", options, ["weights", "minlength"]);
+    const { weights, minlength = 0 } = options;
+    if (this.rank !== 1 || isFloat(this.dtype)) {
+      throw new TypeError(
+        `Cannot bincount ${showShape(this.shape)} of type ${this.dtype}: it takes a vector of whole numbers`,
+      );
+    }
+    let bins = minlength;
+    for (const v of await this.#values("count the numbers of")) {
+      if (v < 0) throw new RangeError(`Cannot bincount the number ${v}: it must not be negative`);
+      bins = Math.max(bins, v + 1);
+    }
+    const each = weights ?? this.scalarLike(1, "i32").expand(this.shape);
+    return each.scalarLike(0).expand([bins]).scatterAdd(0, this.#number(), each);
   }
 
   // ---- movement ------------------------------------------------------------------------------------------------

@@ -166,3 +166,95 @@ export const countNonzero = composite(
   (x: Tensor, axes: readonly number[], keepdim: boolean): Tensor =>
     x.to("bool").sum(axes, { keepdim, dtype: "i32" }),
 );
+
+/** Weights of observations for `cov`. */
+export interface Weights {
+  /** How often each observation counts (whole numbers). */
+  readonly fweights?: Tensor;
+  /** How much each observation weighs. */
+  readonly aweights?: Tensor;
+}
+
+/** Covariances of rows: variables are rows and observations columns; a vector is one variable. */
+export const cov = composite({
+  name: "cov",
+  tex: ([x]) => `\\tfrac{1}{n - c} (${x} - \\bar{${x}})(${x} - \\bar{${x}})^\\top`,
+  samples: [
+    { shapes: [[3, 4]], call: (x) => x.cov() },
+    { shapes: [[4]], call: (x) => x.cov({ correction: 0 }) },
+    {
+      shapes: [[2, 3], [3]],
+      call: (x, w) => x.cov({ aweights: w, fweights: x.arangeLike(3, "i32").add(1) }),
+      domain: [[-1, 1], [0.5, 2]],
+      notSpecial: "weights that are negative or infinite have no meaning",
+    },
+  ],
+}, (x: Tensor, correction: number, { fweights, aweights }: Weights): Tensor => {
+  const rows = x.rank < 2 ? x.reshape([1, x.size]) : x, n = rows.shape[1];
+  const as = (w: Tensor | undefined): Tensor | null => w?.to(x.dtype) ?? null;
+  const f = as(fweights), a = as(aweights), w = f !== null && a !== null ? f.mul(a) : f ?? a;
+  if (w !== null && (w.rank !== 1 || w.size !== n)) {
+    throw new RangeError(
+      `Cannot take the cov of shape ${showShape(x.shape)} with weights of shape ${
+        showShape((fweights ?? aweights)!.shape)
+      }: there is one for each of ${n} observations`,
+    );
+  }
+  if (w === null) {
+    const centred = rows.sub(rows.mean(1, { keepdim: true }));
+    return asVariance(centred.matmul(centred.mT()).div(Math.max(0, n - correction)));
+  }
+  const total = w.sum(), centred = rows.sub(rows.mul(w).sum(1, { keepdim: true }).div(total));
+  // Weights that say how reliable an observation is take more from the total than counts do.
+  const lost = a === null ? total.onesLike() : w.mul(a).sum().div(total);
+  return asVariance(centred.mul(w).matmul(centred.mT()).div(total.sub(lost.mul(correction)).clamp(0)));
+});
+
+/** A matrix of one element as a scalar. */
+const asVariance = (c: Tensor): Tensor => c.size === 1 ? c.reshape([]) : c;
+
+/** Pearson's correlations of rows. */
+export const corrcoef = composite({
+  name: "corrcoef",
+  tex: ([x]) => `C_{ij} / \\sqrt{C_{ii} C_{jj}}, \\; C = \\operatorname{cov} ${x}`,
+  samples: [{ shapes: [[3, 4]], call: (x) => x.corrcoef(), notSpecial: "constant rows have no correlation" }],
+}, (x: Tensor): Tensor => {
+  const c = x.cov();
+  if (c.rank === 0) return c.div(c);
+  const spread = c.diagonal().sqrt();
+  return c.div(spread.unsqueeze(1)).div(spread.unsqueeze(0)).clamp(-1, 1);
+});
+
+/** How many elements fall into each of `bins` equal intervals from `min` to `max`, both included. */
+export const histc = composite({
+  name: "histc",
+  tex: ([x]) => `\\#\\{i : {${x}}_i \\in B_k\\}`,
+  samples: [
+    { shapes: [[2, 5]], call: (x) => x.histc(4, { min: -1, max: 1 }), differences: false },
+    {
+      shapes: [[6]],
+      call: (x) => x.histc(3),
+      differences: false,
+      notSpecial: "infinite elements give no intervals",
+    },
+  ],
+}, (x: Tensor, bins: number, min: number, max: number): Tensor => {
+  const flat = x.stopGradient().reshape([x.size]), none = x.scalarLike(0).expand([bins]);
+  if (x.size === 0) return none;
+  let low = flat.scalarLike(min), high = flat.scalarLike(max);
+  if (min === max) {
+    const [a, b] = [flat.amin(), flat.amax()], same = a.eq(b).to(x.dtype);
+    low = a.sub(same);
+    high = b.add(same);
+  }
+  const inside = flat.ge(low).logicalAnd(flat.le(high));
+  const at = flat.sub(low).div(high.sub(low)).mul(bins).where(inside, 0).to("i32").clamp(0, bins - 1);
+  return none.scatterAdd(0, at, inside.to(x.dtype));
+});
+
+export const softmin = composite({
+  name: "softmin",
+  tex: ([x]) => `\\operatorname{softmax}(-${x})`,
+  texPartials: (_, y) => [`${y}\\,{${y}}^\\top - \\operatorname{diag}(${y})`],
+  samples: [{ shapes: [[2, 4]], call: (x) => x.softmin() }, { shapes: [[3, 2]], call: (x) => x.softmin(0) }],
+}, (x: Tensor, axis: number): Tensor => x.neg().softmax(axis));

@@ -69,6 +69,7 @@ import {
   type SumOptions,
   Tensor,
   tensor,
+  type TrapezoidOptions,
   tripletMarginLoss,
   unfold,
   where,
@@ -80,9 +81,12 @@ import type { Argument } from "./fixtures.ts";
 /** A sample that asks for what we do not have; the message completes "skipped: ". */
 export class Skip extends Error {}
 
+/** Tensors, or a promise of them where shapes hang on values. */
+type Result = Tensor | Tensor[] | Promise<Tensor | Tensor[]>;
+
 /** A name of PyTorch's in terms of ours. */
 export interface Mapped {
-  readonly call: (args: readonly Argument[], kwargs: Record<string, Argument>) => Tensor | Tensor[];
+  readonly call: (args: readonly Argument[], kwargs: Record<string, Argument>) => Result;
   /** Whether it is several of our ops and no op of its own. */
   readonly spelled: boolean;
 }
@@ -90,9 +94,9 @@ export interface Mapped {
 type Named = Record<string, Argument>;
 
 function binder(spelled: boolean) {
-  return (parameters: string, f: (named: Named) => Tensor | Tensor[]): Mapped => {
+  return (parameters: string, f: (named: Named) => Result): Mapped => {
     const names = parameters.split(/,\s*/);
-    const call = (args: readonly Argument[], kwargs: Named): Tensor | Tensor[] => {
+    const call = (args: readonly Argument[], kwargs: Named): Result => {
       const named: Named = {};
       const put = (name: string | undefined, value: Argument): void => {
         if (value === null) return; // Python's None is an argument that was not given
@@ -129,6 +133,10 @@ const foundOrOne = (f: (x: Tensor, axis: number | undefined, o: ReduceOptions) =
     const y = f(x, dim, o);
     return y instanceof Tensor ? y : both(y);
   });
+
+/** An integral by the trapezoidal rule. */
+const trapezoidal = (f: (y: Tensor, o: TrapezoidOptions) => Tensor): Mapped =>
+  op("y, x, dx, dim", ({ y, dim, ...o }) => f(y, dim === undefined ? o : { ...o, axis: dim }));
 
 /** A sum over `dim`, computed in `dtype`. */
 const summing = (f: (x: Tensor, axes: number | number[] | undefined, o: SumOptions) => Tensor): Mapped =>
@@ -447,7 +455,6 @@ export const mapping: Record<string, Mapped> = {
   }),
   "softmax": op("x, dim", ({ x, dim }) => x.softmax(dim)),
   "log_softmax": op("x, dim", ({ x, dim }) => x.logSoftmax(dim)),
-  "nn.functional.softmin": spelled("x, dim", ({ x, dim }) => x.neg().softmax(dim)),
   "argmax": op("x, dim, keepdim", ({ x, dim, ...o }) => x.argmax(dim, o)),
   "argmin": op("x, dim, keepdim", ({ x, dim, ...o }) => x.argmin(dim, o)),
   "cumsum": op("x, dim, dtype", ({ x, dim, ...o }) => x.cumsum(dim, o)),
@@ -458,6 +465,38 @@ export const mapping: Record<string, Mapped> = {
     return [values, indices];
   }),
   "msort": unary((x) => x.msort()),
+
+  "nn.functional.softmin": op("x, dim, dtype", ({ x, dim, ...o }) => x.softmin(dim, o)),
+  "nn.functional.softmin/with_dtype": op("x, dim, dtype", ({ x, dim, ...o }) => x.softmin(dim, o)),
+  "diff": op("x, n, dim, prepend, append", ({ x, n, dim, ...o }) => x.diff(n, dim, o)),
+  "trapezoid": trapezoidal((y, o) => y.trapezoid(o)),
+  "trapz": trapezoidal((y, o) => y.trapezoid(o)),
+  "cumulative_trapezoid": trapezoidal((y, o) => y.cumulativeTrapezoid(o)),
+  "cov": op("x, correction, fweights, aweights", ({ x, ...o }) => x.cov(o)),
+  "corrcoef": unary((x) => x.corrcoef()),
+  "histc": op("x, bins, min, max", ({ x, bins, ...o }) => x.histc(bins, o)),
+
+  // ---- what hangs on values
+  "nonzero": op("x, as_tuple", async ({ x, as_tuple = false }) => {
+    const places = await (as_tuple && x.rank === 0 ? x.reshape([1]) : x).nonzero();
+    return as_tuple ? Array.from({ length: places.shape[1] }, (_, a) => places.select(1, a)) : places;
+  }),
+  "argwhere": spelled("x", ({ x }) => x.nonzero()),
+  "masked_select": op("x, mask", ({ x, mask }) => x.maskedSelect(mask)),
+  "unique": op("x, sorted, return_inverse, return_counts, dim", async ({ x, dim: axis, ...flags }) => {
+    const { values, inverse, counts } = await x.unique({ axis });
+    return [values, ...flags.return_inverse ? [inverse] : [], ...flags.return_counts ? [counts] : []];
+  }),
+  "unique_consecutive": op("x, return_inverse, return_counts, dim", async ({ x, dim: axis, ...flags }) => {
+    const { values, inverse, counts } = await x.uniqueConsecutive({ axis });
+    return [values, ...flags.return_inverse ? [inverse] : [], ...flags.return_counts ? [counts] : []];
+  }),
+  // Counts weighed by whole numbers are PyTorch's widest floats.
+  "bincount": op(
+    "x, weights, minlength",
+    ({ x, weights, minlength }) =>
+      x.bincount({ weights: weights?.to(x.device === "host" ? "f64" : "f32"), minlength }),
+  ),
 
   // ---- movement
   "reshape": lengths("shape", (x, shape) => x.reshape(shape)),

@@ -40,8 +40,13 @@ interface Due {
   readonly expected: Recorded;
 }
 
+/** `f` of what there is, or of what there will be. */
+function then<A, B>(x: A | Promise<A>, f: (x: A) => B): B | Promise<B> {
+  return x instanceof Promise ? x.then(f) : f(x);
+}
+
 /** The graph of everything that a sample asks for on an engine. */
-function graphOf(sample: Sample, { call }: Mapped, backend: Backend): Due[] {
+async function graphOf(sample: Sample, { call }: Mapped, backend: Backend): Promise<Due[]> {
   const due: Due[] = [], tensors: Tensor[] = [];
   const make = (r: Recorded): Tensor => {
     const dtype = typeOf(r.dtype, backend);
@@ -57,7 +62,9 @@ function graphOf(sample: Sample, { call }: Mapped, backend: Backend): Due[] {
   const args = sample.args.map(prepare);
   const kwargs = Object.fromEntries(Object.entries(sample.kwargs).map(([k, v]) => [k, prepare(v)]));
   const wrt = (sample.wrt ?? []).map((i) => tensors[i]);
-  const f = (...w: Tensor[]): Tensor[] => {
+  // Functions of a promise are differentiated as such.
+  type F = (...w: Tensor[]) => Tensor[];
+  const f = ((...w: Tensor[]) => {
     const replace = (x: Argument): Argument => {
       if (x instanceof Tensor) return wrt.includes(x) ? w[wrt.indexOf(x)] : x;
       if (Array.isArray(x)) return x.map(replace);
@@ -67,8 +74,8 @@ function graphOf(sample: Sample, { call }: Mapped, backend: Backend): Due[] {
       args.map(replace),
       Object.fromEntries(Object.entries(kwargs).map(([k, v]) => [k, replace(v)])),
     );
-    return Array.isArray(y) ? y : [y];
-  };
+    return then(y, (y) => Array.isArray(y) ? y : [y]);
+  }) as F;
   const add = (what: string, got: readonly Tensor[], expected: readonly (Recorded | null)[]): void => {
     assertEquals(got.length, expected.length, `${what}: number of tensors`);
     expected.forEach((e, i) => {
@@ -78,20 +85,20 @@ function graphOf(sample: Sample, { call }: Mapped, backend: Backend): Due[] {
       due.push({ what: `${what} ${i}`, tensor: got[i], expected: e });
     });
   };
-  add("value", f(...wrt), sample.out);
+  add("value", await f(...wrt), sample.out);
   const { ct, grad, v, gg, jvp: tangents } = sample;
   if (ct === undefined) return due;
-  const smooth = (...w: Tensor[]): Tensor[] => f(...w).filter((_, i) => ct[i] !== null);
+  const smooth = ((...w: Tensor[]) => then(f(...w), (y) => y.filter((_, i) => ct[i] !== null))) as F;
   const cts = ct.filter((c) => c !== null).map(make);
-  const gradient = (...w: Tensor[]): Tensor[] => vjp(smooth, ...w)[1](cts);
-  add("gradient", gradient(...wrt), grad!);
+  const gradient = ((...w: Tensor[]) => then(vjp(smooth, ...w), ([, pullback]) => pullback(cts))) as F;
+  add("gradient", await gradient(...wrt), grad!);
   if (backend.float !== "f64") return due;
   const vs = v!.map(make);
-  if (gg !== undefined) add("double gradient", vjp(gradient, ...wrt)[1](vs), gg);
+  if (gg !== undefined) add("double gradient", (await vjp(gradient, ...wrt))[1](vs), gg);
   if (tangents !== undefined) {
     add(
       "forward mode",
-      jvp(smooth, wrt, vs)[1],
+      (await jvp(smooth, wrt, vs))[1],
       tangents.filter((t) => t !== null),
     );
   }
@@ -136,7 +143,7 @@ async function run(name: string, backend: Backend): Promise<void> {
   for (const sample of samples) {
     try {
       if (sample.processed) throw new Skip("result processed by OpInfo");
-      graphs.push([sample, graphOf(sample, mapped, backend)]);
+      graphs.push([sample, await graphOf(sample, mapped, backend)]);
     } catch (error) {
       // The feature is optional; that the error comes is tested elsewhere.
       if (error instanceof Skip || /lacks shader-f16/.test((error as Error).message)) {
