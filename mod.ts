@@ -58,7 +58,7 @@ export {
   convTranspose2d,
   convTranspose3d,
 } from "./ops/functions/convolution.ts";
-export type { ConvOptions, ConvTransposeOptions } from "./ops/functions/convolution.ts";
+export type { Conv, ConvOptions, ConvTranspose, ConvTransposeOptions } from "./ops/functions/convolution.ts";
 export {
   adaptiveAvgPool1d,
   adaptiveAvgPool2d,
@@ -78,8 +78,11 @@ export {
   maxPool3d,
 } from "./ops/functions/pooling.ts";
 export type {
+  AdaptiveAvgPool,
   AdaptiveMaxPool,
+  AvgPool,
   AvgPoolOptions,
+  LpPool,
   LpPoolOptions,
   MaxPool,
   MaxPoolOptions,
@@ -152,6 +155,16 @@ export { clipGradNorm, clipGradValue } from "./nn/clip.ts";
 export type { ClipOptions } from "./nn/clip.ts";
 export { collate } from "./nn/columns.ts";
 export type { ArrayColumn, Dataset } from "./nn/columns.ts";
+export {
+  Conv1d,
+  Conv2d,
+  Conv3d,
+  ConvolutionLayer,
+  ConvTranspose1d,
+  ConvTranspose2d,
+  ConvTranspose3d,
+} from "./nn/convolution.ts";
+export type { ConvLayerOptions, ConvTransposeLayerOptions } from "./nn/convolution.ts";
 export { DataLoader } from "./nn/data_loader.ts";
 export type { LoaderOptions, LoaderState } from "./nn/data_loader.ts";
 export { Dropout } from "./nn/dropout.ts";
@@ -234,6 +247,27 @@ export { Optimizer, ParameterGroup } from "./nn/optimizer.ts";
 export type { GroupOptions, OptimizerState, RateOptions, Trainable } from "./nn/optimizer.ts";
 export { buffer, parameter } from "./nn/parameter.ts";
 export type { Role } from "./nn/parameter.ts";
+export {
+  AdaptiveAvgPool1d,
+  AdaptiveAvgPool2d,
+  AdaptiveAvgPool3d,
+  AdaptiveMaxPool1d,
+  AdaptiveMaxPool2d,
+  AdaptiveMaxPool3d,
+  AvgPool1d,
+  AvgPool2d,
+  AvgPool3d,
+  Fold,
+  LocalResponseNorm,
+  LPPool1d,
+  LPPool2d,
+  MaxPool1d,
+  MaxPool2d,
+  MaxPool3d,
+  Unfold,
+  Upsample,
+} from "./nn/pooling.ts";
+export type { MaxPoolLayerOptions } from "./nn/pooling.ts";
 export { setProgressFactory } from "./nn/progress.ts";
 export type { Progress, ProgressEnd, ProgressInfo } from "./nn/progress.ts";
 export { RNNCell } from "./nn/rnn_cell.ts";

@@ -3,11 +3,13 @@ import { allocate, type DType, isFloat, type TypedArray } from "../../ops/dtype.
 import type { Convolution } from "../../ops/definitions/convolution.ts";
 import type { HostArray } from "../../ops/primitive.ts";
 import { type Shape, sizeOf } from "../../ops/shape.ts";
-import { multiply } from "./matmul.ts";
+import { type Matrix, multiply } from "./matmul.ts";
 import { specialise } from "./specialise.ts";
 
-/** Most elements of a block of columns, and the number of columns that is enough for the product to be fast. */
-const BLOCK = 1 << 19, COLUMNS = 1024, FEWEST = 64;
+/** Elements of a block of columns; as many as are laid out at once at most. */
+const BLOCK = 1 << 19, MOST = 1 << 24;
+/** Columns of a block at most, and those that make a product fast. */
+const COLUMNS = 1024, FEWEST = 64;
 
 const scratch = new Map<string, TypedArray>();
 
@@ -39,51 +41,100 @@ export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolutio
     y.data.fill(0);
     return true;
   }
-  const product = (
-    g: number,
-    columns: TypedArray,
-    at: number,
-    width: number,
-    to: TypedArray,
-    start: number,
-  ) =>
-    multiply(
-      { data: w.data, offset: g * O * depth, row: depth, column: 1 },
-      { data: columns, offset: at, row: width, column: 1 },
-      to,
-      start,
-      O,
-      width,
-      depth,
-      dtype,
-    );
+  // `[O, depth]` times columns `[depth, width]`.
+  const product = (g: number, columns: Matrix, width: number, to: TypedArray, start: number): void => {
+    const filters = { data: w.data, offset: g * O * depth, row: depth, column: 1 };
+    multiply(filters, columns, to, start, O, width, depth, dtype);
+  };
   const plain = K.every((k, a) =>
     k === 1 && stride[a] === 1 && before[a] === 0 && spread[a] === 1 && Y[a] === I[a]
   );
   if (plain && (outputs >= FEWEST || N === 1)) {
-    for (let j = 0; j < N * G; j++) product(j % G, x.data, j * C * inputs, inputs, y.data, j * O * outputs);
+    for (let j = 0; j < N * G; j++) {
+      const columns = { data: x.data, offset: j * C * inputs, row: inputs, column: 1 };
+      product(j % G, columns, inputs, y.data, j * O * outputs);
+    }
+    return true;
+  }
+  const lay = specialise(layOut, dtype), put = specialise(putRows, dtype);
+  const image = Y[0] * Y[1], example = G * C * inputs;
+  const finish = (
+    g: number,
+    columns: Matrix,
+    row: number,
+    count: number,
+    t: number,
+    length: number,
+  ): void => {
+    // A whole example is where it belongs; others are carried there.
+    if (count === image && row % image === 0 && length === Y[2]) {
+      product(g, columns, outputs, y.data, ((row / image) * G + g) * O * outputs);
+      return;
+    }
+    const sums = borrow("sums", dtype, O * count * length);
+    product(g, columns, count * length, sums, 0);
+    put(sums, y.data, O, G, g, image, Y[2], row, count, t, length);
+  };
+  if (K[2] > Y[2] && depth * outputs <= MOST) {
+    // A large window in few places, as in a filter's gradient: its columns are laid out one after the other.
+    const each = Math.max(1, Math.min(N, Math.floor(BLOCK / (depth * outputs)))), lines = C * K[0] * K[1];
+    const data = borrow("columns", dtype, depth * each * outputs);
+    for (let g = 0; g < G; g++) {
+      for (let n = 0; n < N; n += each) {
+        const count = Math.min(each, N - n), from = (n * G + g) * C * inputs;
+        lay(
+          x.data,
+          data,
+          from,
+          count,
+          example,
+          I,
+          Y,
+          stride,
+          K,
+          dilation,
+          before,
+          spread,
+          inputs,
+          0,
+          lines,
+          0,
+          K[2],
+        );
+        finish(g, { data, offset: 0, row: 1, column: depth }, n * image, count * image, 0, Y[2]);
+      }
+    }
     return true;
   }
   const most = Math.min(COLUMNS, Math.max(FEWEST, Math.floor(BLOCK / depth)));
-  const rows = N * Y[0] * Y[1], each = Math.max(1, Math.min(rows, Math.floor(most / Y[2])));
+  const rows = N * image, each = Math.max(1, Math.min(rows, Math.floor(most / Y[2])));
   const piece = each > 1 ? Y[2] : Math.min(Y[2], most);
-  const columns = borrow("columns", dtype, depth * each * piece),
-    sums = borrow("sums", dtype, O * each * piece);
-  const image = Y[0] * Y[1];
-  const lay = specialise(layOut, dtype), put = specialise(putRows, dtype);
+  const data = borrow("columns", dtype, depth * each * piece);
   for (let g = 0; g < G; g++) {
     for (let row = 0; row < rows; row += each) {
-      const count = Math.min(each, rows - row);
+      const count = Math.min(each, rows - row), from = g * C * inputs;
       for (let t = 0; t < Y[2]; t += piece) {
-        const length = Math.min(piece, Y[2] - t), width = count * length;
-        lay(x.data, columns, C, I, K, Y, stride, before, dilation, spread, G, g, row, count, t, length);
-        // A whole example is where it belongs; others are carried there.
-        const whole = count === image && row % image === 0 && length === Y[2];
-        if (whole) product(g, columns, 0, width, y.data, ((row / image) * G + g) * O * outputs);
-        else {
-          product(g, columns, 0, width, sums, 0);
-          put(sums, y.data, O, G, g, image, Y[2], row, count, t, length);
-        }
+        const length = Math.min(piece, Y[2] - t);
+        lay(
+          x.data,
+          data,
+          from,
+          C,
+          inputs,
+          I,
+          K,
+          dilation,
+          Y,
+          stride,
+          before,
+          spread,
+          example,
+          row,
+          count,
+          t,
+          length,
+        );
+        finish(g, { data, offset: 0, row: count * length, column: 1 }, row, count, t, length);
       }
     }
   }
@@ -99,49 +150,60 @@ function allFinite(x: TypedArray): boolean {
   return zero === 0;
 }
 
-/** Columns `[C, K0, K1, K2]` by `[count, length]`: what the windows of these rows of the result read of group g. */
+/**
+ * Lays x out as `[outer, T0, T1, T2]` by `[rows, length]`: what taps T of `outer` channels (`skip` apart, from `origin`
+ * on) read for `count` rows `[n, R0, R1]` (examples `next` apart) and places along R2. Taps and rows are windows and
+ * their elements, or the other way round: a place is the sum of both, each times its step.
+ */
 function layOut(
   x: TypedArray,
   out: TypedArray,
-  C: number,
+  origin: number,
+  outer: number,
+  skip: number,
   I: readonly number[],
-  K: readonly number[],
-  Y: readonly number[],
-  stride: readonly number[],
+  T: readonly number[],
+  tapStep: readonly number[],
+  R: readonly number[],
+  rowStep: readonly number[],
   before: readonly number[],
-  dilation: readonly number[],
   spread: readonly number[],
-  G: number,
-  g: number,
+  next: number,
   row: number,
   count: number,
   first: number,
   length: number,
 ): void {
-  const [I0, I1, I2] = I, [K0, K1, K2] = K, inputs = I0 * I1 * I2, step = stride[2], gap = spread[2];
+  const [I0, I1, I2] = I, [T0, T1, T2] = T, [R0, R1] = R, step = rowStep[2], gap = spread[2];
+  const line = Math.floor(row / R1), r1 = row % R1, r0 = line % R0, n0 = (line - r0) / R0;
   let w = 0;
-  for (let c = 0; c < C; c++) {
-    for (let k0 = 0; k0 < K0; k0++) {
-      for (let k1 = 0; k1 < K1; k1++) {
-        for (let k2 = 0; k2 < K2; k2++) {
-          const start = first * step + k2 * dilation[2] - before[2];
+  for (let c = 0; c < outer; c++) {
+    for (let k0 = 0; k0 < T0; k0++) {
+      for (let k1 = 0; k1 < T1; k1++) {
+        for (let k2 = 0; k2 < T2; k2++) {
+          const start = first * step + k2 * tapStep[2] - before[2];
           // Places start + t step, t from `from` to `to`, lie within the input, gap apart.
           let from = start >= 0 ? 0 : Math.ceil(-start / step);
           let to = Math.floor(((I2 - 1) * gap - start) / step) + 1;
           if (to > length) to = length;
           if (from > to) from = to = 0;
-          const line = Math.floor(row / Y[1]);
-          let t1 = row % Y[1], t0 = line % Y[0], n = (line - t0) / Y[0];
+          let t1 = r1, t0 = r0, n = n0;
           for (let r = 0; r < count; r++) {
-            const q0 = t0 * stride[0] + k0 * dilation[0] - before[0], i0 = q0 / spread[0];
-            const q1 = t1 * stride[1] + k1 * dilation[1] - before[1], i1 = q1 / spread[1];
-            const inside = q0 >= 0 && q1 >= 0 && i0 < I0 && i1 < I1 && q0 % spread[0] === 0 &&
-              q1 % spread[1] === 0;
+            let i0 = t0 * rowStep[0] + k0 * tapStep[0] - before[0];
+            let i1 = t1 * rowStep[1] + k1 * tapStep[1] - before[1];
+            let inside = i0 >= 0 && i1 >= 0 && to > from;
+            if (spread[0] !== 1) {
+              inside = inside && i0 % spread[0] === 0;
+              i0 /= spread[0];
+            }
+            if (spread[1] !== 1) {
+              inside = inside && i1 % spread[1] === 0;
+              i1 /= spread[1];
+            }
             const end = w + length;
-            if (inside && to > from) {
-              const base = ((n * G + g) * C + c) * inputs + (i0 * I1 + i1) * I2;
-              const stop = w + to;
-              for (const skip = w + from; w < skip; w++) out[w] = 0;
+            if (inside && i0 < I0 && i1 < I1) {
+              const base = origin + n * next + c * skip + (i0 * I1 + i1) * I2, stop = w + to;
+              for (const zeros = w + from; w < zeros; w++) out[w] = 0;
               if (gap === 1) {
                 for (let i = base + start + from * step; w < stop; w++, i += step) out[w] = x[i];
               } else {
@@ -151,9 +213,9 @@ function layOut(
               }
             }
             for (; w < end; w++) out[w] = 0;
-            if (++t1 === Y[1]) {
+            if (++t1 === R1) {
               t1 = 0;
-              if (++t0 === Y[0]) {
+              if (++t0 === R0) {
                 t0 = 0;
                 n++;
               }

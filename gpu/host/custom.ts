@@ -6,6 +6,7 @@ import { roundAll } from "../../ops/reference.ts";
 import type { Kernel } from "./loops.ts";
 import { convolve } from "./convolution.ts";
 import { specialise } from "./specialise.ts";
+import { windowArgmax, windowPut, windowTake } from "./windows.ts";
 
 interface MutableArray extends Aval {
   data: TypedArray;
@@ -144,6 +145,9 @@ const FAST: Record<string, Fast> = {
     return true;
   },
   convolution: (x, y, p) => convolve(x[0], x[1], y, p),
+  windowArgmax: (x, y, p) => windowArgmax(x[0], y, p),
+  windowTake: (x, y) => windowTake(x[0], x[1], y),
+  windowPut: (x, y) => windowPut(x[0], x[1], y),
   randomBits: (x, y, { shape }) => {
     threefryBits(x[0].data as Uint32Array, y.data as Uint32Array, sizeOf(shape));
     return true;

@@ -187,8 +187,10 @@ function convTranspose(rank: number, input: Tensor, weight: Tensor, options: Con
   return finish(y, x, rank, outputs, bias);
 }
 
-type Conv = (x: Tensor, weight: Tensor, options?: ConvOptions) => Tensor;
-type ConvTranspose = (x: Tensor, weight: Tensor, options?: ConvTransposeOptions) => Tensor;
+/** A convolution over a number of axes. */
+export type Conv = (x: Tensor, weight: Tensor, options?: ConvOptions) => Tensor;
+/** A transposed convolution over a number of axes. */
+export type ConvTranspose = (x: Tensor, weight: Tensor, options?: ConvTransposeOptions) => Tensor;
 
 const tex = ([x, w]: string[]): string => `${x} \\star ${w}`;
 const transposedTex = ([x, w]: string[]): string => `${x} \\star^{\\top} ${w}`;

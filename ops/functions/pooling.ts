@@ -164,7 +164,7 @@ function maxima(action: string, x: Tensor, rank: number, p: Windows): Pooled {
   return { values: back(apply(windowTake, [flat, indices], p)), indices: back(indices) };
 }
 
-/** A maximum pool over `rank` axes. */
+/** A maximum pool over a number of axes. */
 export interface MaxPool {
   /** With the places of the maxima. */
   (x: Tensor, kernelSize: PerAxis, options: MaxPoolOptions & { returnIndices: true }): Pooled;
@@ -172,7 +172,7 @@ export interface MaxPool {
   (x: Tensor, kernelSize: PerAxis, options?: MaxPoolOptions & { returnIndices?: false }): Tensor;
 }
 
-/** An adaptive maximum pool over `rank` axes. */
+/** An adaptive maximum pool over a number of axes. */
 export interface AdaptiveMaxPool {
   /** With the places of the maxima. */
   (x: Tensor, outputSize: OutputSize, options: { returnIndices: true }): Pooled;
@@ -232,9 +232,12 @@ function counts(p: Windows, axis: number, n: number, withPadding: boolean): numb
   });
 }
 
-type AvgPool = (x: Tensor, kernelSize: PerAxis, options?: AvgPoolOptions) => Tensor;
-type AdaptiveAvgPool = (x: Tensor, outputSize: OutputSize) => Tensor;
-type LpPool = (x: Tensor, normType: number, kernelSize: PerAxis, options?: LpPoolOptions) => Tensor;
+/** A mean pool over a number of axes. */
+export type AvgPool = (x: Tensor, kernelSize: PerAxis, options?: AvgPoolOptions) => Tensor;
+/** An adaptive mean pool over a number of axes. */
+export type AdaptiveAvgPool = (x: Tensor, outputSize: OutputSize) => Tensor;
+/** A pool by a norm over a number of axes. */
+export type LpPool = (x: Tensor, normType: number, kernelSize: PerAxis, options?: LpPoolOptions) => Tensor;
 
 function avgPool(rank: number): AvgPool {
   const action = `avgPool${rank}d`;
