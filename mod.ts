@@ -16,12 +16,17 @@ import "./ops/transforms/backward.ts";
 export { Tensor } from "./ops/tensor.ts";
 export type {
   BackwardOptions,
+  CloseOptions,
+  DivOptions,
+  GeluOptions,
   Nested,
   Operand,
   ReduceOptions,
+  SoftplusOptions,
   SumOptions,
   TensorHook,
   TrapezoidOptions,
+  TypeOptions,
   Unique,
 } from "./ops/tensor.ts";
 export type { Device } from "./ops/ambient.ts";

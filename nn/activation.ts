@@ -1,5 +1,5 @@
 /** Functions without parameters as modules. */
-import type { Tensor } from "../ops/tensor.ts";
+import { asTensor, type GeluOptions, type Tensor } from "../ops/tensor.ts";
 import { Module } from "./module.ts";
 
 /** Any function of tensors as a module. */
@@ -61,20 +61,20 @@ export class Softplus extends Module {
   }
 }
 
-/**
- * x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))): Hendrycks and Gimpel (2016), "Gaussian error linear units", in its
- * approximation by tanh (PyTorch's `approximate="tanh"`).
- */
-export function gelu(x: Tensor): Tensor {
-  const inner = x.mul(x.square().mul(0.044715).add(1)).mul(Math.sqrt(2 / Math.PI));
-  return x.mul(0.5).mul(inner.tanh().add(1));
+/** x Φ(x), as the method of that name: {@linkcode Tensor.gelu}. */
+export function gelu(x: Tensor, options: GeluOptions = {}): Tensor {
+  return asTensor("gelu", x).gelu(options);
 }
 
 /** {@linkcode gelu} as a module. */
 export class GELU extends Module {
+  /** By default exact; `approximate: "tanh"` is what GPT-2 was trained with. */
+  constructor(readonly options: GeluOptions = {}) {
+    super();
+  }
   /** Any shape to the same. */
   override forward(x: Tensor): Tensor {
-    return gelu(x);
+    return x.gelu(this.options);
   }
 }
 

@@ -36,6 +36,7 @@ import {
   sizeOf,
 } from "./shape.ts";
 import * as E from "./definitions/elementwise.ts";
+import { MAX_ORDER } from "./special.ts";
 import * as M from "./definitions/movement.ts";
 import * as R from "./definitions/reduction.ts";
 import * as S from "./definitions/statistics.ts";
@@ -98,6 +99,42 @@ export interface Unique {
 export interface QuantileOptions extends ReduceOptions {
   /** How a quantile between two elements comes from them; default linear. */
   interpolation?: Interpolation;
+}
+
+/** Options of `div`. */
+export interface DivOptions {
+  /** Round the quotient down, or towards 0; default: do not round. */
+  rounding?: "floor" | "trunc";
+}
+
+/** Options of `isclose`. */
+export interface CloseOptions {
+  /** Relative distance, of the second operand; default 1e-5. */
+  rtol?: number;
+  /** Absolute distance; default 1e-8. */
+  atol?: number;
+  /** Whether NaN is close to NaN; default false. */
+  equalNan?: boolean;
+}
+
+/** Options of `softplus`. */
+export interface SoftplusOptions {
+  /** Steepness; default 1. */
+  beta?: number;
+  /** Where beta x is above it, x is the result; default infinity, since nothing overflows. */
+  threshold?: number;
+}
+
+/** Options of `gelu`. */
+export interface GeluOptions {
+  /** Whether the normal distribution function is approximated; default none. */
+  approximate?: "none" | "tanh";
+}
+
+/** Options of ops that can compute in another type. */
+export interface TypeOptions {
+  /** The type which the operand is converted to before. */
+  dtype?: DType;
 }
 
 /** Takes a cotangent on its way back; what it returns goes on instead. */
@@ -608,6 +645,14 @@ export class Tensor {
   #number(): Tensor {
     return this.dtype === "bool" ? this.to("i32") : this;
   }
+  /** A function of floats of this and of another operand, whole numbers as f32. */
+  #floatBinary(op: Elementwise, y: Operand): Tensor {
+    return this.#float().#binary(op, y instanceof Tensor ? y.#float() : y);
+  }
+  /** Rounding of floats; whole numbers are rounded already. */
+  #rounded(op: Elementwise): Tensor {
+    return this.dtype === "i32" || this.dtype === "u32" ? this : this.#unary(op);
+  }
   #as(dtype: DType | undefined): Tensor {
     return dtype === undefined ? this : this.to(dtype);
   }
@@ -639,14 +684,29 @@ export class Tensor {
   mul(y: Operand): Tensor {
     return this.#number().#binary(E.mul, y);
   }
-  /** x / y; whole numbers divide to f32. */
-  div(y: Operand): Tensor {
-    const other = y instanceof Tensor ? y.#float() : y;
-    return this.#float().#binary(E.div, other);
+  /** x / y; whole numbers divide to f32, but to whole numbers where the quotient is rounded (down, or towards 0). */
+  div(y: Operand, options: DivOptions = {}): Tensor {
+    if (options.rounding === undefined) {
+      checkOptions("div", options, ["rounding"]);
+      return this.#floatBinary(E.div, y);
+    }
+    switch (options.rounding) {
+      case "floor":
+        return this.floorDivide(y);
+      case "trunc":
+        return this.#number().#binary(E.truncDivide, y);
+    }
+    throw new TypeError(
+      `Cannot div with rounding ${String(options.rounding)}: roundings are floor and trunc`,
+    );
   }
   /** x / y rounded down. */
   floorDivide(y: Operand): Tensor {
     return this.#number().#binary(E.floorDivide, y);
+  }
+  /** The remainder of x / y, with the sign of x; the exact one. */
+  fmod(y: Operand): Tensor {
+    return this.#number().#binary(E.fmod, y);
   }
   /** The remainder of x / y, with the sign of y. */
   remainder(y: Operand): Tensor {
@@ -660,6 +720,33 @@ export class Tensor {
   pow(y: Operand): Tensor {
     return this.#number().#binary(E.pow, y);
   }
+  /** x to the power y in floating point, whatever the types. */
+  floatPower(y: Operand): Tensor {
+    return E.floatPower(this.#float(), y instanceof Tensor ? y.#float() : y);
+  }
+  /** x 2^y. */
+  ldexp(y: Operand): Tensor {
+    const [x, exponent] = operand("ldexp", this.#float(), y instanceof Tensor ? y.#float() : y);
+    return E.ldexp(x, exponent);
+  }
+  /** sqrt(x² + y²), without overflow; the derivative at the origin is 0. */
+  hypot(y: Operand): Tensor {
+    return this.#floatBinary(E.hypot, y);
+  }
+  /** x + w (end - x), broadcast; exactly `end` at w = 1. */
+  lerp(end: Operand, weight: Operand): Tensor {
+    const [x, y] = operand("lerp", this.#float(), end);
+    const [a, w] = operand("lerp", x, weight);
+    return apply(E.lerp, [a, y.to(a.dtype), w]);
+  }
+  /** x + value a b, broadcast. */
+  addcmul(a: Tensor, b: Tensor, value: Operand = 1): Tensor {
+    return E.addcmul(this.#number(), asTensor("addcmul", a), asTensor("addcmul", b), value);
+  }
+  /** x + value a / b, broadcast. */
+  addcdiv(a: Tensor, b: Tensor, value: Operand = 1): Tensor {
+    return E.addcdiv(this.#number(), asTensor("addcdiv", a), asTensor("addcdiv", b), value);
+  }
   /** x^2. */
   square(): Tensor {
     return this.#number().#unary(E.square);
@@ -671,6 +758,29 @@ export class Tensor {
   /** The smaller of x and y; ties share the derivative equally, NaN wins. */
   minimum(y: Operand): Tensor {
     return this.#number().#binary(E.minimum, y);
+  }
+  /** The larger of x and y that is not NaN; ties give the derivative to x. */
+  fmax(y: Operand): Tensor {
+    return this.#number().#binary(E.fmax, y);
+  }
+  /** The smaller of x and y that is not NaN; ties give the derivative to x. */
+  fmin(y: Operand): Tensor {
+    return this.#number().#binary(E.fmin, y);
+  }
+  /** |x| with the sign of y, which -0 has too. */
+  copysign(y: Operand): Tensor {
+    return this.#floatBinary(E.copysign, y);
+  }
+  /** 0 where x < 0, 1 where x > 0, `value` where x = 0 (and 0 where x is NaN). */
+  heaviside(value: Operand): Tensor {
+    const [x, v] = operand("heaviside", this.#number(), value);
+    return E.heaviside(x, v);
+  }
+  /** Numbers in place of NaN (0) and the infinities (the largest and the least number of the type). */
+  nanToNum(nan = 0, above?: number, below?: number): Tensor {
+    if (!isFloat(this.dtype)) return this;
+    const most = LARGEST[this.dtype as keyof typeof LARGEST];
+    return E.nanToNum(this, nan, above ?? most, below ?? -most);
   }
   /** This where `condition` holds, `other` elsewhere. */
   where(condition: Tensor, other: Operand): Tensor {
@@ -706,11 +816,30 @@ export class Tensor {
   }
   /** Rounded down. */
   floor(): Tensor {
-    return this.#unary(E.floor);
+    return this.#rounded(E.floor);
   }
-  /** Rounded to the nearest whole number, halves to even; the derivative is 0 (see `straightThrough`). */
-  round(): Tensor {
-    return this.#unary(E.round);
+  /** Rounded up. */
+  ceil(): Tensor {
+    return this.#rounded(E.ceil);
+  }
+  /** Rounded towards 0. */
+  trunc(): Tensor {
+    return this.#rounded(E.trunc);
+  }
+  /** What `trunc` takes away: x - trunc(x), with the sign of x. */
+  frac(): Tensor {
+    return E.frac(this);
+  }
+  /**
+   * Rounded to the nearest whole number, or to `decimals` places (negative: to tens, hundreds ...), halves to even; the
+   * derivative is 0 (see `straightThrough`).
+   */
+  round(decimals = 0): Tensor {
+    if (!Number.isInteger(decimals)) {
+      throw new RangeError(`Cannot round to ${decimals} decimal places: their number is whole`);
+    }
+    if (decimals === 0 || this.dtype === "i32" || this.dtype === "u32") return this.#rounded(E.round);
+    return this.#inSingle((x) => E.roundDecimals(x, decimals));
   }
 
   // ---- comparisons ---------------------------------------------------------------------------------------------
@@ -751,6 +880,38 @@ export class Tensor {
   logicalOr(y: Tensor): Tensor {
     return apply(E.logicalOr, [this.to("bool"), asTensor("logicalOr", y).to("bool")]);
   }
+  /** Either x or y. */
+  logicalXor(y: Tensor): Tensor {
+    return E.logicalXor(this, asTensor("logicalXor", y));
+  }
+  /** Whether |x - y| is at most `atol` + `rtol` |y|: 1e-8 and 1e-5 by default. */
+  isclose(y: Operand, options: CloseOptions = {}): Tensor {
+    checkOptions("compare by isclose", options, ["rtol", "atol", "equalNan"]);
+    const { rtol = 1e-5, atol = 1e-8, equalNan = false } = options;
+    if (!(rtol >= 0 && atol >= 0)) {
+      throw new RangeError(
+        `Cannot compare by isclose within rtol ${rtol} and atol ${atol}: both are at least 0`,
+      );
+    }
+    const [a, b] = operand("compare", this.#number(), y);
+    return E.isclose(a.#float(), b.#float(), rtol, atol, equalNan);
+  }
+  /** Whether the sign is minus, which -0 has too. */
+  signbit(): Tensor {
+    return this.#number().#unary(E.signbit);
+  }
+  /** Whether an element is infinite. */
+  isinf(): Tensor {
+    return E.isinf(this.#float());
+  }
+  /** Whether an element is positive infinity. */
+  isposinf(): Tensor {
+    return E.isposinf(this.#float());
+  }
+  /** Whether an element is negative infinity. */
+  isneginf(): Tensor {
+    return E.isneginf(this.#float());
+  }
   /** Whether an element is not a number. */
   isnan(): Tensor {
     return this.#float().#unary(E.isnan);
@@ -770,6 +931,47 @@ export class Tensor {
   log(): Tensor {
     return this.#float().#unary(E.log);
   }
+  /** 2^x. */
+  exp2(): Tensor {
+    return this.#float().#unary(E.exp2);
+  }
+  /** e^x - 1, exact near 0. */
+  expm1(): Tensor {
+    return this.#float().#unary(E.expm1);
+  }
+  /** ln(1 + x), exact near 0. */
+  log1p(): Tensor {
+    return this.#float().#unary(E.log1p);
+  }
+  /** Logarithm to base 2. */
+  log2(): Tensor {
+    return this.#float().#unary(E.log2);
+  }
+  /** Logarithm to base 10. */
+  log10(): Tensor {
+    return this.#float().#unary(E.log10);
+  }
+  /** ln(e^x + e^y), which does not overflow. */
+  logaddexp(y: Operand): Tensor {
+    return this.#floatBinary(E.logaddexp, y);
+  }
+  /** log2(2^x + 2^y), which does not overflow. */
+  logaddexp2(y: Operand): Tensor {
+    const [a, b] = operand("logaddexp2", this.#float(), y instanceof Tensor ? y.#float() : y);
+    return E.logaddexp2(a, b);
+  }
+  /** x ln y, and 0 where x = 0. */
+  xlogy(y: Operand): Tensor {
+    return this.#floatBinary(E.xlogy, y);
+  }
+  /** x ln(1 + y), and 0 where x = 0. */
+  xlog1py(y: Operand): Tensor {
+    return this.#floatBinary(E.xlog1py, y);
+  }
+  /** ln(x / (1 - x)), the inverse of `sigmoid`; `eps` limits x to [eps, 1 - eps] before. */
+  logit(eps?: number): Tensor {
+    return E.logit(this.#float(), eps);
+  }
   /** Sine of radians. */
   sin(): Tensor {
     return this.#float().#unary(E.sin);
@@ -777,6 +979,54 @@ export class Tensor {
   /** Cosine of radians. */
   cos(): Tensor {
     return this.#float().#unary(E.cos);
+  }
+  /** Tangent of radians. */
+  tan(): Tensor {
+    return this.#float().#unary(E.tan);
+  }
+  /** The angle in [-π/2, π/2] of a sine; NaN beyond [-1, 1]. */
+  asin(): Tensor {
+    return this.#float().#unary(E.asin);
+  }
+  /** The angle in [0, π] of a cosine; NaN beyond [-1, 1]. */
+  acos(): Tensor {
+    return this.#float().#unary(E.acos);
+  }
+  /** The angle in (-π/2, π/2) of a tangent. */
+  atan(): Tensor {
+    return this.#float().#unary(E.atan);
+  }
+  /** The angle of the point (y, x), this being its ordinate, from -π to π; the derivative at the origin is 0. */
+  atan2(x: Operand): Tensor {
+    return this.#floatBinary(E.atan2, x);
+  }
+  /** Degrees as radians. */
+  deg2rad(): Tensor {
+    return E.deg2rad(this.#float());
+  }
+  /** Radians as degrees. */
+  rad2deg(): Tensor {
+    return E.rad2deg(this.#float());
+  }
+  /** Hyperbolic sine. */
+  sinh(): Tensor {
+    return this.#float().#unary(E.sinh);
+  }
+  /** Hyperbolic cosine. */
+  cosh(): Tensor {
+    return this.#float().#unary(E.cosh);
+  }
+  /** Inverse hyperbolic sine. */
+  asinh(): Tensor {
+    return this.#float().#unary(E.asinh);
+  }
+  /** Inverse hyperbolic cosine; NaN below 1. */
+  acosh(): Tensor {
+    return this.#float().#unary(E.acosh);
+  }
+  /** Inverse hyperbolic tangent; NaN beyond [-1, 1]. */
+  atanh(): Tensor {
+    return this.#float().#unary(E.atanh);
   }
   /** Hyperbolic tangent. */
   tanh(): Tensor {
@@ -786,40 +1036,172 @@ export class Tensor {
   sqrt(): Tensor {
     return this.#float().#unary(E.sqrt);
   }
+  /** 1 / sqrt(x). */
+  rsqrt(): Tensor {
+    return this.#float().#unary(E.rsqrt);
+  }
+  /** 2/√π ∫ e^(-t²) dt from 0 to x. */
+  erf(): Tensor {
+    return this.#float().#unary(E.erf);
+  }
+  /** 1 - erf(x), without cancellation for large x. */
+  erfc(): Tensor {
+    return this.#float().#unary(E.erfc);
+  }
+  /** The inverse of `erf`; NaN beyond [-1, 1]. */
+  erfinv(): Tensor {
+    return this.#float().#unary(E.erfinv);
+  }
+  /** ln |Γ(x)|. */
+  lgamma(): Tensor {
+    return this.#float().#unary(E.lgamma);
+  }
+  /** The derivative of `lgamma`; NaN at negative whole numbers. */
+  digamma(): Tensor {
+    return this.#float().#unary(E.digamma);
+  }
+  /** The n-th derivative of `digamma`. */
+  polygamma(n: number): Tensor {
+    if (!Number.isInteger(n) || n < 0 || n >= MAX_ORDER) {
+      throw new RangeError(
+        `Cannot take the polygamma of order ${n}: orders are whole numbers from 0 to ${MAX_ORDER - 1}`,
+      );
+    }
+    const x = this.#float();
+    return apply(E.polygamma, [x.scalarLike(n), x]);
+  }
+  /** sin(πx) / (πx), and 1 at 0. */
+  sinc(): Tensor {
+    return this.#float().#unary(E.sinc);
+  }
+
+  // ---- activations ---------------------------------------------------------------------------------------------
+
   /** 1 / (1 + e^-x). */
   sigmoid(): Tensor {
     return this.#float().#unary(E.sigmoid);
   }
   /** ln sigmoid(x), which does not overflow. */
   logSigmoid(): Tensor {
-    return this.neg().softplus().neg();
+    return this.#float().#unary(E.logSigmoid);
   }
   /** max(0, x); the derivative at 0 is 0. */
   relu(): Tensor {
     return this.#number().#unary(E.relu);
   }
-  /** ln(1 + e^x), which does not overflow. */
-  softplus(): Tensor {
-    return this.#float().#unary(E.softplus);
+  /** min(max(0, x), 6); the derivative at 0 and 6 is 0. */
+  relu6(): Tensor {
+    return E.relu6(this.#number());
   }
-  /** x sigmoid(x). */
-  silu(): Tensor {
-    return this.mul(this.sigmoid());
+  /** x above 0, `negativeSlope` x below. */
+  leakyRelu(negativeSlope = 0.01): Tensor {
+    return E.leakyRelu(this.#float(), negativeSlope);
   }
-  /** x tanh(softplus(x)). */
-  mish(): Tensor {
-    return this.mul(this.softplus().tanh());
+  /** x above 0, weight x below: one weight, or one for each place along axis 1. */
+  prelu(weight: Tensor): Tensor {
+    const C = this.rank < 2 ? 1 : this.shape[1];
+    if (asTensor("prelu", weight, "weight").rank > 1 || (weight.size !== 1 && weight.size !== C)) {
+      throw new RangeError(
+        `Cannot prelu shape ${showShape(this.shape)} with weights ${
+          showShape(weight.shape)
+        }: there is one weight, or one for each of the ${C} places along axis 1`,
+      );
+    }
+    const [x, w] = operand("prelu", this.#float(), weight);
+    return E.prelu(x, w.size === 1 ? w.reshape([]) : w.reshape([C, ...Array(this.rank - 2).fill(1)]));
   }
   /** x above 0, alpha (e^x - 1) below. */
   elu(alpha = 1): Tensor {
-    const above = this.gt(0);
-    return this.where(above, this.maskedFill(above, 0).exp().sub(1).mul(alpha)); // at 0 the branch below counts
+    return E.elu(this.#float(), alpha);
   }
-  /** sin(pi x) / (pi x), and 1 at 0. */
-  sinc(): Tensor {
-    const away = this.ne(0), x = this.where(away, 1).mul(Math.PI);
-    return x.sin().div(x).where(away, 1);
+  /** x above 0, alpha (e^(x / alpha) - 1) below. */
+  celu(alpha = 1): Tensor {
+    if (alpha === 0) throw new RangeError("Cannot celu with alpha 0: x is divided by it; relu is the limit");
+    return E.celu(this.#float(), alpha);
   }
+  /** `elu` with the alpha and the factor that keep mean 0 and variance 1 over layers. */
+  selu(): Tensor {
+    return E.selu(this.#float());
+  }
+  /** ln(1 + e^(beta x)) / beta, which does not overflow; x itself where beta x is above `threshold`. */
+  softplus(options: SoftplusOptions = {}): Tensor {
+    checkOptions("softplus", options, ["beta", "threshold"]);
+    const { beta = 1, threshold = Infinity } = options;
+    if (beta === 1 && threshold === Infinity) return this.#float().#unary(E.softplus);
+    if (!(beta > 0)) throw new RangeError(`Cannot softplus with beta ${beta}: it is above 0`);
+    return E.softplusScaled(this.#float(), beta, threshold);
+  }
+  /** x sigmoid(x). */
+  silu(): Tensor {
+    return this.#float().#unary(E.silu);
+  }
+  /** x tanh(softplus(x)). */
+  mish(): Tensor {
+    return this.#float().#unary(E.mish);
+  }
+  /** x Φ(x) with the normal distribution function, or (`approximate: "tanh"`) with its approximation by tanh. */
+  gelu(options: GeluOptions = {}): Tensor {
+    checkOptions("gelu", options, ["approximate"]);
+    switch (options.approximate) {
+      case undefined:
+      case "none":
+        return this.#float().#unary(E.gelu);
+      case "tanh":
+        return this.#float().#unary(E.geluTanh);
+    }
+    throw new TypeError(`Cannot gelu with approximate ${String(options.approximate)}: it is none or tanh`);
+  }
+  /** Limits to [min, max]; the derivative is 0 on the boundary, where that of `clamp` is 1. */
+  hardtanh(min = -1, max = 1): Tensor {
+    if (!(min <= max)) {
+      throw new RangeError(`Cannot hardtanh to [${min}, ${max}]: the first limit is the lower one`);
+    }
+    return E.hardtanh(this.#number(), min, max);
+  }
+  /** min(max(x + 3, 0), 6) / 6. */
+  hardsigmoid(): Tensor {
+    return E.hardsigmoid(this.#float());
+  }
+  /** x hardsigmoid(x). */
+  hardswish(): Tensor {
+    return E.hardswish(this.#float());
+  }
+  /** x / (1 + |x|). */
+  softsign(): Tensor {
+    return E.softsign(this.#float());
+  }
+  /** x - tanh x. */
+  tanhshrink(): Tensor {
+    return E.tanhshrink(this.#float());
+  }
+  /** x moved towards 0 by `lambda`, at most to 0. */
+  softshrink(lambda = 0.5): Tensor {
+    if (!(lambda >= 0)) throw new RangeError(`Cannot softshrink by ${lambda}: give 0 or more`);
+    return E.softshrink(this.#float(), lambda);
+  }
+  /** x, but 0 from -lambda to lambda. */
+  hardshrink(lambda = 0.5): Tensor {
+    return E.hardshrink(this.#float(), lambda);
+  }
+  /** x above the threshold, `value` up to it. */
+  threshold(threshold: number, value: number): Tensor {
+    return E.threshold(this.#number(), threshold, value);
+  }
+  /** The first half of an axis times the sigmoid of the second. */
+  glu(axis = -1): Tensor {
+    const a = normalizeAxis("glu", axis, this.rank);
+    if (this.shape[a] % 2 !== 0) {
+      throw new RangeError(
+        `Cannot glu along axis ${axis} of shape ${
+          showShape(this.shape)
+        }: its length must be even to be halved`,
+      );
+    }
+    return E.glu(this.#float(), a);
+  }
+
+  // ---- types ---------------------------------------------------------------------------------------------------
+
   /** The same values in another type, rounded to nearest; gradients come back in this one. */
   to(dtype: DType): Tensor {
     if (dtype === this.dtype) return this;
@@ -919,19 +1301,21 @@ export class Tensor {
     ]);
     return this.#kept(apply(R.logsumexp, [flat], { axis: rest.length }), list, options.keepdim);
   }
-  /** e^x / sum e^x along `axis`. */
-  softmax(axis = -1): Tensor {
-    return this.#float().#along("softmax", axis, (x, axis) => apply(R.softmax, [x], { axis }));
+  /** e^x / sum e^x along `axis`, in another type if given. */
+  softmax(axis = -1, options: TypeOptions = {}): Tensor {
+    checkOptions("softmax", options, DTYPE);
+    const x = this.#as(options.dtype).#float();
+    return x.#along("softmax", axis, (x, axis) => apply(R.softmax, [x], { axis }));
   }
   /** e^-x / sum e^-x along `axis`. */
   softmin(axis = -1, options: { dtype?: DType } = {}): Tensor {
     checkOptions("softmin", options, DTYPE);
     return S.softmin(this.#as(options.dtype), axis);
   }
-  /** ln softmax, computed without the softmax. */
-  logSoftmax(axis = -1): Tensor {
-    const x = this.#float();
-    return x.sub(x.logsumexp(axis, { keepdim: true }));
+  /** ln softmax, computed without the softmax; in another type if given. */
+  logSoftmax(axis = -1, options: TypeOptions = {}): Tensor {
+    checkOptions("logSoftmax", options, DTYPE);
+    return this.#as(options.dtype).#float().#along("logSoftmax", axis, E.logSoftmax);
   }
   #argExtremum(name: "argmax" | "argmin", axis: number | undefined, options: ReduceOptions): Tensor {
     if (axis === undefined) return this.reshape([-1]).#argExtremum(name, 0, {});
@@ -1606,6 +1990,14 @@ export class Tensor {
     );
   }
 }
+
+/** The largest numbers of the floating point types. */
+const LARGEST = {
+  f16: 65504,
+  bf16: 3.3895313892515355e38,
+  f32: 3.4028234663852886e38,
+  f64: Number.MAX_VALUE,
+};
 
 setTensorFactory((node) => new Tensor(node));
 

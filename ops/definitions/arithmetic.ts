@@ -1,4 +1,5 @@
 /** Arithmetic of matching elements: sums, products, quotients, powers. */
+import { composite } from "../composite.ts";
 import { elementwise } from "../families.ts";
 import { isFloat } from "../dtype.ts";
 import type { RuleContext } from "../primitive.ts";
@@ -141,3 +142,95 @@ export const sign = elementwise({
   partials: [null],
   domain: [0.2, 2],
 });
+
+export const rsqrt = elementwise({
+  name: "rsqrt",
+  tex: ([x]) => `\\frac{1}{\\sqrt{${x}}}`,
+  texPartials: ([x]) => [`-\\frac{1}{2\\,${x}\\,\\sqrt{${x}}}`],
+  accepts: "float",
+  host: (x) => 1 / Math.sqrt(x),
+  wgsl: ([x]) => `(1.0 / sqrt(${x}))`,
+  partials: [({ x: [x], y }) => y.div(x).mul(-0.5)],
+  domain: [0.5, 3],
+});
+
+/** sqrt(x² + y²) without overflow; the derivative at the origin is 0. */
+export const hypot = elementwise({
+  name: "hypot",
+  tex: ([x, y]) => `\\sqrt{{${x}}^2 + {${y}}^2}`,
+  texPartials: ([x, y], z) => [`\\frac{${x}}{${z}}`, `\\frac{${y}}{${z}}`],
+  accepts: "float",
+  host: (x, y) => Math.hypot(x, y),
+  wgsl: ([x, y]) => `hypotf(${x}, ${y})`,
+  partials: [
+    ({ x: [x], y: r }) => x.div(r.where(r.ne(0), 1)),
+    ({ x: [, y], y: r }) => y.div(r.where(r.ne(0), 1)),
+  ],
+  domain: [0.2, 2],
+  flops: 6,
+});
+
+/** From x at w = 0 to y at w = 1, where it is exactly y. */
+export const lerp = elementwise({
+  name: "lerp",
+  tex: ([x, y, w]) => `${x} + ${w}\\,(${y} - ${x})`,
+  texPartials: ([x, y, w]) => [`1 - ${w}`, w, `${y} - ${x}`],
+  accepts: "float",
+  host: (x, y, w) => Math.abs(w) < 0.5 ? x + w * (y - x) : y - (y - x) * (1 - w),
+  wgsl: ([x, y, w]) =>
+    `select(${y} - (${y} - ${x}) * (1.0 - ${w}), ${x} + ${w} * (${y} - ${x}), abs(${w}) < 0.5)`,
+  partials: [({ x: [, , w] }) => w.neg().add(1), ({ x: [, , w] }) => w, ({ x: [x, y] }) => y.sub(x)],
+  domain: BOTH,
+  samples: [[[2, 3], [2, 3], [2, 3]], [[2, 3], [3], [2, 1]], [[3], [2, 1], []]].map((shapes) => ({
+    shapes,
+    call: (x, y, w) => x.lerp(y, w),
+    notSpecial: "the difference of large operands overflows in f32, as PyTorch's does",
+  })),
+  flops: 4,
+});
+
+export const addcmul = composite({
+  name: "addcmul",
+  tex: ([x, a, b]) => `${x} + v\\,${a} \\cdot ${b}`,
+  texPartials: ([, a, b]) => ["1", `v\\,${b}`, `v\\,${a}`],
+  samples: [
+    { shapes: [[2, 3], [3], [2, 1]], call: (x, a, b) => x.addcmul(a, b) },
+    { shapes: [[], [2], [2]], call: (x, a, b) => x.addcmul(a, b, -2.5) },
+  ],
+}, (x: Tensor, a: Tensor, b: Tensor, value: Tensor | number): Tensor => x.add(scaled(a.mul(b), value)));
+
+export const addcdiv = composite({
+  name: "addcdiv",
+  tex: ([x, a, b]) => `${x} + v\\,\\frac{${a}}{${b}}`,
+  texPartials: ([, a, b]) => ["1", `\\frac{v}{${b}}`, `-v\\,\\frac{${a}}{{${b}}^2}`],
+  samples: [
+    {
+      shapes: [[2, 3], [3], [2, 1]],
+      call: (x, a, b) => x.addcdiv(a, b),
+      domain: [BOTH, BOTH, [0.5, 2]],
+    },
+    { shapes: [[], [2], [2]], call: (x, a, b) => x.addcdiv(a, b, -2.5), domain: [BOTH, BOTH, [0.5, 2]] },
+  ],
+}, (x: Tensor, a: Tensor, b: Tensor, value: Tensor | number): Tensor => x.add(scaled(a.div(b), value)));
+
+const scaled = (x: Tensor, by: Tensor | number): Tensor => by === 1 ? x : x.mul(by);
+
+export const ldexp = composite({
+  name: "ldexp",
+  tex: ([x, y]) => `${x} \\cdot 2^{${y}}`,
+  texPartials: ([x, y]) => [`2^{${y}}`, `${x} \\cdot 2^{${y}} \\ln 2`],
+  samples: [
+    { shapes: [[2, 3], [3]], call: (x, y) => x.ldexp(y) },
+    { shapes: [[3], [3]], call: (x, y) => x.ldexp(y), dtypes: [undefined, "i32"] },
+  ],
+}, (x: Tensor, y: Tensor): Tensor => x.mul(y.exp2()));
+
+export const floatPower = composite({
+  name: "floatPower",
+  tex: ([x, y]) => `{${x}}^{${y}}`,
+  texPartials: ([x, y]) => [`${y}\\,{${x}}^{${y} - 1}`, `{${x}}^{${y}} \\ln ${x}`],
+  samples: [
+    { shapes: [[2, 3], [3]], call: (x, y) => x.floatPower(y), domain: [[0.5, 2], BOTH] },
+    { shapes: [[3]], call: (x) => x.floatPower(-2), dtypes: ["i32"], values: [[1, -2, 4]] },
+  ],
+}, (x: Tensor, y: Tensor | number): Tensor => x.pow(y));

@@ -1,18 +1,8 @@
 /** Numbers of a distribution from random bits. */
 import { elementwise } from "../families.ts";
+import { horner, hornerWgsl, PPND7, ratio, ratioWgsl } from "../special.ts";
 
-// Inverse normal distribution function, Wichura (1988), AS 241, PPND7: about 1e-7 relative.
-const A = [3.3871327179, 50.434271938, 159.29113202, 59.10937472];
-const B = [1, 17.895169469, 78.757757664, 67.1875636];
-const C = [1.4234372777, 2.75681539, 1.3067284816, 0.17023821103];
-const D = [1, 0.7370016425, 0.12021132975];
-const E = [6.657905115, 3.081226386, 0.42868294337, 0.017337203997];
-const F = [1, 0.24197894225, 0.012258202635];
-const polynomial = (c: number[], r: number): number => c.reduceRight((s, a) => s * r + a, 0);
-const polynomialWgsl = (c: number[], r: string): string =>
-  c.slice(0, -1).reduceRight((s, a) => `fma(${s}, ${r}, ${a.toFixed(12)})`, c[c.length - 1].toFixed(12));
-
-/** Standard normal numbers from 24 random bits (centred, so that the ends stay finite). */
+/** Standard normal numbers from 24 random bits (centred, so that the ends stay finite), by `PPND7`: about 1e-7. */
 export const normalFromBits = elementwise({
   name: "normalFromBits",
   tex: ([x]) => `\\Phi^{-1}(${x})`,
@@ -23,12 +13,10 @@ export const normalFromBits = elementwise({
     const u = ((bits >>> 8) + 0.5) * 2 ** -24, q = u - 0.5;
     if (Math.abs(q) <= 0.425) {
       const r = 0.180625 - q * q;
-      return q * polynomial(A, r) / polynomial(B, r);
+      return q * horner(PPND7.centre[0], r) / horner(PPND7.centre[1], r);
     }
     const r = Math.sqrt(-Math.log(q < 0 ? u : 1 - u));
-    const z = r <= 5
-      ? polynomial(C, r - 1.6) / polynomial(D, r - 1.6)
-      : polynomial(E, r - 5) / polynomial(F, r - 5);
+    const z = r <= 5 ? ratio(PPND7.tail, r - 1.6) : ratio(PPND7.far, r - 5);
     return q < 0 ? -z : z;
   },
   wgsl: ([x]) => `normalFromBits(u32(${x}))`,
@@ -45,14 +33,12 @@ fn normalFromBits(bits: u32) -> f32 {
   let q = (f32(i32(k) - 8388608) + 0.5) * 5.9604644775390625e-8;
   if (abs(q) <= 0.425) {
     let r = fma(-q, q, 0.180625);
-    return q * (${polynomialWgsl(A, "r")}) / (${polynomialWgsl(B, "r")});
+    return q * (${hornerWgsl(PPND7.centre[0], "r")}) / (${hornerWgsl(PPND7.centre[1], "r")});
   }
   let tail = (f32(min(k, 16777215u - k)) + 0.5) * 5.9604644775390625e-8;
   let r = sqrt(-logf(tail));
   let c = r - 1.6; let e = r - 5.0;
-  let z = select((${polynomialWgsl(E, "e")}) / (${polynomialWgsl(F, "e")}), (${polynomialWgsl(C, "c")}) / (${
-  polynomialWgsl(D, "c")
-}), r <= 5.0);
+  let z = select(${ratioWgsl(PPND7.far, "e")}, ${ratioWgsl(PPND7.tail, "c")}, r <= 5.0);
   return select(z, -z, q < 0.0);
 }`;
 
@@ -68,3 +54,25 @@ export const uniformFromBits = elementwise({
   partials: [null],
   domain: [[0, 4e9]],
 });
+
+/** Exponential numbers with mean 1, -ln(1 - u) for u from 24 random bits: never 0 and never infinite. */
+export const exponentialFromBits = elementwise({
+  name: "exponentialFromBits",
+  tex: ([x]) => `-\\ln(1 - 2^{-24} (\\lfloor ${x} / 2^8 \\rfloor + \\tfrac12))`,
+  accepts: "integer",
+  result: "f32",
+  discrete: true,
+  host: (bits) => -Math.log1p(-((bits >>> 8) + 0.5) * 2 ** -24),
+  wgsl: ([x]) => `exponentialFromBits(u32(${x}))`,
+  partials: [null],
+  domain: [[0, 4e9]],
+  flops: 20,
+});
+
+/** WGSL of the same function; 1 - u is exact in the upper half. */
+export const exponentialFromBitsWgsl = `
+fn exponentialFromBits(bits: u32) -> f32 {
+  let k = bits >> 8u;
+  if (k < 8388608u) { return -log1pf((f32(k) + 0.5) * -5.9604644775390625e-8); }
+  return -logf((f32(16777215u - k) + 0.5) * 5.9604644775390625e-8);
+}`;

@@ -7,3 +7,4 @@ export * from "./trigonometric.ts";
 export * from "./activation.ts";
 export * from "./rounding.ts";
 export * from "./cast.ts";
+export * from "./special.ts";

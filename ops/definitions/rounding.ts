@@ -1,6 +1,8 @@
 /** Rounding, and division into whole quotients and remainders. */
+import { composite } from "../composite.ts";
 import { elementwise } from "../families.ts";
 import { isFloat } from "../dtype.ts";
+import type { Tensor } from "../tensor.ts";
 
 export const floor = elementwise({
   name: "floor",
@@ -61,5 +63,78 @@ export const remainder = elementwise({
       ? `remainderu(${x}, ${y})`
       : `remainderi(${x}, ${y})`,
   partials: [() => 1, ({ x: [x, y] }) => x.floorDivide(y).neg()],
+  domain: [[0.2, 0.8], [1, 2]],
+});
+
+export const ceil = elementwise({
+  name: "ceil",
+  tex: ([x]) => `\\lceil ${x} \\rceil`,
+  texPartials: () => ["0"],
+  accepts: "float",
+  host: Math.ceil,
+  wgsl: ([x]) => `ceil(${x})`,
+  partials: [null],
+  domain: [0.2, 0.8],
+});
+
+export const trunc = elementwise({
+  name: "trunc",
+  tex: ([x]) => `\\operatorname{trunc} ${x}`,
+  texPartials: () => ["0"],
+  accepts: "float",
+  host: Math.trunc,
+  wgsl: ([x]) => `trunc(${x})`,
+  partials: [null],
+  domain: [0.2, 0.8],
+});
+
+export const frac = composite({
+  name: "frac",
+  tex: ([x]) => `${x} - \\operatorname{trunc} ${x}`,
+  texPartials: () => ["1"],
+  samples: [{ shapes: [[2, 3]], call: (x) => x.frac(), domain: [[0.2, 0.8]] }],
+}, (x: Tensor): Tensor => x.sub(x.trunc()));
+
+/** To a number of decimal places; a negative one rounds to powers of ten. */
+export const roundDecimals = composite({
+  name: "roundDecimals",
+  tex: ([x]) => `10^{-d} \\lfloor 10^d\\,${x} \\rceil`,
+  texPartials: () => ["0"],
+  samples: [
+    { shapes: [[2, 3]], call: (x) => x.round(1), domain: [[0.16, 0.24]] },
+    { shapes: [[2, 3]], call: (x) => x.round(-1), domain: [[6, 14]] },
+  ],
+}, (x: Tensor, decimals: number): Tensor => {
+  const scale = 10 ** Math.abs(decimals);
+  return decimals > 0 ? x.mul(scale).round().div(scale) : x.div(scale).round().mul(scale);
+});
+
+/** Quotient rounded towards 0; of whole numbers by 0 it is 0 on every device. */
+export const truncDivide = elementwise({
+  name: "truncDivide",
+  tex: ([x, y]) => `\\operatorname{trunc}(${x} / ${y})`,
+  texPartials: () => ["0", "0"],
+  host: (x, y) => Math.trunc(x / y),
+  hostInteger: (x, y) => y === 0 ? 0 : Math.trunc(x / y),
+  wgsl: ([x, y], [dtype]) =>
+    isFloat(dtype)
+      ? `truncdivf(${x}, ${y})`
+      : dtype === "u32"
+      ? `floordivu(${x}, ${y})`
+      : `truncdivi(${x}, ${y})`,
+  partials: [null, null],
+  domain: [[0.2, 0.8], [1, 2]],
+});
+
+/** Remainder with the sign of the dividend; of whole numbers by 0 it is 0 on every device. */
+export const fmod = elementwise({
+  name: "fmod",
+  tex: ([x, y]) => `\\operatorname{fmod}(${x}, ${y})`,
+  texPartials: ([x, y]) => ["1", `-\\operatorname{trunc}(${x} / ${y})`],
+  host: (x, y) => x % y,
+  hostInteger: (x, y) => y === 0 ? 0 : x % y,
+  wgsl: ([x, y], [dtype]) =>
+    isFloat(dtype) ? `fmodf(${x}, ${y})` : dtype === "u32" ? `remainderu(${x}, ${y})` : `fmodi(${x}, ${y})`,
+  partials: [() => 1, ({ x: [x, y] }) => x.div(y, { rounding: "trunc" }).neg()],
   domain: [[0.2, 0.8], [1, 2]],
 });

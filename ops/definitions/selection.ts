@@ -1,4 +1,5 @@
 /** Choosing between elements: the larger, the smaller, one by a condition, limits. */
+import { composite } from "../composite.ts";
 import { elementwise } from "../families.ts";
 import { isFloat } from "../dtype.ts";
 import type { RuleContext } from "../primitive.ts";
@@ -69,3 +70,77 @@ export const clamp = elementwise({
   ],
   domain: [BOTH, [-1.5, -0.5], [0.5, 1.5]],
 });
+
+/** The larger one that is not NaN; ties give the derivative to the first operand. */
+export const fmax = elementwise({
+  name: "fmax",
+  tex: ([x, y]) => `\\operatorname{fmax}(${x}, ${y})`,
+  texPartials: ([x, y]) => [`[${x} \\ge ${y}]`, `[${y} > ${x}]`],
+  host: (x, y) => Number.isNaN(x) ? y : Number.isNaN(y) ? x : Math.max(x, y),
+  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `fmaxf(${x}, ${y})` : `max(${x}, ${y})`,
+  partials: [
+    ({ x: [x, y] }) => firstWins(x.ge(y), y),
+    ({ x: [x, y] }) => firstWins(x.ge(y), y).logicalNot(),
+  ],
+  domain: BOTH,
+});
+
+/** The smaller one that is not NaN; ties give the derivative to the first operand. */
+export const fmin = elementwise({
+  name: "fmin",
+  tex: ([x, y]) => `\\operatorname{fmin}(${x}, ${y})`,
+  texPartials: ([x, y]) => [`[${x} \\le ${y}]`, `[${y} < ${x}]`],
+  host: (x, y) => Number.isNaN(x) ? y : Number.isNaN(y) ? x : Math.min(x, y),
+  wgsl: ([x, y], [dtype]) => isFloat(dtype) ? `fminf(${x}, ${y})` : `min(${x}, ${y})`,
+  partials: [
+    ({ x: [x, y] }) => firstWins(x.le(y), y),
+    ({ x: [x, y] }) => firstWins(x.le(y), y).logicalNot(),
+  ],
+  domain: BOTH,
+});
+
+const firstWins = (better: Tensor, y: Tensor): Tensor =>
+  isFloat(y.dtype) ? better.logicalOr(y.isnan()) : better;
+
+/** |x| with the sign of y. */
+export const copysign = elementwise({
+  name: "copysign",
+  tex: ([x, y]) => `|${x}| \\operatorname{sign} ${y}`,
+  texPartials: ([x, y]) => [`\\operatorname{sign} ${x} \\operatorname{sign} ${y}`, "0"],
+  accepts: "float",
+  host: (x, y) => y < 0 || Object.is(y, -0) ? -Math.abs(x) : Math.abs(x),
+  wgsl: ([x, y]) => `copysignf(${x}, ${y})`,
+  partials: [({ x: [x, y] }) => x.sign().mul(x.onesLike().copysign(y)), null],
+  domain: [0.2, 2],
+});
+
+/** 0 below 0, 1 above, `value` at 0. */
+export const heaviside = composite({
+  name: "heaviside",
+  tex: ([x, v]) => `[${x} > 0] + [${x} = 0]\\,${v}`,
+  texPartials: ([x]) => ["0", `[${x} = 0]`],
+  samples: [
+    { shapes: [[4], []], call: (x, v) => x.heaviside(v), values: [[-1, 0, 2, 0]], wrt: [1] },
+    { shapes: [[3], [3]], call: (x, v) => x.heaviside(v), dtypes: ["i32", "i32"] },
+  ],
+}, (x: Tensor, value: Tensor): Tensor => value.where(x.eq(0), x.gt(0).to(x.dtype)));
+
+/** Numbers in place of NaN and the infinities; nothing flows back from there. */
+export const nanToNum = composite(
+  {
+    name: "nanToNum",
+    tex: ([x]) => `\\operatorname{nanToNum} ${x}`,
+    texPartials: ([x]) => [`[|${x}| < \\infty]`],
+    samples: [
+      {
+        shapes: [[6]],
+        call: (x) => x.nanToNum(9, 8, 7),
+        values: [[0, 1, Infinity, -Infinity, NaN, -3]],
+        differences: false,
+      },
+      { shapes: [[2, 3]], call: (x) => x.nanToNum(1, 2, 3) },
+    ],
+  },
+  (x: Tensor, nan: number, above: number, below: number): Tensor =>
+    x.maskedFill(x.isnan(), nan).maskedFill(x.eq(Infinity), above).maskedFill(x.eq(-Infinity), below),
+);
