@@ -93,7 +93,8 @@ export interface MapKernel {
   readonly uniforms: (x: readonly Aval[], y: Aval, p: Attributes) => number[];
   /**
    * WGSL statements, free of shapes. `x0(i)` reads element i (row-major) of input 0 as f32, i32, u32 or bool;
-   * `put(i, v)` writes output element i; `u(k)` is a uniform; `t: i32` the thread's number.
+   * `put(i, v)` writes output element i, `y(i)` reads what this thread has put there; `u(k)` is a uniform; `t: i32` the
+   * thread's number; `fault(k)` makes the run fail, with the record's `fault` as message.
    */
   readonly body: (x: readonly Aval[], y: Aval, p: Attributes) => string;
 }
@@ -165,6 +166,8 @@ export interface Custom extends Common {
   readonly infer: Infer;
   readonly host: (x: HostArray[], y: HostArray, p: Attributes) => void;
   readonly wgsl: MapKernel;
+  /** What an engine says when the kernel has called `fault(k)`, and the host throws; default: index k is out of range. */
+  readonly fault?: (k: number, x: readonly Aval[], p: Attributes) => string;
   /** The same in terms of other ops; tests hold the kernels to it. */
   readonly definition?: (x: Tensor[], p: Attributes) => Tensor;
   readonly flops: (x: readonly Aval[], y: Aval, p: Attributes) => number;

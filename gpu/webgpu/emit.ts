@@ -164,7 +164,11 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   const operands = inputs.map((j) => contiguous(b, j));
   const result = b.result(i, shape, dtype);
   const p = b.attributes(i);
-  const message = faultMessage(op.name, avals, y, p), rows = rowOp(op.name, p?.axis, avals[0].shape.length);
+  const { fault } = op;
+  const message = fault === undefined
+    ? faultMessage(op.name, avals, y, p)
+    : (k: number) => fault(k, avals, p);
+  const rows = rowOp(op.name, p?.axis, avals[0].shape.length);
   if (emitLong(b, { name: op.name, p, operands, result, message })) return result;
   if (rows !== null) {
     emitRows(b, rows, operands, result, message);

@@ -25,7 +25,7 @@ export const sum = reduction({
 });
 
 /** The products of all other elements along the last axis, zeros included, differentiable to any order. */
-function productOfOthers(x: Tensor): Tensor {
+export function productOfOthers(x: Tensor): Tensor {
   const n = x.shape[x.rank - 1];
   const shifted = (t: Tensor, by: number): Tensor => t.narrow(-1, 0, n - by).padOnes(by, 0);
   const backShifted = (t: Tensor, by: number): Tensor => t.narrow(-1, by, n - by).padOnes(0, by);

@@ -2,9 +2,9 @@
 import type { Device } from "../ambient.ts";
 import { type DType, isFloat } from "../dtype.ts";
 import { identity } from "../families.ts";
-import { makeLeaf, makeNode, Node } from "../node.ts";
-import { type Aval, define, type Leaf, type Output } from "../primitive.ts";
-import { apply } from "../node.ts";
+import { apply, makeLeaf, makeNode, Node, nodeOf, wrap } from "../node.ts";
+import { type Attributes, type Aval, define, type Leaf, type Output, type Tuple } from "../primitive.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Data given by the user; always realised. */
 export const data: Leaf = define({ family: "leaf", name: "data", tex: () => "x" });
@@ -45,6 +45,17 @@ export const barrier = identity({
 
 /** One output of a tuple. */
 export const output: Output = define({ family: "output", name: "output", tex: ([x], p) => `${x}_{${p.i}}` });
+
+/** All outputs of a tuple's node. */
+export function outputsOf(tuple: Node): Tensor[] {
+  const { outputs } = tuple.op as Tuple;
+  return outputs(tuple.inputs, tuple.p).map((_, i) => wrap(makeNode(output, [tuple], { i })));
+}
+
+/** Applies a tuple primitive and picks all its outputs. */
+export function tupleOutputs(op: Tuple, x: readonly Tensor[], p: Attributes): Tensor[] {
+  return outputsOf(makeNode(op, x.map(nodeOf), p));
+}
 
 /** A scalar constant. */
 export function constantNode(value: number, dtype: DType, device: Device): Node {

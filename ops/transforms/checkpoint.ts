@@ -1,11 +1,11 @@
 /** Gradient checkpointing: the backward pass rebuilds a segment instead of keeping its intermediates. */
-import { barrier } from "../definitions/structural.ts";
+import { barrier, tupleOutputs } from "../definitions/structural.ts";
 import { isFloat } from "../dtype.ts";
 import { apply, wrap } from "../node.ts";
 import { define, type Tuple } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
 import { jvp, vjp } from "./functional.ts";
-import { type Program, record, tupleOutputs } from "./program.ts";
+import { type Program, record } from "./program.ts";
 import { flatten, type Tree } from "./tree.ts";
 
 const segment: Tuple = define({

@@ -1,12 +1,12 @@
 /** Derivatives by hand: customVjp, customJvp, straightThrough. */
 import { noGrad } from "./backward.ts";
 import { withAmbient } from "../ambient.ts";
+import { tupleOutputs } from "../definitions/structural.ts";
 import { isFloat } from "../dtype.ts";
 import { define, type Tuple } from "../primitive.ts";
 import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { vjp } from "./functional.ts";
-import { tupleOutputs } from "./program.ts";
 import { flatten, someLeavesLike, type Tree } from "./tree.ts";
 import { vmap } from "./vmap.ts";
 

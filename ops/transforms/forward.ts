@@ -1,7 +1,7 @@
 /** Forward mode: walks a graph from its inputs to outputs and builds the graph of tangents. */
+import { outputsOf } from "../definitions/structural.ts";
 import { type Node, wrap } from "../node.ts";
 import type { Tensor } from "../tensor.ts";
-import { outputsOf } from "./program.ts";
 import { reachable } from "./reverse.ts";
 
 /** Tangents of the outputs from tangents of some nodes; `null` is zero. */

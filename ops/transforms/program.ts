@@ -1,8 +1,8 @@
 /** Recorded functions: a graph with holes, which can be filled again, batched, and keyed by structure. */
 import type { Device } from "../ambient.ts";
-import { output, placeholderNode } from "../definitions/structural.ts";
+import { placeholderNode, tupleOutputs } from "../definitions/structural.ts";
 import { currentTrace, inTrace, makeNode, nextSerial, Node, nodeOf, type Trace, wrap } from "../node.ts";
-import type { Aval, Tuple } from "../primitive.ts";
+import type { Aval } from "../primitive.ts";
 import { nodeHooks, nodeNames, Tensor } from "../tensor.ts";
 
 /** A graph with holes. */
@@ -121,16 +121,6 @@ export class Program {
     const results = this.outputs.map((y) => to.get(y)!);
     return { outputs: results.map((r) => r.t), flags: results.map((r) => r.b) };
   }
-}
-
-/** Applies a tuple primitive and picks all its outputs. */
-export function tupleOutputs(op: Tuple, x: readonly Tensor[], p: unknown): Tensor[] {
-  return outputsOf(makeNode(op, x.map(nodeOf), p));
-}
-
-/** All outputs of the node of a tuple. */
-export function outputsOf(node: Node): Tensor[] {
-  return (node.op as Tuple).outputs(node.inputs, node.p).map((_, i) => wrap(makeNode(output, [node], { i })));
 }
 
 /** Options of `record`. */

@@ -1,7 +1,7 @@
 /** Reverse mode: walks a graph from its outputs to targets and builds the graph of cotangents. */
 import { ambient } from "../ambient.ts";
+import { outputsOf } from "../definitions/structural.ts";
 import { BY_BACKWARD, type Node, wrap } from "../node.ts";
-import { outputsOf } from "./program.ts";
 import type { Tuple } from "../primitive.ts";
 import { isReplaced } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";

@@ -2,13 +2,14 @@
 import { arange } from "../create.ts";
 import { cat } from "../definitions/indexing.ts";
 import { foldKey } from "../definitions/random.ts";
+import { tupleOutputs } from "../definitions/structural.ts";
 import { isFloat } from "../dtype.ts";
 import { apply, wrap } from "../node.ts";
 import { type Aval, define, type Tuple } from "../primitive.ts";
 import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { jvp, vjp } from "./functional.ts";
-import { type Program, record, tupleOutputs } from "./program.ts";
+import { type Program, record } from "./program.ts";
 import { flatten, leavesLike, type Tree } from "./tree.ts";
 
 /** The body's holes are `[carry..., x...]` and its constants; outputs are `[carry..., y...]`. */

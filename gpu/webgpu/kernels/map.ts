@@ -62,6 +62,10 @@ export function mapKernel(f: MapForm): Kernel {
     });
     types[result] = resultType(f.result);
     globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { ${store(f.result, `b${result}`, "i", "v")} }`);
+    // A thread may read back what it has written itself (not in bf16, whose neighbours share a word).
+    if (/\by\(/.test(f.body)) {
+      globals.push(`fn y(i: i32) -> ${valueType(f.result)} { return ${load(f.result, `b${result}`, "i")}; }`);
+    }
     if (faults) {
       types.push("atomic<u32>");
       globals.push(
