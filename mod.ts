@@ -102,8 +102,28 @@ export type { PerAxis } from "./ops/functions/spatial.ts";
 export { broadcastTensors, cat, einsum, embedding, split, stack, where } from "./ops/functions.ts";
 export { batchNorm, groupNorm, instanceNorm, layerNorm, rmsNorm } from "./ops/functions/normalization.ts";
 export type { NormOptions, RmsNormOptions, RunningNormOptions } from "./ops/functions/normalization.ts";
-export { cosineSimilarity, normalize } from "./ops/functions/distance.ts";
-export type { CosineOptions, NormalizeOptions } from "./ops/functions/distance.ts";
+/** Linear algebra on matrices in the last two axes: PyTorch's torch.linalg in camelCase. */
+export * as linalg from "./ops/linalg/mod.ts";
+export type {
+  EighOptions,
+  LeastSquares,
+  LinalgNormOptions,
+  LUFactors,
+  LUSolveOptions,
+  MatrixNormOptions,
+  MatrixOrder,
+  QrOptions,
+  SolveOptions,
+  SolveTriangularOptions,
+  SvdOptions,
+  ToleranceOptions,
+  TriangleOptions,
+  VectorNormOptions,
+} from "./ops/linalg/mod.ts";
+export type { AddedProductOptions, Contracted } from "./ops/definitions/products.ts";
+export { bilinear, chainMatmul, tensordot } from "./ops/functions/products.ts";
+export { cdist, cosineSimilarity, normalize, pairwiseDistance, pdist } from "./ops/functions/distance.ts";
+export type { CosineOptions, NormalizeOptions, PairwiseDistanceOptions } from "./ops/functions/distance.ts";
 export { manualSeed, rngState, setRngState, withSeed } from "./ops/rng.ts";
 export type { RngState } from "./ops/rng.ts";
 export { sync } from "./ops/runs.ts";

@@ -47,6 +47,9 @@ import * as Running from "./definitions/running.ts";
 import type { Found, Interpolation } from "./definitions/order.ts";
 import * as I from "./definitions/indexing.ts";
 import { matmul } from "./definitions/contraction.ts";
+import * as Distance from "./definitions/distance.ts";
+import * as Products from "./definitions/products.ts";
+import type { AddedProductOptions } from "./definitions/products.ts";
 import { aliasNode, constantNode, data as dataLeaf, detach } from "./definitions/structural.ts";
 
 /** A tensor or a JavaScript number, which takes the tensor's type. */
@@ -1942,18 +1945,65 @@ export class Tensor {
     if (p.rank === 1) z = z.squeeze(-2);
     return q.rank === 1 ? z.squeeze(-1) : z;
   }
+  /** Matrix product of two matrices. */
+  mm(y: Tensor): Tensor {
+    return Products.mm(this, asTensor("mm", y));
+  }
+  /** Matrix products of two stacks `[B, M, K]` and `[B, K, N]`. */
+  bmm(y: Tensor): Tensor {
+    return Products.bmm(this, asTensor("bmm", y));
+  }
+  /** Product of a matrix and a vector. */
+  mv(y: Tensor): Tensor {
+    return Products.mv(this, asTensor("mv", y));
+  }
   /** Inner product of two vectors. */
   dot(y: Tensor): Tensor {
-    if (this.rank !== 1 || asTensor("dot", y).rank !== 1) {
-      throw new RangeError(
-        `Cannot dot shapes ${showShape(this.shape)} and ${showShape(y.shape)}: both must be vectors`,
-      );
-    }
-    return this.matmul(y);
+    return Products.dot(this, asTensor("dot", y));
+  }
+  /** Inner product of two vectors, which for real numbers is `dot`. */
+  vdot(y: Tensor): Tensor {
+    return Products.dot(this, asTensor("vdot", y));
+  }
+  /** Sums of products over the last axes: `z[..., ...] = sum_k x[..., k] y[..., k]`; a scalar multiplies. */
+  inner(y: Tensor): Tensor {
+    return Products.inner(this, asTensor("inner", y));
   }
   /** Outer product of two vectors. */
   outer(y: Tensor): Tensor {
-    return this.reshape([-1, 1]).mul(asTensor("outer", y).reshape([1, -1]));
+    return Products.outer(this, asTensor("outer", y));
+  }
+  /** `beta x + alpha a b` of matrices a and b. */
+  addmm(a: Tensor, b: Tensor, options: AddedProductOptions = {}): Tensor {
+    return Products.addmm(this, ...productOperands("addmm", a, b, options));
+  }
+  /** `beta x + alpha a b` of a matrix a and a vector b. */
+  addmv(a: Tensor, b: Tensor, options: AddedProductOptions = {}): Tensor {
+    return Products.addmv(this, ...productOperands("addmv", a, b, options));
+  }
+  /** `beta x + alpha a b^T` of vectors a and b. */
+  addr(a: Tensor, b: Tensor, options: AddedProductOptions = {}): Tensor {
+    return Products.addr(this, ...productOperands("addr", a, b, options));
+  }
+  /** `beta x + alpha sum_i a_i b_i` of stacks of matrices a and b. */
+  addbmm(a: Tensor, b: Tensor, options: AddedProductOptions = {}): Tensor {
+    return Products.addbmm(this, ...productOperands("addbmm", a, b, options));
+  }
+  /** `beta x + alpha a_i b_i` for each of stacks of matrices a and b. */
+  baddbmm(a: Tensor, b: Tensor, options: AddedProductOptions = {}): Tensor {
+    return Products.baddbmm(this, ...productOperands("baddbmm", a, b, options));
+  }
+  /** The p-norm of x - y, all elements together; operands broadcast. */
+  dist(y: Operand, p = 2): Tensor {
+    return Distance.dist(...operand("dist", this.#float(), y), p);
+  }
+  /** Kronecker's product: every element of x times all of y, as one array. */
+  kron(y: Tensor): Tensor {
+    return Products.kron(this, asTensor("kron", y));
+  }
+  /** The cross product along an axis of length 3; other axes broadcast. */
+  cross(y: Tensor, axis = -1): Tensor {
+    return Products.cross(this, asTensor("cross", y), axis);
   }
 
   // ---- display -------------------------------------------------------------------------------------------------
@@ -1998,6 +2048,17 @@ const LARGEST = {
   f32: 3.4028234663852886e38,
   f64: Number.MAX_VALUE,
 };
+
+/** Operands of a product that is added to a tensor. */
+function productOperands(
+  action: string,
+  a: Tensor,
+  b: Tensor,
+  options: AddedProductOptions,
+): [Tensor, Tensor, AddedProductOptions] {
+  checkOptions(action, options, ["beta", "alpha"]);
+  return [asTensor(action, a), asTensor(action, b), options];
+}
 
 setTensorFactory((node) => new Tensor(node));
 

@@ -40,6 +40,13 @@ function parameter(p: Param): string {
   }
 }
 
+/** The function that a constant is by its type. */
+// deno-lint-ignore no-explicit-any
+function signatureOf(variable: any): { params: Param[] } | undefined {
+  const type = variable.tsType;
+  return type?.kind === "fnOrConstructor" ? type.value : undefined;
+}
+
 /** Methods of Tensor, then functions, then functions of namespaces, by name. */
 async function publicCalls(): Promise<Map<string, Call>> {
   const { code, stdout, output } = await deno(["doc", "--json", "mod.ts"]);
@@ -49,8 +56,9 @@ async function publicCalls(): Promise<Map<string, Call>> {
     /^[\s\S]*?[.;:](?=\s|$)/.exec(doc)?.[0].replaceAll(/\s+/g, " ").replace(/[;:]$/, ".") ?? doc;
   // deno-lint-ignore no-explicit-any
   const add = (prefix: string, name: string, f: any, doc?: string): void => {
-    if (f === undefined || calls.has(name)) return;
-    calls.set(name, {
+    const key = prefix === "x." ? name : `${prefix}${name}`;
+    if (f === undefined || calls.has(key)) return;
+    calls.set(key, {
       text: `${prefix}${name}(${f.params.map(parameter).join(", ")})`,
       says: sentence(doc),
     });
@@ -67,6 +75,8 @@ async function publicCalls(): Promise<Map<string, Call>> {
           }
         } else if (d.kind === "function" && kind === "function") {
           add(prefix, symbol.name, d.def, d.jsDoc?.doc);
+        } else if (d.kind === "variable" && kind === "function") {
+          add(prefix, symbol.name, signatureOf(d.def), d.jsDoc?.doc);
         } else if (d.kind === "namespace" && kind === "namespace") {
           walk(d.def.elements, `${symbol.name}.`, "function");
         }
@@ -82,7 +92,7 @@ async function publicCalls(): Promise<Map<string, Call>> {
 /** The file of each record, by its name in the text. */
 async function sourcesOf(ops: readonly Op[]): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
-  for (const folder of ["ops/definitions", "ops/transforms", "ops"]) {
+  for (const folder of ["ops/definitions", "ops/definitions/linalg", "ops/linalg", "ops/transforms", "ops"]) {
     for await (const { name, isFile } of Deno.readDir(root + folder)) {
       if (isFile && name.endsWith(".ts")) {
         texts.set(`${folder}/${name}`, await Deno.readTextFile(`${root}${folder}/${name}`));

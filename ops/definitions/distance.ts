@@ -1,7 +1,9 @@
 /** Lengths of vectors and angles between them. */
 import { composite } from "../composite.ts";
+import { apply } from "../node.ts";
 import type { Sample } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
+import { cat } from "./indexing.ts";
 
 /** The p-norm along an axis, which stays; its gradient at 0 is 0. */
 function length(x: Tensor, p: number, axis: number): Tensor {
@@ -95,3 +97,72 @@ export const tripletMargin = composite({
   const far = distance(a, n);
   return distance(a, p).sub(o.swap ? far.minimum(distance(p, n)) : far).add(o.margin).clamp(0);
 });
+
+const distanceSample = (p: number): Sample => ({
+  shapes: [[2, 3, 2], [4, 2]],
+  call: (x, y): Tensor => cdist(x, y, p),
+  notSpecial: OVERFLOW,
+});
+
+/** Distances of all rows of x `[..., P, D]` to all rows of y `[..., R, D]`; the gradient where two coincide is 0. */
+export const cdist = composite({
+  name: "cdist",
+  tex: ([x, y]) => `\\lVert {${x}}_i - {${y}}_j \\rVert_p`,
+  samples: [
+    ...[1, 2, 3, 0, Infinity].map(distanceSample),
+    // Two points coincide.
+    {
+      shapes: [[2, 2], [2, 2]],
+      values: [[1, 2, 0.5, -1], [0.5, -1, 3, 0.25]],
+      call: (x, y): Tensor => cdist(x, y, 2),
+      differences: false,
+      notSpecial: OVERFLOW,
+    },
+  ],
+}, (x: Tensor, y: Tensor, p: number): Tensor => x.unsqueeze(-2).sub(y.unsqueeze(-3)).norm(-1, { p }));
+
+/** Distances of all pairs of rows i < j of x `[N, D]`. */
+export const pdist = composite({
+  name: "pdist",
+  tex: ([x]) => `\\lVert {${x}}_i - {${x}}_j \\rVert_p, i < j`,
+  samples: [2, 1, Infinity].map((p): Sample => ({
+    shapes: [[4, 2]],
+    call: (x): Tensor => pdist(x, p),
+    notSpecial: OVERFLOW,
+  })),
+}, (x: Tensor, p: number): Tensor => {
+  const n = x.shape[0], all = x.arangeLike(n * n, "i32");
+  // Row i of the pairs begins behind i + 1 places of the square that are not pairs.
+  const pairs = Array.from(
+    { length: Math.max(0, n - 1) },
+    (_, i) => all.narrow(0, i * n + i + 1, n - i - 1),
+  );
+  const places = pairs.length === 0 ? all.narrow(0, 0, 0) : apply(cat, pairs, { axis: 0 });
+  return x.indexSelect(0, places.floorDivide(n)).sub(x.indexSelect(0, places.remainder(n))).norm(-1, { p });
+});
+
+/** Distances of matching vectors of the last axis, eps added to each difference. */
+export const pairwiseDistance = composite(
+  {
+    name: "pairwiseDistance",
+    tex: ([x, y]) => `\\lVert ${x} - ${y} + \\epsilon \\rVert_p`,
+    samples: [2, 3, -1].map((p): Sample => ({
+      shapes: [[2, 3], [3]],
+      call: (x, y): Tensor => pairwiseDistance(x, y, { p, eps: 1e-6, keepdim: false }),
+      notSpecial: OVERFLOW,
+    })),
+  },
+  (x: Tensor, y: Tensor, { p, eps, keepdim }: { p: number; eps: number; keepdim: boolean }): Tensor =>
+    x.sub(y).add(eps).norm(-1, { p, keepdim }),
+);
+
+/** The norm of a difference. */
+export const dist = composite({
+  name: "dist",
+  tex: ([x, y]) => `\\lVert ${x} - ${y} \\rVert_p`,
+  samples: [2, 4].map((p): Sample => ({
+    shapes: [[2, 3], [3]],
+    call: (x, y): Tensor => x.dist(y, p),
+    notSpecial: OVERFLOW,
+  })),
+}, (x: Tensor, y: Tensor, p: number): Tensor => x.sub(y).norm(undefined, { p }));

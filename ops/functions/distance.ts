@@ -1,7 +1,7 @@
 /** Directions of vectors and how far they agree. */
 import * as D from "../definitions/distance.ts";
 import { isFloat, isHalf } from "../dtype.ts";
-import { broadcastShapes, normalizeAxis } from "../shape.ts";
+import { broadcastShapes, normalizeAxis, showShape } from "../shape.ts";
 import { asTensor, checkOptions, type Tensor } from "../tensor.ts";
 
 /** Options of {@linkcode normalize}. */
@@ -46,6 +46,68 @@ export function cosineSimilarity(x: Tensor, y: Tensor, options: CosineOptions = 
   return inSingle(both, ([a, b]) =>
     // A length of 1 along the axis stands for that many equal elements.
     D.cosineSimilarity(widen(a, shape, at), widen(b, shape, at), { axis: at, eps }));
+}
+
+/** Refuses an order that is no number. */
+function checkOrder(action: string, p: unknown): void {
+  if (typeof p === "number" && !Number.isNaN(p)) return;
+  throw new TypeError(`Cannot take the ${action} of order ${String(p)}: it is a number or Infinity`);
+}
+
+/** Floating point operands of one type. */
+function floats(...tensors: Tensor[]): Tensor[] {
+  return tensors.map((t) => isFloat(t.dtype) ? t : t.to("f32"));
+}
+
+/**
+ * Distances `[..., P, R]` in the p-norm of all rows of x `[..., P, D]` to all rows of y `[..., R, D]`; leading axes
+ * broadcast. Where two rows coincide the gradient is 0.
+ */
+export function cdist(x: Tensor, y: Tensor, p = 2): Tensor {
+  for (const t of [x, y]) {
+    if (asTensor("take the cdist", t).rank < 2) {
+      throw new RangeError(`Cannot take the cdist of shape ${showShape(t.shape)}: rows are [..., P, D]`);
+    }
+  }
+  checkOrder("cdist", p);
+  const [m, n] = [x, y].map((t) => t.shape[t.rank - 1]);
+  if (m !== n) {
+    throw new RangeError(
+      `Cannot take the cdist of shapes ${showShape(x.shape)} and ${
+        showShape(y.shape)
+      }: the last axes have lengths ${m} and ${n}, which must be equal`,
+    );
+  }
+  return inSingle(floats(x, y), ([a, b]) => D.cdist(a, b, p));
+}
+
+/** Distances in the p-norm of all pairs of rows i < j of x `[N, D]`, those of row 0 first. */
+export function pdist(x: Tensor, p = 2): Tensor {
+  if (asTensor("take the pdist", x).rank !== 2) {
+    throw new RangeError(`Cannot take the pdist of shape ${showShape(x.shape)}: rows are [N, D]`);
+  }
+  checkOrder("pdist", p);
+  return inSingle(floats(x), ([a]) => D.pdist(a, p));
+}
+
+/** Options of {@linkcode pairwiseDistance}. */
+export interface PairwiseDistanceOptions {
+  /** The order of the norm; default 2. */
+  p?: number;
+  /** Added to each difference; default 1e-6. */
+  eps?: number;
+  /** Keep the last axis with length 1. */
+  keepdim?: boolean;
+}
+
+/** |x - y + eps|_p along the last axis; operands broadcast. */
+export function pairwiseDistance(x: Tensor, y: Tensor, options: PairwiseDistanceOptions = {}): Tensor {
+  asTensor("take the pairwiseDistance", x, "first operand");
+  asTensor("take the pairwiseDistance", y, "second operand");
+  checkOptions("take the pairwiseDistance", options, ["p", "eps", "keepdim"]);
+  const { p = 2, eps = 1e-6, keepdim = false } = options;
+  checkOrder("pairwiseDistance", p);
+  return inSingle(floats(x, y), ([a, b]) => D.pairwiseDistance(a, b, { p, eps, keepdim }));
 }
 
 function widen(x: Tensor, shape: readonly number[], axis: number): Tensor {

@@ -11,7 +11,7 @@ import { tupleOutputs } from "../definitions/structural.ts";
 import { apply } from "../node.ts";
 import { showShape } from "../shape.ts";
 import { asTensor, checkOptions, type Tensor } from "../tensor.ts";
-import { dominant, onMatrices, positive, sample, symmetricOf, together } from "./support.ts";
+import { dominant, onMatrices, positive, sameRows, sample, symmetricOf, together } from "./support.ts";
 
 /** Which triangle a function reads or returns. */
 export interface TriangleOptions {
@@ -100,19 +100,9 @@ export const choleskyInverse: (L: Tensor, options?: TriangleOptions) => Tensor =
   ),
 );
 
-/** Refuses a right side whose rows do not fit. */
-export function sameRows(action: string, a: Tensor, b: Tensor): void {
-  const n = a.shape[a.rank - 1], m = b.shape[b.rank - 2];
-  if (n === m) return;
-  throw new RangeError(
-    `Cannot ${action} with matrices ${showShape(a.shape)} and right sides ${
-      showShape(b.shape)
-    }: there are ${n} unknowns and ${m} rows, which must be equal`,
-  );
-}
-
 /** LU factors, packed: L below its diagonal of ones, U above; and LAPACK's pivots, counted from 1. */
 export interface LUFactors {
+  /** `[..., M, N]`. */
   LU: Tensor;
   /** Row i was exchanged with row `pivots[i]`, for i = 1, 2 ... in turn. */
   pivots: Tensor;
@@ -172,15 +162,18 @@ export const luUnpack: (LU: Tensor, pivots: Tensor) => { P: Tensor; L: Tensor; U
 
 /** The order of rows of pivots that fit the factors. */
 function orderOf(action: string, lu: Tensor, pivots: Tensor): Tensor {
-  const K = Math.min(...lu.shape.slice(-2)), p = asTensor(action, pivots, "pivots", 'tensor([...], { dtype: "i32" })');
+  const K = Math.min(...lu.shape.slice(-2)),
+    p = asTensor(action, pivots, "pivots", 'tensor([...], { dtype: "i32" })');
   if (p.dtype !== "i32") {
-    throw new TypeError(`Cannot ${action} with pivots of type ${p.dtype}: they are i32, as luFactor gives them`);
+    throw new TypeError(
+      `Cannot ${action} with pivots of type ${p.dtype}: they are i32, as luFactor gives them`,
+    );
   }
   if (p.rank !== lu.rank - 1 || p.shape[p.rank - 1] !== K) {
     throw new RangeError(
-      `Cannot ${action} with factors ${showShape(lu.shape)} and pivots ${showShape(p.shape)}: pivots have the shape ${
-        showShape([...lu.shape.slice(0, -2), K])
-      }`,
+      `Cannot ${action} with factors ${showShape(lu.shape)} and pivots ${
+        showShape(p.shape)
+      }: pivots have the shape ${showShape([...lu.shape.slice(0, -2), K])}`,
     );
   }
   return apply(rowOrder, [p], { rows: lu.shape[lu.rank - 2] });
@@ -231,7 +224,8 @@ export const luSolve: (LU: Tensor, pivots: Tensor, b: Tensor, options?: LUSolveO
       // x a = b is a^T x^T = b^T.
       const [f, y] = together("luSolve", lu, left ? rhs : rhs.mT());
       sameRows("luSolve", f, y);
-      const own = orderOf("luSolve", lu, pivots), order = own.expand([...f.shape.slice(0, -2), own.shape[own.rank - 1]]);
+      const own = orderOf("luSolve", lu, pivots),
+        order = own.expand([...f.shape.slice(0, -2), own.shape[own.rank - 1]]);
       const x = adjoint !== !left
         ? rowsOf(
           triangularSolve(f.mT(), triangularSolve(f.mT(), y, false), true, true),
@@ -321,23 +315,24 @@ function eighWith(action: string, a: Tensor, options: EighOptions): Tensor[] {
  * eigenvectors are free. Derivatives take the matrix for symmetric; those of eigenvectors are infinite or NaN where
  * eigenvalues are equal, as PyTorch's are.
  */
-export const eigh: (a: Tensor, options?: EighOptions) => { eigenvalues: Tensor; eigenvectors: Tensor } = composite(
-  {
-    name: "linalg.eigh",
-    tex: ([a]) => `\\operatorname{eigh} ${a}`,
-    samples: [
-      // A function of the matrix, which no sign changes.
-      sample([2, 3, 3], (a) => {
-        const { eigenvalues: l, eigenvectors: v } = eigh(a);
-        return v.matmul(diagonalMatrix(l.sin())).matmul(v.mT());
-      }, symmetricOf),
-    ],
-  },
-  onMatrices("eigh", ["square"], (a: Tensor, options: EighOptions = {}) => {
-    const [eigenvalues, eigenvectors] = eighWith("eigh", a, options);
-    return { eigenvalues, eigenvectors };
-  }),
-);
+export const eigh: (a: Tensor, options?: EighOptions) => { eigenvalues: Tensor; eigenvectors: Tensor } =
+  composite(
+    {
+      name: "linalg.eigh",
+      tex: ([a]) => `\\operatorname{eigh} ${a}`,
+      samples: [
+        // A function of the matrix, which no sign changes.
+        sample([2, 3, 3], (a) => {
+          const { eigenvalues: l, eigenvectors: v } = eigh(a);
+          return v.matmul(diagonalMatrix(l.sin())).matmul(v.mT());
+        }, symmetricOf),
+      ],
+    },
+    onMatrices("eigh", ["square"], (a: Tensor, options: EighOptions = {}) => {
+      const [eigenvalues, eigenvectors] = eighWith("eigh", a, options);
+      return { eigenvalues, eigenvectors };
+    }),
+  );
 
 /** Ascending eigenvalues `[..., N]` of symmetric matrices; their gradient is finite where they are equal. */
 export const eigvalsh: (a: Tensor, options?: EighOptions) => Tensor = composite(
@@ -346,7 +341,11 @@ export const eigvalsh: (a: Tensor, options?: EighOptions) => Tensor = composite(
     tex: ([a]) => `\\operatorname{eigvals} ${a}`,
     samples: [sample([2, 3, 3], (a) => eigvalsh(a, { uplo: "U" }), symmetricOf)],
   },
-  onMatrices("eigvalsh", ["square"], (a: Tensor, options: EighOptions = {}) => eighWith("eigvalsh", a, options)[0]),
+  onMatrices(
+    "eigvalsh",
+    ["square"],
+    (a: Tensor, options: EighOptions = {}) => eighWith("eigvalsh", a, options)[0],
+  ),
 );
 
 /** Options of `svd`. */
@@ -394,4 +393,3 @@ export const svdvals: (a: Tensor) => Tensor = composite(
   },
   onMatrices("svdvals", ["matrix"], (a: Tensor) => svdOf(a)[1]),
 );
-

@@ -3,7 +3,7 @@ import { eyeLike } from "../definitions/linalg/common.ts";
 import { type DType, isFloat, isHalf } from "../dtype.ts";
 import type { Sample } from "../primitive.ts";
 import { broadcastShapes, showShape } from "../shape.ts";
-import { asTensor, Tensor } from "../tensor.ts";
+import { asTensor, type Operand, Tensor } from "../tensor.ts";
 
 /** What an operand must be: any tensor, one with two axes or more, or with the last two equal. */
 export type Kind = "tensor" | "matrix" | "square";
@@ -23,9 +23,9 @@ function check(action: string, x: unknown, kind: Kind): Tensor {
   }
   if (kind === "square" && t.shape[t.rank - 1] !== t.shape[t.rank - 2]) {
     throw new RangeError(
-      `Cannot ${action} shape ${showShape(t.shape)}: the last two axes have lengths ${t.shape[t.rank - 2]} and ${
-        t.shape[t.rank - 1]
-      }, which must be equal`,
+      `Cannot ${action} shape ${showShape(t.shape)}: the last two axes have lengths ${
+        t.shape[t.rank - 2]
+      } and ${t.shape[t.rank - 1]}, which must be equal`,
     );
   }
   return t;
@@ -61,8 +61,47 @@ export function together(action: string, a: Tensor, b: Tensor): [Tensor, Tensor]
   return [a, b].map((t) => t.expand([...batch, ...t.shape.slice(-2)])) as [Tensor, Tensor];
 }
 
+/** Refuses a right side whose rows do not fit. */
+export function sameRows(action: string, a: Tensor, b: Tensor): void {
+  const n = a.shape[a.rank - 1], m = b.shape[b.rank - 2];
+  if (n === m) return;
+  throw new RangeError(
+    `Cannot ${action} with matrices ${showShape(a.shape)} and right sides ${
+      showShape(b.shape)
+    }: there are ${n} unknowns and ${m} rows, which must be equal`,
+  );
+}
+
+/** Below what a singular value counts as 0, and how values are had. */
+export interface ToleranceOptions {
+  /** Absolute; default 0. */
+  atol?: Operand;
+  /** Times the largest singular value; default max(M, N) times the type's epsilon, 0 where atol is given. */
+  rtol?: Operand;
+  /** The matrix is symmetric: eigenvalues by its lower triangle instead of singular values. */
+  hermitian?: boolean;
+}
+
+/** The limit for each matrix of a stack, `[..., 1]`, from its values in magnitude. */
+export function limitOf(a: Tensor, magnitudes: Tensor, { atol, rtol }: ToleranceOptions): Tensor {
+  const epsilon = a.dtype === "f64" ? 2 ** -52 : 2 ** -23;
+  const column = (t: Operand): Operand =>
+    typeof t === "number" ? t : t.to(a.dtype).stopGradient().unsqueeze(-1);
+  const absolute = column(atol ?? 0);
+  const relative = rtol !== undefined
+    ? column(rtol)
+    : atol === undefined
+    ? Math.max(...a.shape.slice(-2)) * epsilon
+    // Where a tolerance of 0 was given there is none to fall back on.
+    : typeof absolute === "number"
+    ? absolute > 0 ? 0 : Math.max(...a.shape.slice(-2)) * epsilon
+    : absolute.zerosLike().where(absolute.gt(0), Math.max(...a.shape.slice(-2)) * epsilon);
+  return magnitudes.amax(-1, { keepdim: true }).mul(relative).maximum(absolute);
+}
+
 /** Why samples of factorizations leave out special points. */
-export const PIVOTS = "pivots, rotations and convergence hang on the order of operations at infinities and NaN";
+export const PIVOTS =
+  "pivots, rotations and convergence hang on the order of operations at infinities and NaN";
 
 /** A sample of a function of one stack of matrices, which `of` makes well-conditioned. */
 export function sample(

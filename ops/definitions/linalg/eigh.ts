@@ -141,7 +141,10 @@ const eighKernel: Custom = kernel({
 /** `1 / (values[j] - values[i])` off the diagonal, 0 on it; infinite where eigenvalues are equal. */
 function gaps(values: Tensor): Tensor {
   const diagonal = onDiagonal(values, values.shape[values.rank - 1]);
-  return values.unsqueeze(-2).sub(values.unsqueeze(-1)).maskedFill(diagonal, 1).reciprocal().maskedFill(diagonal, 0);
+  return values.unsqueeze(-2).sub(values.unsqueeze(-1)).maskedFill(diagonal, 1).reciprocal().maskedFill(
+    diagonal,
+    0,
+  );
 }
 
 /**
@@ -170,7 +173,11 @@ export const eigh: Tuple = tuple({
   samples: [[2, 3, 3], [1, 1], [4, 4]].map((shape) => ({
     shapes: [shape],
     call: (x: Tensor) => {
-      const [l, v] = tupleOutputs(eigh, [symmetric(x).add(diagonalMatrix(x.arangeLike(shape[1]).mul(3)))], null);
+      const [l, v] = tupleOutputs(
+        eigh,
+        [symmetric(x).add(diagonalMatrix(x.arangeLike(shape[1]).mul(3)))],
+        null,
+      );
       return [l, v.square()]; // signs of eigenvectors are free
     },
     slack: 20,

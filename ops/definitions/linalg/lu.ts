@@ -267,11 +267,15 @@ export const slogdet: Tuple = tuple({
   texPartials: ([a]) => [`{${a}}^{-\\top}`, "0", "0"],
   outputs: (x: readonly Aval[]) => x.slice(1),
   expand: (x) => x.slice(1),
-  vjp: ([, ct], { x: [a] }) => [ct === null ? null : inverse(a, true).mul(ct.unsqueeze(-1).unsqueeze(-1)), null, null],
+  vjp: (
+    [, ct],
+    { x: [a] },
+  ) => [ct === null ? null : inverse(a, true).mul(ct.unsqueeze(-1).unsqueeze(-1)), null, null],
   jvp: ([da], { x: [a] }) => [null, da === null ? null : inverse(a, true).mul(da).sum([-2, -1])],
   samples: [[2, 3, 3], [1, 1]].map((shape) => ({
     shapes: [shape],
-    call: (a: Tensor) => slogdetOf(a.add(a.arangeLike(shape[1]).eq(a.arangeLike(shape[1]).unsqueeze(1)).to(a.dtype).mul(4))),
+    call: (a: Tensor) =>
+      slogdetOf(a.add(a.arangeLike(shape[1]).eq(a.arangeLike(shape[1]).unsqueeze(1)).to(a.dtype).mul(4))),
     notSpecial: "no order of pivots among infinities and NaN",
   })),
 });

@@ -239,8 +239,10 @@ export const svd: Tuple = tuple({
     shapes: [shape],
     call: (x: Tensor) => {
       const N = shape[shape.length - 1];
-      const apart = x.add(x.arangeLike(shape[shape.length - 2]).unsqueeze(1).eq(x.arangeLike(N)).to(x.dtype)
-        .mul(x.arangeLike(N).mul(3).add(4)));
+      const apart = x.add(
+        x.arangeLike(shape[shape.length - 2]).unsqueeze(1).eq(x.arangeLike(N)).to(x.dtype)
+          .mul(x.arangeLike(N).mul(3).add(4)),
+      );
       const [u, s, v] = tupleOutputs(svd, [apart], null);
       return [u.square(), s, u.narrow(-2, 0, N).mul(v)]; // signs of pairs of vectors are free
     },
@@ -278,14 +280,18 @@ export const pinv: Tuple = tuple({
     const t = da.mT(), yt = y.mT();
     const second = y.matmul(yt.matmul(t)), third = t.matmul(yt).matmul(y);
     return [
-      second.sub(second.matmul(a).matmul(y)).add(third.sub(y.matmul(a.matmul(third)))).sub(y.matmul(da).matmul(y)),
+      second.sub(second.matmul(a).matmul(y)).add(third.sub(y.matmul(a.matmul(third)))).sub(
+        y.matmul(da).matmul(y),
+      ),
     ];
   },
   samples: [[3, 3], [2, 4, 2], [2, 3]].map((shape) => ({
     shapes: [shape],
     call: (x: Tensor) => {
-      const apart = x.add(x.arangeLike(shape[shape.length - 2]).unsqueeze(1)
-        .eq(x.arangeLike(shape[shape.length - 1])).to(x.dtype).mul(4));
+      const apart = x.add(
+        x.arangeLike(shape[shape.length - 2]).unsqueeze(1)
+          .eq(x.arangeLike(shape[shape.length - 1])).to(x.dtype).mul(4),
+      );
       const [u, s, v] = svdOf(apart.stopGradient());
       return tupleOutputs(pinv, [apart, scaleColumns(v, s.reciprocal()).matmul(u.mT())], null);
     },

@@ -5,7 +5,7 @@ import type { Attributes, Custom, RuleContext } from "../../primitive.ts";
 import { sizeOf } from "../../shape.ts";
 import type { Tensor } from "../../tensor.ts";
 import { tupleOutputs } from "../structural.ts";
-import { count, eachMatrix, kernel, matrixName, put, split, symmetric, tuple } from "./common.ts";
+import { count, eachMatrix, eyeLike, kernel, matrixName, put, split, symmetric, tuple } from "./common.ts";
 
 /** Attributes of a triangular system. */
 interface Triangle {
@@ -75,6 +75,11 @@ export const solveTriangular: Custom = custom({
     return apply(solveTriangular, [a, rhs], p);
   },
   batch: (x, batched, p, B) => apply(solveTriangular, allBatched(x, batched, B), p),
+  samples: [[false, false], [true, false], [true, true]].map(([upper, unit]) => ({
+    shapes: [[2, 3, 3], [2, 3, 2]],
+    call: (a: Tensor, b: Tensor): Tensor => triangularSolve(a.add(onesOnDiagonal(a).mul(3)), b, upper, unit),
+    notSpecial: "quotients of infinities come in another order",
+  })),
 });
 
 /** `a^-1 b` for triangular a. */
@@ -146,7 +151,7 @@ const choleskyKernel = kernel({
   }],
 });
 
-const onesOnDiagonal = (x: Tensor): Tensor => x.mul(0).add(x.arangeLike(3).eq(x.arangeLike(3).unsqueeze(1)));
+const onesOnDiagonal = (x: Tensor): Tensor => eyeLike(x, 3);
 
 /** The lower triangle with its diagonal halved. */
 function halved(x: Tensor): Tensor {
@@ -178,4 +183,3 @@ export const cholesky = tuple({
     notSpecial: "a matrix that is not positive definite has no factor",
   }],
 });
-
