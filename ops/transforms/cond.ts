@@ -1,11 +1,12 @@
 /** cond: one of two functions, chosen by a tensor; nothing of the other one leaks into values or derivatives. */
+import { tupleOutputs } from "../definitions/structural.ts";
 import { isFloat } from "../dtype.ts";
 import { wrap } from "../node.ts";
 import { type Aval, define, type Tuple } from "../primitive.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { jvp, vjp } from "./functional.ts";
-import { type Program, record, tupleOutputs } from "./program.ts";
+import { type Program, record } from "./program.ts";
 import { flatten, type Tree, treeDifference } from "./tree.ts";
 
 /** Inputs are `[predicate, operands..., constants of yes..., constants of no...]`. */

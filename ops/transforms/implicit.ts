@@ -1,11 +1,12 @@
 /** Implicit functions: customRoot and customLinearSolve, whose derivatives solve a linear system and unroll nothing. */
+import { tupleOutputs } from "../definitions/structural.ts";
 import { isFloat } from "../dtype.ts";
 import { wrap } from "../node.ts";
 import { define, type Tuple } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
 import { noGrad } from "./backward.ts";
 import { jvp, stopGradient, vjp } from "./functional.ts";
-import { type Program, record, tupleOutputs } from "./program.ts";
+import { type Program, record } from "./program.ts";
 import { type Flat, flatten, type Tree, treeDifference } from "./tree.ts";
 import { vmap } from "./vmap.ts";
 

@@ -123,6 +123,8 @@ export class Program {
   }
 }
 
+export { outputsOf, tupleOutputs } from "../definitions/structural.ts";
+
 /** Options of `record`. */
 export type RecordOptions =
   & { kind: Trace["kind"]; device: Device }
