@@ -198,6 +198,12 @@ export const mode = composite({
 /** How a quantile between two elements comes from them. */
 export type Interpolation = "linear" | "lower" | "higher" | "midpoint" | "nearest";
 
+/** a + w (b - a) from the nearer end, so that both ends are exact and infinite ones stay. */
+function between(a: Tensor, b: Tensor, w: Tensor): Tensor {
+  const whole = b.sub(a), near = w.lt(0.5);
+  return a.add(whole.mul(w)).where(near, b.sub(whole.mul(w.neg().add(1))));
+}
+
 /** Elements at fractional `ranks` of sorted lines: `ranks` has their shape but for `axis`. */
 function interpolate(sorted: Tensor, axis: number, ranks: Tensor, valid: Tensor, how: Interpolation): Tensor {
   // The length is no place, so the engine refuses it.
@@ -213,7 +219,7 @@ function interpolate(sorted: Tensor, axis: number, ranks: Tensor, valid: Tensor,
     case "midpoint": {
       const low = ranks.stopGradient().floor(), weight = ranks.sub(low);
       const below = at(low), above = at(low.add(weight.stopGradient().gt(0).to(low.dtype)));
-      return below.add(above.sub(below).mul(how === "linear" ? weight : weight.onesLike().mul(0.5)));
+      return between(below, above, how === "linear" ? weight : weight.onesLike().mul(0.5));
     }
   }
 }
@@ -239,10 +245,10 @@ function quantiles(
     ? isNan.logicalNot().sum(axis, { keepdim: true }).sub(1).clamp(0).to(x.dtype)
     : x.scalarLike(x.shape[axis] - 1).expand(x.shape.map((m, i) => i === axis ? 1 : m));
   const Q = q.size, wide = q.reshape(x.shape.map((_, i) => i === axis ? Q : 1));
-  const ranks = wide.mul(n); // Q along the axis
-  const valid = wide.ge(0).logicalAnd(wide.le(1));
-  let y = interpolate(sorted, axis, ranks, valid, how);
-  if (!skipNan) y = y.maskedFill(isNan.any(axis, { keepdim: true }), NaN);
+  let ranks = wide.mul(n); // Q along the axis
+  // The last element of a line with NaN is NaN.
+  if (!skipNan) ranks = ranks.maskedFill(isNan.any(axis, { keepdim: true }), x.shape[axis] - 1);
+  const y = interpolate(sorted, axis, ranks, wide.ge(0).logicalAnd(wide.le(1)), how);
   const first = y.movedim(axis, 0); // [Q, rest]
   const rest = keepdim ? x.shape.map((m, i) => i === axis ? 1 : m) : first.shape.slice(1);
   return first.reshape([...q.shape, ...rest]);
