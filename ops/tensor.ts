@@ -1409,7 +1409,8 @@ export class Tensor {
   }
   /** The smallest and the largest element along `axis`, or of all; ties share the derivative equally. */
   aminmax(axis?: number, options: ReduceOptions = {}): { min: Tensor; max: Tensor } {
-    return { min: this.amin(axis, options), max: this.amax(axis, options) };
+    checkReduce("aminmax", options);
+    return O.aminmax(this, axis, options.keepdim ?? false);
   }
   /** Order (i32) that sorts along `axis`: stable, NaN last, first if descending. */
   argsort(axis = -1, options: SortOptions = {}): Tensor {
@@ -1427,7 +1428,7 @@ export class Tensor {
   }
   /** The elements sorted along the first axis. */
   msort(): Tensor {
-    return this.sort(0).values;
+    return O.msort(this);
   }
   /** The `k` largest elements along `axis` (the smallest unless `largest`), in order, and where they stand. */
   topk(k: number, axis = -1, options: { largest?: boolean } = {}): Found {
@@ -1514,7 +1515,11 @@ export class Tensor {
         `Cannot bucketize by boundaries of shape ${showShape(boundaries.shape)}: they have one axis`,
       );
     }
-    return O.search(boundaries, this, options.right ?? false);
+    return O.bucketize(this, boundaries, options.right ?? false);
+  }
+  /** Whether each element equals one of `elements`. */
+  isin(elements: Tensor): Tensor {
+    return O.isin(this, asTensor("isin", elements, "list of elements"));
   }
 
   /** How many elements (of x's type) fall into each of `bins` equal intervals from `min` to `max`, by default those of all. */

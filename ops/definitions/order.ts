@@ -383,3 +383,48 @@ export function search(sorted: Tensor, values: Tensor, right: boolean): Tensor {
   const dtype = promote(sorted.dtype, values.dtype);
   return apply(searchsorted, [sorted.to(dtype), values.to(dtype)], { right });
 }
+
+export const bucketize = composite({
+  name: "bucketize",
+  tex: ([x, b]) => `\\#\\{j : {${b}}_j < ${x}\\}`,
+  samples: [
+    { shapes: [[2, 3], [4]], call: (x, b) => x.bucketize(b), values: [undefined, [-1, 0, 0, 1]] },
+    { shapes: [[3], [2]], call: (x, b) => x.bucketize(b, { right: true }), values: [undefined, [-0.5, 0.5]] },
+  ],
+}, (x: Tensor, boundaries: Tensor, right: boolean): Tensor => search(boundaries, x, right));
+
+export const isin = composite({
+  name: "isin",
+  tex: ([x, y]) => `[${x} \\in ${y}]`,
+  samples: [
+    { shapes: [[2, 3], [4]], call: (x, y) => x.isin(y), values: [[1, 2, 3, 4, 5, 6], [5, 2, 7, 2]] },
+    { shapes: [[3], [0]], call: (x, y) => x.isin(y) },
+  ],
+}, (x: Tensor, elements: Tensor): Tensor => {
+  const m = elements.size;
+  if (m === 0) return x.ne(x).logicalAnd(x.eq(x));
+  const sorted = elements.to(promote(x.dtype, elements.dtype)).reshape([m]).sort().values;
+  const at = search(sorted, x, false).clamp(0, m - 1);
+  return sorted.gather(0, at.reshape([x.size])).reshape(x.shape).eq(x);
+});
+
+export const aminmax = composite({
+  name: "aminmax",
+  tex: ([x]) => `(\\min ${x}, \\max ${x})`,
+  samples: [{
+    shapes: [[2, 4]],
+    call: (x) => {
+      const { min, max } = x.aminmax(1);
+      return [min, max];
+    },
+  }],
+}, (x: Tensor, axis: number | undefined, keepdim: boolean): { min: Tensor; max: Tensor } => ({
+  min: x.amin(axis, { keepdim }),
+  max: x.amax(axis, { keepdim }),
+}));
+
+export const msort = composite({
+  name: "msort",
+  tex: ([x]) => `\\operatorname{sort} ${x}`,
+  samples: [{ shapes: [[4, 2]], call: (x) => x.msort() }],
+}, (x: Tensor): Tensor => x.sort(0).values);

@@ -26,8 +26,7 @@ const BESIDE = words(`
   nn.functional.channel_shuffle nn.functional.embedding_bag dist block_diag diagflat atleast_1d atleast_2d
   atleast_3d cartesian_prod repeat_interleave linalg.vander linalg.tensorinv linalg.tensorsolve
   linalg.cond linalg.matrix_rank linalg.householder_product logspace renorm index_reduce/amax
-  index_reduce/amin index_reduce/mean index_reduce/prod masked_scatter isin
-`);
+  index_reduce/amin index_reduce/mean index_reduce/prod masked_scatter `);
 
 /** Reasons for good, by name or pattern; the first that fits counts. */
 const OUT_OF_SCOPE: readonly [string, string | RegExp][] = [

@@ -497,6 +497,7 @@ export const mapping: Record<string, Mapped> = {
     "x, boundaries, out_int32, right",
     ({ x, boundaries, right }) => x.bucketize(boundaries, { right }),
   ),
+  "isin": op("x, elements", ({ x, elements }) => x.isin(elements)),
   "count_nonzero": op("x, dim", ({ x, dim }) => x.countNonzero(all(dim))),
   "aminmax": op("x, dim, keepdim", ({ x, dim, ...o }) => {
     const { min, max } = x.aminmax(dim, o);
