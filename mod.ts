@@ -21,7 +21,9 @@ export type {
   GeluOptions,
   Nested,
   Operand,
+  PutOptions,
   ReduceOptions,
+  ScatterOptions,
   SoftplusOptions,
   SumOptions,
   TensorHook,
@@ -29,6 +31,10 @@ export type {
   TypeOptions,
   Unique,
 } from "./ops/tensor.ts";
+export type { IndexKey } from "./ops/definitions/places.ts";
+export type { ScatterReduction } from "./ops/definitions/scattering.ts";
+export type { PadMode, PadOptions } from "./ops/definitions/sliding.ts";
+export type { SliceRange } from "./ops/ranges.ts";
 export type { Device } from "./ops/ambient.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
 export type { Shape } from "./ops/shape.ts";
@@ -41,6 +47,7 @@ export {
   eye,
   full,
   linspace,
+  logspace,
   memory,
   ones,
   rand,
@@ -48,6 +55,8 @@ export {
   randn,
   setDefaultDevice,
   tensor,
+  trilIndices,
+  triuIndices,
   zeros,
 } from "./ops/create.ts";
 export type { TensorOptions } from "./ops/create.ts";
@@ -99,7 +108,35 @@ export type { UnfoldOptions } from "./ops/functions/unfold.ts";
 export { interpolate } from "./ops/functions/interpolate.ts";
 export type { InterpolateMode, InterpolateOptions } from "./ops/functions/interpolate.ts";
 export type { PerAxis } from "./ops/functions/spatial.ts";
-export { broadcastTensors, cat, einsum, embedding, split, stack, where } from "./ops/functions.ts";
+export {
+  atleast1d,
+  atleast2d,
+  atleast3d,
+  blockDiag,
+  broadcastTensors,
+  cartesianProd,
+  cat,
+  columnStack,
+  combinations,
+  dstack,
+  einsum,
+  embedding,
+  embeddingBag,
+  hstack,
+  meshgrid,
+  split,
+  stack,
+  vander,
+  vstack,
+  where,
+} from "./ops/functions.ts";
+export type {
+  CombinationOptions,
+  EmbeddingBagOptions,
+  EmbeddingLookup,
+  MeshgridOptions,
+  VanderOptions,
+} from "./ops/functions.ts";
 export { batchNorm, groupNorm, instanceNorm, layerNorm, rmsNorm } from "./ops/functions/normalization.ts";
 export type { NormOptions, RmsNormOptions, RunningNormOptions } from "./ops/functions/normalization.ts";
 /** Linear algebra on matrices in the last two axes: PyTorch's torch.linalg in camelCase. */

@@ -209,6 +209,66 @@ export function linspace(start: number, end: number, n: number, options: TensorO
   return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
 }
 
+/** `n` numbers from `base` to the power `start` to `base` to the power `end`, evenly spaced in their exponents. */
+export function logspace(
+  start: number,
+  end: number,
+  n: number,
+  options: TensorOptions & { base?: number } = {},
+): Tensor {
+  if (!Number.isInteger(n) || n < 0) {
+    throw new RangeError(`Cannot space ${n} numbers: the number of elements is a whole number`);
+  }
+  checkOptions("make a tensor", options, [...OPTIONS, "base"]);
+  const { base = 10, dtype = "f32", device = defaultDevice() } = options;
+  const bits = Float64Array.from(
+    { length: n },
+    (_, i) => base ** (n === 1 ? start : start + (end - start) * (i / (n - 1))),
+  );
+  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+}
+
+/** Rows and columns (i32, `[2, count]`) of the places for which `inside` holds, row by row. */
+function places(
+  rows: number,
+  columns: number,
+  offset: number,
+  options: { device?: Device },
+  inside: (i: number, j: number) => boolean,
+): Tensor {
+  checkShape("find places in a matrix", [rows, columns]);
+  if (!Number.isInteger(offset)) {
+    throw new RangeError(`Cannot find places beside diagonal ${offset}: its number is whole`);
+  }
+  checkOptions("find places in a matrix", options, ["device"]);
+  const at: number[][] = [[], []];
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) if (inside(i, j)) at[0].push(i), at[1].push(j);
+  }
+  const device = options.device ?? defaultDevice();
+  return fromStorageData(Int32Array.from(at.flat()), [2, at[0].length], "i32", device);
+}
+
+/** Rows and columns (i32, `[2, count]`) of the lower triangle of a matrix: columns up to row + `offset`. */
+export function trilIndices(
+  rows: number,
+  columns: number,
+  offset = 0,
+  options: { device?: Device } = {},
+): Tensor {
+  return places(rows, columns, offset, options, (i, j) => j <= i + offset);
+}
+
+/** Rows and columns (i32, `[2, count]`) of the upper triangle of a matrix: columns from row + `offset` on. */
+export function triuIndices(
+  rows: number,
+  columns: number,
+  offset = 0,
+  options: { device?: Device } = {},
+): Tensor {
+  return places(rows, columns, offset, options, (i, j) => j >= i + offset);
+}
+
 function bits(shape: Shape, options: TensorOptions): Tensor {
   checkShape("make a tensor", shape);
   checkOptions("make a tensor", options, OPTIONS);

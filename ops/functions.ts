@@ -1,8 +1,27 @@
 /** Ops as functions: those that take several tensors, and einsum. */
 import { apply } from "./node.ts";
-import { broadcastShapes, normalizeAxis, showShape } from "./shape.ts";
+import { normalizeAxis, showShape } from "./shape.ts";
 import * as I from "./definitions/indexing.ts";
-import { asTensor, asTensors, type Operand, Tensor, WHOLE_NUMBERS } from "./tensor.ts";
+import { asTensor, asTensors, type Operand, Tensor } from "./tensor.ts";
+
+export { embedding, embeddingBag } from "./functions/embedding.ts";
+export type { EmbeddingBagOptions, EmbeddingLookup } from "./functions/embedding.ts";
+export {
+  atleast1d,
+  atleast2d,
+  atleast3d,
+  blockDiag,
+  broadcastTensors,
+  cartesianProd,
+  columnStack,
+  combinations,
+  dstack,
+  hstack,
+  meshgrid,
+  vander,
+  vstack,
+} from "./functions/joining.ts";
+export type { CombinationOptions, MeshgridOptions, VanderOptions } from "./functions/joining.ts";
 
 /** `a` where `condition` holds, `b` elsewhere; neither's NaN leaks into the other's gradient. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
@@ -31,36 +50,7 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** Pieces of given lengths (or of one length, the last may be shorter) along an axis. */
 export function split(x: Tensor, lengths: number | readonly number[], axis = 0): Tensor[] {
-  const a = normalizeAxis("split", axis, asTensor("split", x).rank), n = x.shape[a];
-  if (!Array.isArray(lengths) && !(Number.isInteger(lengths) && lengths as number > 0)) {
-    throw new RangeError(
-      `Cannot split axis ${axis} of ${
-        showShape(x.shape)
-      } into pieces of ${lengths}: give a length above 0, or an array of lengths`,
-    );
-  }
-  const list = typeof lengths === "number"
-    ? Array.from({ length: Math.ceil(n / lengths) }, (_, i) => Math.min(lengths, n - i * lengths))
-    : lengths;
-  if (list.reduce((s, m) => s + m, 0) !== n) {
-    throw new RangeError(
-      `Cannot split axis ${axis} of ${showShape(x.shape)} into lengths ${
-        showShape(list)
-      }: they must add up to ${n}`,
-    );
-  }
-  let at = 0;
-  return list.map((m) => {
-    at += m;
-    return x.narrow(a, at - m, m);
-  });
-}
-
-/** Rows of `weight` at `ids`. */
-export function embedding(weight: Tensor, ids: Tensor): Tensor {
-  asTensor("take an embedding", weight, "weight");
-  asTensor("take an embedding", ids, "list of ids", WHOLE_NUMBERS);
-  return apply(I.embedding, [weight, ids]);
+  return asTensor("split", x).split(lengths, axis);
 }
 
 /**
@@ -162,11 +152,4 @@ function contract(la: string, a: Tensor, lb: string, b: Tensor, later: Set<strin
     columns.map((c) => b.shape[lb.indexOf(c)]),
   );
   return [[...batch, ...rows, ...columns].join(""), x.matmul(y).reshape(shape)];
-}
-
-/** Tensors expanded to their common shape. */
-export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
-  tensors.forEach((t) => asTensor("broadcast", t));
-  const shape = tensors.reduce((s, t) => broadcastShapes("broadcast", s, t.shape), [] as readonly number[]);
-  return tensors.map((t) => t.expand(shape));
 }

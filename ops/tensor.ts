@@ -46,6 +46,15 @@ import { groupRows, indicesOf, truePlaces } from "./positions.ts";
 import * as Running from "./definitions/running.ts";
 import type { Found, Interpolation } from "./definitions/order.ts";
 import * as I from "./definitions/indexing.ts";
+import * as Arrangement from "./definitions/arrangement.ts";
+import * as Diagonals from "./definitions/diagonals.ts";
+import * as Places from "./definitions/places.ts";
+import * as Scattering from "./definitions/scattering.ts";
+import * as Sliding from "./definitions/sliding.ts";
+import type { IndexKey } from "./definitions/places.ts";
+import type { ScatterReduction } from "./definitions/scattering.ts";
+import type { PadOptions } from "./definitions/sliding.ts";
+import { type SliceRange, windowOf } from "./ranges.ts";
 import { matmul } from "./definitions/contraction.ts";
 import * as Distance from "./definitions/distance.ts";
 import * as Products from "./definitions/products.ts";
@@ -138,6 +147,18 @@ export interface GeluOptions {
 export interface TypeOptions {
   /** The type which the operand is converted to before. */
   dtype?: DType;
+}
+
+/** Options of writing at places. */
+export interface PutOptions {
+  /** Add to what is there, every value, instead of replacing it. */
+  accumulate?: boolean;
+}
+
+/** Options of reductions at places. */
+export interface ScatterOptions {
+  /** Whether a place's own value counts where something is sent to it; default true. */
+  includeSelf?: boolean;
 }
 
 /** Takes a cotangent on its way back; what it returns goes on instead. */
@@ -1717,12 +1738,23 @@ export class Tensor {
   mT(): Tensor {
     return this.transpose(-2, -1);
   }
-  /** One axis moved to another place. */
-  movedim(from: number, to: number): Tensor {
-    const i = normalizeAxis("movedim", from, this.rank), j = normalizeAxis("movedim", to, this.rank);
-    const order = this.shape.map((_, k) => k).filter((k) => k !== i);
-    order.splice(j, 0, i);
-    return this.permute(order);
+  /** `transpose` under NumPy's name. */
+  swapaxes(a: number, b: number): Tensor {
+    return this.transpose(a, b);
+  }
+  /** Axes moved to other places; all others keep their order. */
+  movedim(from: number | readonly number[], to: number | readonly number[]): Tensor {
+    const source = typeof from === "number" ? [from] : from, target = typeof to === "number" ? [to] : to;
+    const i = source.map((a) => normalizeAxis("movedim", a, this.rank));
+    const j = target.map((a) => normalizeAxis("movedim", a, this.rank));
+    if (i.length !== j.length || new Set(i).size !== i.length || new Set(j).size !== j.length) {
+      throw new RangeError(
+        `Cannot movedim from axes ${showShape(source)} to ${showShape(target)}: ` +
+          `both name as many axes, and none twice`,
+      );
+    }
+    const rest = this.shape.map((_, k) => k).filter((k) => !i.includes(k));
+    return this.permute(this.shape.map((_, k) => j.includes(k) ? i[j.indexOf(k)] : rest.shift()!));
   }
   /** Repeated along axes of length 1 and along new ones in front; -1 keeps a length. */
   expand(shape: Shape): Tensor {
@@ -1732,16 +1764,30 @@ export class Tensor {
     checkShape("expand to a tensor", to);
     return sameShape(to, this.shape) ? this : apply(M.expand, [this], { shape: to });
   }
+  /** `expand` under NumPy's name. */
+  broadcastTo(shape: Shape): Tensor {
+    return this.expand(shape);
+  }
+  /** Expanded to the shape of another tensor. */
+  expandAs(other: Tensor): Tensor {
+    return this.expand(asTensor("expandAs", other).shape);
+  }
+  /** The same elements under the shape of another tensor. */
+  viewAs(other: Tensor): Tensor {
+    return this.reshape(asTensor("viewAs", other).shape);
+  }
   /** A new axis of length 1 at `axis`. */
   unsqueeze(axis: number): Tensor {
     const at = normalizeAxis("unsqueeze", axis, this.rank + 1);
     return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)]);
   }
-  /** Without the axis `axis` if its length is 1, or without all such axes. */
-  squeeze(axis?: number): Tensor {
-    if (axis === undefined) return this.reshape(this.shape.filter((n) => n !== 1));
-    const at = normalizeAxis("squeeze", axis, this.rank);
-    return this.shape[at] === 1 ? this.reshape(this.shape.filter((_, i) => i !== at)) : this;
+  /** Without those of `axes` that have length 1, or without all such axes. */
+  squeeze(axes?: number | readonly number[]): Tensor {
+    if (axes !== undefined && typeof axes !== "number") {
+      checkList("squeeze", "axes", axes, "x.squeeze([0, 2])");
+    }
+    const list = normalizeAxes("squeeze", axes, this.rank);
+    return this.reshape(this.shape.filter((n, i) => n !== 1 || !list.includes(i)));
   }
   /** Axes from `start` to `end` as one. */
   flatten(start = 0, end = -1): Tensor {
@@ -1752,6 +1798,55 @@ export class Tensor {
       sizeOf(this.shape.slice(a, b + 1)),
       ...this.shape.slice(b + 1),
     ]);
+  }
+  /** All elements as a vector. */
+  ravel(): Tensor {
+    return this.reshape([this.size]);
+  }
+  /** One axis as several of the given lengths, of which one may be -1. */
+  unflatten(axis: number, lengths: Shape): Tensor {
+    checkList("unflatten to", "lengths", lengths, "x.unflatten(0, [2, 3])");
+    return Arrangement.unflatten(this, axis, lengths);
+  }
+  /** Copies side by side, as often along each axis as `times` says; more numbers than axes make new ones in front. */
+  repeat(times: readonly number[]): Tensor {
+    checkList("repeat by", "times", times, "x.repeat([2, 3])");
+    return Arrangement.repeat(this, times);
+  }
+  /** As `repeat`, but fewer numbers than axes are for the last ones. */
+  tile(times: readonly number[]): Tensor {
+    checkList("tile by", "times", times, "x.tile([2, 3])");
+    return Arrangement.repeat(this, [...this.shape.slice(times.length).map(() => 1), ...times]);
+  }
+  /**
+   * Each element (of the vector of all, or along `axis`) several times in a row: `times` is a number, or one for each
+   * element.
+   */
+  repeatInterleave(times: number | readonly number[], axis?: number): Tensor {
+    if (typeof times !== "number") {
+      checkList("repeatInterleave by", "times", times, "x.repeatInterleave([2, 3], 0)");
+    }
+    return Arrangement.repeatInterleave(this, times, axis);
+  }
+  /** Elements shifted along axes; what leaves at one end comes in at the other. Without axes as if it were a vector. */
+  roll(shifts: number | readonly number[], axes?: number | readonly number[]): Tensor {
+    return Arrangement.roll(this, shifts, axes);
+  }
+  /** Turned by 90 degrees, `times` over, from the first towards the second of two axes. */
+  rot90(times = 1, axes: readonly number[] = [0, 1]): Tensor {
+    checkList("turn in the plane of", "axes", axes, "x.rot90(1, [0, 1])");
+    return Arrangement.rot90(this, times, axes);
+  }
+  /** Reversed along axis 1: left and right exchanged. */
+  fliplr(): Tensor {
+    if (this.rank < 2) {
+      throw new RangeError(`Cannot fliplr shape ${showShape(this.shape)}: it takes at least two axes`);
+    }
+    return this.flip(1);
+  }
+  /** Reversed along axis 0: up and down exchanged. */
+  flipud(): Tensor {
+    return this.flip(0);
   }
   /** Reversed along `axes`. */
   flip(axes: number | readonly number[]): Tensor {
@@ -1781,71 +1876,76 @@ export class Tensor {
    * A window, by axis: a number picks one place and drops the axis, `[start, stop]` or `[start, stop, step]` a
    * range (negative places count from the back, `null` means the end), `":"` all.
    */
-  slice(...ranges: (number | ":" | readonly [number | null, (number | null)?, number?])[]): Tensor {
-    if (ranges.length > this.rank) {
-      throw new RangeError(
-        `Cannot slice ${showShape(this.shape)} by ${ranges.length} ranges: it has ${this.rank} axes`,
-      );
-    }
-    const starts: number[] = [], sizes: number[] = [], steps: number[] = [], backward: number[] = [];
-    this.shape.forEach((n, i) => {
-      const r = ranges[i] ?? ":";
-      if (r === ":") {
-        starts.push(0), sizes.push(n), steps.push(1);
-      } else if (typeof r === "number") {
-        const at = r < 0 ? r + n : r;
-        if (!Number.isInteger(r) || at < 0 || at >= n) {
-          throw new RangeError(
-            `Cannot slice ${showShape(this.shape)} at place ${r} of axis ${i}: it has length ${n}`,
-          );
-        }
-        starts.push(at), sizes.push(1), steps.push(1);
-      } else {
-        if (!Array.isArray(r)) {
-          throw new TypeError(
-            `Cannot slice axis ${i} by ${typeof r === "string" ? `"${r}"` : describe(r)}: ` +
-              `give a place, ":" or [start, stop, step], as in x.slice(0, [1, 3])`,
-          );
-        }
-        const step = r[2] ?? 1;
-        if (!Number.isInteger(step) || step === 0) {
-          throw new RangeError(
-            `Cannot slice axis ${i} with step ${step}: it is a whole number that is not 0`,
-          );
-        }
-        for (const k of [r[0], r[1]]) {
-          if (k !== null && k !== undefined && !Number.isInteger(k)) {
-            throw new RangeError(
-              `Cannot slice axis ${i} from or to place ${k}: it is a whole number, or null for the end`,
-            );
-          }
-        }
-        const limit = (k: number | null | undefined, fallback: number): number =>
-          k === null || k === undefined
-            ? fallback
-            : Math.min(Math.max(k < 0 ? k + n : k, step > 0 ? 0 : -1), step > 0 ? n : n - 1);
-        const from = limit(r[0], step > 0 ? 0 : n - 1), to = limit(r[1], step > 0 ? n : -1);
-        const count = Math.max(0, Math.ceil((to - from) / step));
-        // A step backwards is a window of the same places, then a flip.
-        starts.push(step > 0 || count === 0 ? Math.min(from, Math.max(0, n - 1)) : from + (count - 1) * step);
-        if (count === 0) starts[i] = 0;
-        sizes.push(count), steps.push(Math.abs(step));
-        if (step < 0) backward.push(i);
-      }
-    });
+  slice(...ranges: SliceRange[]): Tensor {
+    const { starts, sizes, steps, backward, shape } = windowOf(this.shape, ranges);
     let y = sameShape(sizes, this.shape) && steps.every((s) => s === 1)
       ? this as Tensor
       : this.window(starts, sizes, steps);
     if (backward.length > 0) y = y.flip(backward);
-    return y.reshape(y.shape.filter((_, i) => typeof ranges[i] !== "number"));
+    return y.reshape(shape);
   }
   /** One place along an axis, which vanishes. */
   select(axis: number, index: number): Tensor {
     const a = normalizeAxis("select", axis, this.rank);
     return this.slice(...this.shape.slice(0, a).map(() => ":" as const), index);
   }
-  /** `[before, after]` more elements on each axis (the last ones if fewer are given), filled with `value`. */
-  pad(padding: readonly (readonly [number, number])[], value = 0): Tensor {
+  /** This with `source` in the place of `x.slice(...ranges)`. */
+  sliceScatter(source: Tensor, ranges: readonly SliceRange[]): Tensor {
+    checkList("write to", "ranges", ranges, "x.sliceScatter(y, [[0, 2]])");
+    return Arrangement.sliceScatter(this, asTensor("sliceScatter", source, "source"), ranges);
+  }
+  /** This with `source` in the place of `x.select(axis, index)`. */
+  selectScatter(source: Tensor, axis: number, index: number): Tensor {
+    const a = normalizeAxis("selectScatter", axis, this.rank);
+    return this.sliceScatter(source, [...this.shape.slice(0, a).map(() => ":" as const), index]);
+  }
+  /** Pieces of given lengths (or of one length, the last may be shorter) along an axis. */
+  split(lengths: number | readonly number[], axis = 0): Tensor[] {
+    return Arrangement.split(this, lengths, axis);
+  }
+  /** At most `count` pieces of one length along an axis, the last may be shorter. */
+  chunk(count: number, axis = 0): Tensor[] {
+    return Arrangement.chunk(this, count, axis);
+  }
+  /** `count` pieces along an axis, the first ones longer by one if need be, or pieces that end before given places. */
+  tensorSplit(where: number | readonly number[], axis = 0): Tensor[] {
+    return Arrangement.tensorSplit(this, where, axis);
+  }
+  /** Pieces along axis 1 (0 of a vector): a number that divides its length, or the places before which they end. */
+  hsplit(where: number | readonly number[]): Tensor[] {
+    this.#atLeast("hsplit", 1);
+    return Arrangement.splitEvenly("hsplit", this, where, this.rank === 1 ? 0 : 1);
+  }
+  /** Pieces along axis 0 of at least two: a number that divides its length, or the places before which they end. */
+  vsplit(where: number | readonly number[]): Tensor[] {
+    this.#atLeast("vsplit", 2);
+    return Arrangement.splitEvenly("vsplit", this, where, 0);
+  }
+  /** Pieces along axis 2: a number that divides its length, or the places before which they end. */
+  dsplit(where: number | readonly number[]): Tensor[] {
+    this.#atLeast("dsplit", 3);
+    return Arrangement.splitEvenly("dsplit", this, where, 2);
+  }
+  #atLeast(action: string, rank: number): void {
+    if (this.rank >= rank) return;
+    throw new RangeError(`Cannot ${action} shape ${showShape(this.shape)}: it takes at least ${rank} axes`);
+  }
+  /** All places along an axis, which vanishes. */
+  unbind(axis = 0): Tensor[] {
+    return Arrangement.unbind(this, axis);
+  }
+  /**
+   * Windows of `size` elements (`dilation` apart) that slide along an axis by `step`; their elements are a new last
+   * axis. A view: it takes no memory.
+   */
+  unfold(axis: number, size: number, step: number, dilation = 1): Tensor {
+    return Sliding.slide(this, axis, size, step, dilation);
+  }
+  /**
+   * `[before, after]` more elements on each axis (the last ones if fewer are given), filled with a value or with what
+   * the edges say; negative lengths cut off.
+   */
+  pad(padding: readonly (readonly [number, number])[], options: number | PadOptions = 0): Tensor {
     checkList("pad by", "padding", padding, "x.pad([[1, 1]]), [before, after] for each axis");
     if (!padding.every((pair) => Array.isArray(pair) && pair.length === 2)) {
       throw new TypeError(
@@ -1854,31 +1954,67 @@ export class Tensor {
         }: give [before, after] for each axis, as in x.pad([[1, 1]])`,
       );
     }
-    if (
-      padding.length > this.rank ||
-      padding.some(([a, b]) => !Number.isInteger(a) || !Number.isInteger(b) || a < 0 || b < 0)
-    ) {
+    if (padding.length > this.rank || !padding.every((pair) => pair.every((n) => Number.isInteger(n)))) {
       throw new RangeError(
         `Cannot pad ${
           showShape(this.shape)
         }: give [before, after] in whole numbers for at most ${this.rank} axes`,
       );
     }
-    const each = this.shape.map((_, i) => padding[i - (this.rank - padding.length)] ?? [0, 0]);
-    const shape = this.shape.map((n, i) => n + each[i][0] + each[i][1]);
-    const starts = each.map(([before]) => before), steps = this.shape.map(() => 1);
-    const padded = this.scatterWindow(shape, starts, steps);
-    if (value === 0) return padded;
-    const inside = this.scalarLike(1, "i32").expand(this.shape).scatterWindow(shape, starts, steps).to(
-      "bool",
-    );
-    return padded.where(inside, value);
+    if (typeof options === "number") return Sliding.pad(this, padding, "constant", options);
+    checkOptions("pad", options, ["mode", "value"]);
+    const { mode = "constant", value = 0 } = options;
+    if (!["constant", "reflect", "replicate", "circular"].includes(mode)) {
+      throw new TypeError(
+        `Cannot pad in mode ${String(mode)}: modes are constant, reflect, replicate and circular`,
+      );
+    }
+    return Sliding.pad(this, padding, mode, value);
   }
-  /** The diagonal of the last two axes. */
-  diagonal(): Tensor {
-    const [m, n] = this.shape.slice(-2), k = Math.min(m, n), rest = this.shape.slice(0, -2);
-    return this.narrow(-2, 0, k).narrow(-1, 0, k).reshape([...rest, k * k])
-      .pad([[0, k]]).reshape([...rest, k, k + 1]).select(-1, 0);
+  /**
+   * The diagonal `offset` above the main one, of matrices that lie in two axes (the last two by default), as a new last
+   * axis.
+   */
+  diagonal(offset = 0, axis1 = -2, axis2 = -1): Tensor {
+    return Diagonals.diagonal(this, offset, axis1, axis2);
+  }
+  /** Matrices with the last axis as the diagonal `offset` above the main one; their rows are `axis1`, their columns `axis2`. */
+  diagEmbed(offset = 0, axis1 = -2, axis2 = -1): Tensor {
+    return Diagonals.diagEmbed(this, offset, axis1, axis2);
+  }
+  /** The matrix with a vector as its diagonal, or the diagonal of a matrix. */
+  diag(offset = 0): Tensor {
+    return Diagonals.diag(this, offset);
+  }
+  /** The matrix with all elements as its diagonal. */
+  diagflat(offset = 0): Tensor {
+    return Diagonals.diagflat(this, offset);
+  }
+  /** The sum of the diagonal of a matrix (or of the last two axes). */
+  trace(): Tensor {
+    return Diagonals.trace(this);
+  }
+  /** This with `source` in the place of `x.diagonal(offset, axis1, axis2)`. */
+  diagonalScatter(source: Tensor, offset = 0, axis1 = -2, axis2 = -1): Tensor {
+    return Diagonals.diagonalScatter(
+      this,
+      asTensor("diagonalScatter", source, "source"),
+      offset,
+      axis1,
+      axis2,
+    );
+  }
+  /** Channels to space: `[..., C r^2, H, W]` to `[..., C, H r, W r]` (Shi et al., 2016, arXiv:1609.05158). */
+  pixelShuffle(r: number): Tensor {
+    return Arrangement.pixelShuffle(this, r);
+  }
+  /** Space to channels: `[..., C, H r, W r]` to `[..., C r^2, H, W]`, the inverse of `pixelShuffle`. */
+  pixelUnshuffle(r: number): Tensor {
+    return Arrangement.pixelUnshuffle(this, r);
+  }
+  /** The channels of `[B, C, ...]` dealt out among `groups` (Zhang et al., 2017, arXiv:1707.01083). */
+  channelShuffle(groups: number): Tensor {
+    return Arrangement.channelShuffle(this, groups);
   }
   /** The lower triangle (columns up to row + `diagonal`), zeros elsewhere. */
   tril(diagonal = 0): Tensor {
@@ -1895,16 +2031,95 @@ export class Tensor {
 
   // ---- indexing ------------------------------------------------------------------------------------------------
 
+  /**
+   * Elements at places: a key for each axis, or `null` for a new axis, or `"..."` for all axes in between. A key is a
+   * range as in `slice`, or places (a whole-number tensor or an `Int32Array`). Places of several axes are broadcast, and
+   * their axes stand where the keys did if those are side by side, else in front, as in PyTorch.
+   *
+   * ```ts
+   * import { tensor } from "@cotangent/cotangent";
+   * const x = tensor([[1, 2, 3], [4, 5, 6]]);
+   * console.log(await x.index(":", Int32Array.of(2, 0)).toArray()); // [[3, 1], [6, 4]]
+   * console.log(await x.index(Int32Array.of(0, 1), Int32Array.of(2, 0)).toArray()); // [3, 4]
+   * ```
+   */
+  index(...keys: IndexKey[]): Tensor {
+    return Places.index(this, this.#keys(keys), placesOf);
+  }
+  /**
+   * This with `values` (broadcast) in the place of `x.index(...keys)`, or added there. Of several values for one place
+   * the last remains.
+   */
+  indexPut(keys: readonly IndexKey[], values: Operand, options: PutOptions = {}): Tensor {
+    checkList("index by", "keys", keys, 'x.indexPut([":", i], 0)');
+    checkOptions("indexPut", options, ["accumulate"]);
+    const v = typeof values === "number" ? this.scalarLike(values) : asTensor("indexPut", values, "values");
+    return Places.indexPut(this, this.#keys(keys), v, options.accumulate ?? false, placesOf);
+  }
+  #keys(keys: readonly IndexKey[]): IndexKey[] {
+    return keys.map((k) =>
+      k instanceof Int32Array ? fromStorageData(k.slice(), [k.length], "i32", this.device) : k
+    );
+  }
+  /** Elements at places of the vector of all elements. */
+  take(index: Tensor): Tensor {
+    return Places.take(this, asTensor("take", index, "index", WHOLE_NUMBERS));
+  }
+  /** This with the elements of `source` at places of the vector of all elements, or added there. */
+  put(index: Tensor, source: Tensor, options: PutOptions = {}): Tensor {
+    asTensor("put", index, "index", WHOLE_NUMBERS);
+    checkOptions("put", options, ["accumulate"]);
+    return Places.put(this, index, asTensor("put", source, "source"), options.accumulate ?? false);
+  }
+  /** `gather` with index and tensor broadcast along all other axes; without an axis from the vector of all elements. */
+  takeAlongDim(index: Tensor, axis?: number): Tensor {
+    return Places.takeAlongDim(this, asTensor("takeAlongDim", index, "index", WHOLE_NUMBERS), axis);
+  }
   /** `y[i][j] = x[index[i][j]][j]` for axis 0, and likewise for any axis. */
   gather(axis: number, index: Tensor): Tensor {
     asTensor("gather", index, "index", WHOLE_NUMBERS);
-    return apply(I.gather, [this, index], { axis: normalizeAxis("gather", axis, this.rank) });
+    const x = atLeastVector(this), a = normalizeAxis("gather", axis, x.rank);
+    return apply(I.gather, [x, atLeastVector(index)], { axis: a }).reshape(index.shape);
   }
   /** This plus `src` added at the places that `gather` with the same index reads. */
   scatterAdd(axis: number, index: Tensor, src: Tensor): Tensor {
     asTensor("scatterAdd", index, "index", WHOLE_NUMBERS);
-    asTensor("scatterAdd", src, "source");
-    return apply(I.scatterAdd, [this, index, src], { axis: normalizeAxis("scatterAdd", axis, this.rank) });
+    const x = atLeastVector(this), i = atLeastVector(index);
+    const s = Scattering.fitted(atLeastVector(asTensor("scatterAdd", src, "source")), i.shape);
+    return apply(I.scatterAdd, [x, i, s], { axis: normalizeAxis("scatterAdd", axis, x.rank) }).reshape(
+      this.shape,
+    );
+  }
+  /** This with `src` at the places that `gather` with the same index reads; of several for one place the last remains. */
+  scatter(axis: number, index: Tensor, src: Operand): Tensor {
+    asTensor("scatter", index, "index", WHOLE_NUMBERS);
+    const x = atLeastVector(this), a = normalizeAxis("scatter", axis, x.rank);
+    const s = typeof src === "number" ? src : atLeastVector(asTensor("scatter", src, "source"));
+    return Scattering.scatter(x, a, atLeastVector(index), s).reshape(this.shape);
+  }
+  /**
+   * This and `src`, at the places that `gather` with the same index reads, put together by a sum, product, mean, maximum
+   * or minimum: ties share the derivative equally, and that of a product is right where elements are 0.
+   */
+  scatterReduce(
+    axis: number,
+    index: Tensor,
+    src: Tensor,
+    reduce: ScatterReduction,
+    options: ScatterOptions = {},
+  ): Tensor {
+    asTensor("scatterReduce", index, "index", WHOLE_NUMBERS);
+    asTensor("scatterReduce", src, "source");
+    checkOptions("scatterReduce", options, ["includeSelf"]);
+    const x = atLeastVector(this), a = normalizeAxis("scatterReduce", axis, x.rank);
+    return Scattering.scatterReduce(
+      x,
+      a,
+      atLeastVector(index),
+      atLeastVector(src),
+      reduce,
+      options.includeSelf ?? true,
+    ).reshape(this.shape);
   }
   /** The slices at `index` (rank 1) along `axis`. */
   indexSelect(axis: number, index: Tensor): Tensor {
@@ -1913,12 +2128,47 @@ export class Tensor {
         `Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`,
       );
     }
-    const a = normalizeAxis("indexSelect", axis, this.rank);
-    return apply(I.embedding, [this.movedim(a, 0), index]).movedim(0, a);
+    const x = atLeastVector(this), a = normalizeAxis("indexSelect", axis, x.rank);
+    const y = apply(I.embedding, [x.movedim(a, 0), index]).movedim(0, a);
+    return this.rank === 0 && index.size === 1 ? y.reshape([]) : y;
   }
-  /** One-hot vectors of class numbers, a new last axis of length `classes`. */
+  /** This plus `alpha` times the slices of `source`, added to the slices at `index` (rank 1) along `axis`. */
+  indexAdd(axis: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
+    asTensor("indexAdd", index, "index", WHOLE_NUMBERS);
+    checkOptions("indexAdd", options, ["alpha"]);
+    return Places.indexAdd(this, axis, index, asTensor("indexAdd", source, "source"), options.alpha ?? 1);
+  }
+  /** This with the slices of `source` at `index` (rank 1) along `axis`; of several for one place the last remains. */
+  indexCopy(axis: number, index: Tensor, source: Tensor): Tensor {
+    asTensor("indexCopy", index, "index", WHOLE_NUMBERS);
+    return Places.indexCopy(this, axis, index, asTensor("indexCopy", source, "source"));
+  }
+  /** This with `value` in the slices at `index` (rank 1) along `axis`. */
+  indexFill(axis: number, index: Tensor, value: Operand): Tensor {
+    asTensor("indexFill", index, "index", WHOLE_NUMBERS);
+    return Places.indexFill(this, axis, index, value);
+  }
+  /** As `scatterReduce`, for whole slices at `index` (rank 1) along `axis`. */
+  indexReduce(
+    axis: number,
+    index: Tensor,
+    source: Tensor,
+    reduce: ScatterReduction,
+    options: ScatterOptions = {},
+  ): Tensor {
+    asTensor("indexReduce", index, "index", WHOLE_NUMBERS);
+    asTensor("indexReduce", source, "source");
+    checkOptions("indexReduce", options, ["includeSelf"]);
+    return Places.indexReduce(this, axis, index, source, reduce, options.includeSelf ?? true);
+  }
+  /** This with the elements of `source`, one after the other, where `mask` (broadcast) holds. */
+  maskedScatter(mask: Tensor, source: Tensor): Tensor {
+    asTensor("maskedScatter", mask, "mask", "tensor([true, ...])");
+    return Places.maskedScatter(this, mask, asTensor("maskedScatter", source, "source"));
+  }
+  /** One-hot vectors of class numbers, a new last axis of length `classes`; a number that is no class is an error. */
   oneHot(classes: number, dtype: DType = "f32"): Tensor {
-    return this.unsqueeze(-1).eq(this.arangeLike(classes, this.dtype)).to(dtype);
+    return Places.oneHot(this, classes).to(dtype);
   }
 
   // ---- contraction ---------------------------------------------------------------------------------------------
@@ -2063,6 +2313,16 @@ function productOperands(
 ): [Tensor, Tensor, AddedProductOptions] {
   checkOptions(action, options, ["beta", "alpha"]);
   return [asTensor(action, a), asTensor(action, b), options];
+}
+
+/** A scalar as a vector of one element. */
+function atLeastVector(x: Tensor): Tensor {
+  return x.rank === 0 ? x.reshape([1]) : x;
+}
+
+/** Places among keys. */
+function placesOf(key: unknown): Tensor | null {
+  return key instanceof Tensor ? key : null;
 }
 
 setTensorFactory((node) => new Tensor(node));

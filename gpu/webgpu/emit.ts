@@ -13,6 +13,7 @@ import type {
 import { type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { noSuchClass } from "../../ops/definitions/fused.ts";
+import { type FlatIndex, noPlace } from "../../ops/definitions/places.ts";
 import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
 import { emitElementwise } from "./emit_elementwise.ts";
@@ -189,14 +190,20 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   return result;
 }
 
+/** Ops that are parts of others, by what those are called. */
+const ACTIONS: Readonly<Record<string, string>> = { lastWriter: "scatter", scatterFold: "scatterReduce" };
+
 /** What the host says of the same index. */
 function faultMessage(name: string, x: readonly Aval[], y: Aval, p: { axis?: number } | null): FaultMessage {
-  const shown = (bits: number): number => x[1]?.dtype === "u32" ? bits >>> 0 : bits | 0;
+  const index = name === "flatIndex" || name === "lastWriter" ? x[0] : x[1];
+  const shown = (bits: number): number => index?.dtype === "u32" ? bits >>> 0 : bits | 0;
+  if (name === "flatIndex") return (bits) => noPlace(p as unknown as FlatIndex, shown(bits));
   if (name === "crossEntropy" || name === "nllLoss") {
     const classes = x[0].shape[x[0].shape.length - 1];
     return (bits) => noSuchClass(name, shown(bits), classes);
   }
   const isTable = name.startsWith("embedding"), shape = name === "embeddingGrad" ? y.shape : x[0].shape;
-  const action = isTable ? "look up an embedding" : name, n = shape[isTable ? 0 : p?.axis ?? 0];
+  const action = ACTIONS[name] ?? (isTable ? "look up an embedding" : name);
+  const n = (name === "lastWriter" ? y.shape : shape)[isTable ? 0 : p?.axis ?? 0];
   return (bits) => `Cannot ${action} at index ${shown(bits)}: the axis has length ${n}`;
 }

@@ -7,6 +7,7 @@ import { type Convolution, convolutionUniforms, convolutionWgsl } from "../../op
 import { beats, less } from "../../ops/definitions/reduction.ts";
 import { RUNNING, runningPart } from "../../ops/definitions/running.ts";
 import { placeWgsl } from "../../ops/definitions/indexing.ts";
+import { foldWgsl } from "../../ops/definitions/scattering.ts";
 import { wholeView } from "../../ops/definitions/movement.ts";
 import type { Attributes } from "../../ops/primitive.ts";
 import { sizeOf, splitAt } from "../../ops/shape.ts";
@@ -69,7 +70,15 @@ export function emitLong(b: PlanBuilder, call: LongCall): boolean {
       return true;
     case "scatterAdd":
       if (operands[1].view.shape[p.axis] <= LONG) return false;
-      emitScatterAdd(b, call);
+      emitScatterAdd(b, call, ADD);
+      return true;
+    case "scatterFold":
+      if (operands[1].view.shape[p.axis] <= LONG) return false;
+      emitScatterAdd(b, call, foldWgsl(p.reduce, result.dtype));
+      return true;
+    case "lastWriter":
+      if (shape[p.axis] <= LONG) return false;
+      emitLastWriter(b, call);
       return true;
     case "embeddingGrad": {
       const ids = sizeOf(operands[1].view.shape);
@@ -300,8 +309,12 @@ function emitTurns(
   }
 }
 
-/** A thread a destination: finds its elements among the sorted ones by bisection, and sums them in order. */
-const SUM = (key: (j: string) => string, value: (j: string) => string): string => `
+/** One step of a fold, as WGSL. */
+type Step = (s: string, value: string) => string;
+const ADD: Step = (s, value) => `(${s} + ${value})`;
+
+/** A thread a destination: finds its elements among the sorted ones by bisection, and folds them in order. */
+const FOLD = (key: (j: string) => string, value: (j: string) => string, step: Step): string => `
   var low = 0; var high = u(2);
   while (low < high) {
     let middle = low + (high - low) / 2;
@@ -309,10 +322,14 @@ const SUM = (key: (j: string) => string, value: (j: string) => string): string =
   }
   for (var j = max(low, u(0)); j < u(1); j++) {
     if (${key("j")} != mine) { break; }
-    s += ${value("j")};
+    s = ${step("s", value("j"))};
   }`;
 
-function emitScatterAdd(b: PlanBuilder, { p: { axis }, operands, result, message }: LongCall): void {
+function emitScatterAdd(
+  b: PlanBuilder,
+  { p: { axis }, operands, result, message }: LongCall,
+  step: Step,
+): void {
   const [x, index, src] = operands, to = x.view.shape, from = index.view.shape;
   const [keys, order] = sorted(b, index, axis, to[axis], result, message);
   const uniforms = [
@@ -331,7 +348,7 @@ function emitScatterAdd(b: PlanBuilder, { p: { axis }, operands, result, message
       stride *= m;
     }
     var s = ${start};
-    if (inside) {${SUM((j) => `x1(${place(j)})`, (j) => `x0(${place(j)})`)}}
+    if (inside) {${FOLD((j) => `x1(${place(j)})`, (j) => `x0(${place(j)})`, step)}}
     put(t, s);`);
 }
 
@@ -341,7 +358,7 @@ function emitEmbeddingGrad(b: PlanBuilder, { operands: [ct, ids], result, messag
   const [keys, order] = sorted(b, flat, 0, shape[0], result, message);
   emitTurns(b, [ct, keys, order], result, T, [T, size / shape[0]], null, (start) => `
     let mine = t / u(3); let d = t % u(3); var s = ${start};
-    ${SUM((j) => `x1(x2(${j}))`, (j) => `x0(x2(${j}) * u(3) + d)`)}
+    ${FOLD((j) => `x1(x2(${j}))`, (j) => `x0(x2(${j}) * u(3) + d)`, ADD)}
     put(t, s);`);
 }
 
@@ -361,4 +378,26 @@ function emitConvolution(
   const body = convolutionWgsl(x.length - 3, operands[0].dtype);
   map(b, operands, sums, blocks * size, convolutionUniforms(x, w, y, p, each), body);
   emitFold(b, { fold: (a, v) => `(${a} + ${v})`, init: 0, through, x: sums, axes: [0], result });
+}
+
+/** The last of the sorted ones that are sent to a place is the last in the index, since the order is stable. */
+function emitLastWriter(b: PlanBuilder, { p: { axis, length }, operands, result, message }: LongCall): void {
+  const [index] = operands, [, count, inner] = splitAt(index.view.shape, axis);
+  const [keys, order] = sorted(b, index, axis, length, result, message);
+  map(
+    b,
+    [keys, order],
+    result,
+    sizeOf(result.view.shape),
+    [count, inner, length],
+    `
+    let start = (t / (u(1) * u(2))) * u(0) * u(1) + t % u(1); let mine = (t / u(1)) % u(2);
+    var low = 0; var high = u(0);
+    while (low < high) {
+      let middle = low + (high - low) / 2;
+      if (x0(start + x1(start + middle * u(1)) * u(1)) <= mine) { low = middle + 1; } else { high = middle; }
+    }
+    let last = x1(start + max(low - 1, 0) * u(1));
+    put(t, select(-1, last, low > 0 && x0(start + last * u(1)) == mine));`,
+  );
 }

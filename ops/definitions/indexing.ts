@@ -103,7 +103,8 @@ export const scatterWindow = custom({
     apply(scatterWindow, [x], { shape: [B, ...p.shape], starts: [0, ...p.starts], steps: [1, ...p.steps] }),
 });
 
-function zeroOf(x: Aval): string {
+/** WGSL of a zero of the type of `x`. */
+export function zeroOf(x: Aval): string {
   return x.dtype === "bool" ? "false" : x.dtype === "i32" ? "0" : x.dtype === "u32" ? "0u" : "0.0";
 }
 
@@ -120,7 +121,7 @@ export function eachIndex(shape: Shape, f: (index: number[], at: number) => void
 }
 
 /** A place along an axis, negative ones counted from the back; out of range is an error. */
-function place(action: string, i: number, n: number): number {
+export function place(action: string, i: number, n: number): number {
   const k = i < 0 ? i + n : i;
   if (!(k >= 0 && k < n)) throw new RangeError(`Cannot ${action} at index ${i}: the axis has length ${n}`);
   return k;
@@ -145,6 +146,26 @@ function checkIndex(action: string, x: Shape, index: Aval, axis: number, sameAs:
       }: ` +
         `the index has the rank of the tensor and no axis longer than its, but for axis ${axis}`,
     );
+  }
+}
+
+/** Checks index and source of a scatter to `x`. */
+export function checkScatter(action: string, x: Aval, index: Aval, src: Aval, axis: number): void {
+  checkIndex(action, x.shape, index, axis, index.shape);
+  if (!sameShape(index.shape, src.shape)) {
+    throw new RangeError(
+      `Cannot ${action} values of shape ${showShape(src.shape)} at indices of shape ${
+        showShape(index.shape)
+      }: they must be equal`,
+    );
+  }
+  if (src.dtype !== x.dtype) {
+    throw new TypeError(
+      `Cannot ${action} values of type ${src.dtype} to a tensor of type ${x.dtype}: convert one of them`,
+    );
+  }
+  if (x.shape[axis] === 0 && sizeOf(index.shape) > 0) {
+    throw new RangeError(`Cannot ${action} to axis ${axis}: it has length 0, and there are indices`);
   }
 }
 
@@ -187,19 +208,7 @@ export const scatterAdd = custom({
   name: "scatterAdd",
   tex: ([x, i, s]) => `${x}[${i}] \\mathrel{+}= ${s}`,
   infer: ([x, index, src], { axis }) => {
-    checkIndex("scatterAdd", x.shape, index, axis, index.shape);
-    if (!sameShape(index.shape, src.shape)) {
-      throw new RangeError(
-        `Cannot scatterAdd values of shape ${showShape(src.shape)} at indices of shape ${
-          showShape(index.shape)
-        }: they must be equal`,
-      );
-    }
-    if (src.dtype !== x.dtype) {
-      throw new TypeError(
-        `Cannot scatterAdd values of type ${src.dtype} to a tensor of type ${x.dtype}: convert one of them`,
-      );
-    }
+    checkScatter("scatterAdd", x, index, src, axis);
     return { shape: x.shape, dtype: x.dtype };
   },
   host: ([x, index, src], y, { axis }) => {
@@ -295,7 +304,12 @@ export const embedding = custom({
 export const embeddingGrad = custom({
   name: "embeddingGrad",
   tex: ([ct, i]) => `\\sum_{${i}} ${ct}`,
-  infer: ([ct], p) => ({ shape: p.shape, dtype: ct.dtype }),
+  infer: ([ct, ids], p) => {
+    if (p.shape[0] === 0 && sizeOf(ids.shape) > 0) {
+      throw new RangeError("Cannot look up an embedding in a table without rows");
+    }
+    return { shape: p.shape, dtype: ct.dtype };
+  },
   host: ([ct, ids]: HostArray[], y) => {
     const D = sizeOf(y.shape.slice(1));
     // Sums in double precision, then rounds once, whatever the type of the store.

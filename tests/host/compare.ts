@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createHostEngine, type HostEngine } from "../../gpu/host/engine.ts";
 import { data } from "../../ops/definitions/structural.ts";
 import { allocate, type DType, epsilon, isFloat, roundTo, type TypedArray } from "../../ops/dtype.ts";
+import "../../ops/definitions/fused.ts";
 import "../../ops/create.ts";
 import "../../ops/functions.ts";
 import { makeLeaf, makeNode, type Node } from "../../ops/node.ts";

@@ -11,14 +11,21 @@ import {
   adaptiveMaxPool2d,
   adaptiveMaxPool3d,
   arange,
+  atleast1d,
+  atleast2d,
+  atleast3d,
   avgPool1d,
   avgPool2d,
   avgPool3d,
   batchNorm,
   bceLoss,
   bceWithLogits,
+  blockDiag,
   broadcastTensors,
+  cartesianProd,
   cat,
+  columnStack,
+  combinations,
   conv1d,
   conv2d,
   conv3d,
@@ -28,14 +35,17 @@ import {
   cosineEmbeddingLoss,
   cosineSimilarity,
   crossEntropy,
+  dstack,
   einsum,
   embedding,
+  embeddingBag,
   eye,
   full,
   gaussianNllLoss,
   gelu,
   groupNorm,
   hingeEmbeddingLoss,
+  hstack,
   huberLoss,
   instanceNorm,
   interpolate,
@@ -45,11 +55,13 @@ import {
   layerNorm,
   linspace,
   localResponseNorm,
+  logspace,
   marginRankingLoss,
   type MaxPool,
   maxPool1d,
   maxPool2d,
   maxPool3d,
+  meshgrid,
   mseLoss,
   multilabelMarginLoss,
   multilabelSoftMarginLoss,
@@ -70,11 +82,16 @@ import {
   Tensor,
   tensor,
   type TrapezoidOptions,
+  trilIndices,
   tripletMarginLoss,
+  triuIndices,
   unfold,
+  vander,
+  vstack,
   where,
   zeros,
 } from "../../mod.ts";
+import type { IndexKey } from "../../mod.ts";
 import type { DType } from "../../ops/dtype.ts";
 import type { Argument } from "./fixtures.ts";
 
@@ -189,20 +206,15 @@ const vectorNorm = (
 
 /** Python's `x[...]`. */
 function index(x: Tensor, key: Argument): Tensor {
-  const keys: Argument[] = Array.isArray(key) ? key : [key];
-  const isList = Array.isArray(key) && keys.every((k) => typeof k === "number");
-  only(!isList && !keys.some((k) => k instanceof Tensor || Array.isArray(k)), "index by a tensor or a list");
-  const real = keys.filter((k) => k !== null && !k?.ellipsis).length;
-  const at = keys.findIndex((k) => k?.ellipsis);
-  const colons = Array.from({ length: x.rank - real }, () => ({ slice: [null, null, null] }));
-  const full = at < 0 ? keys : [...keys.slice(0, at), ...colons, ...keys.slice(at + 1)];
-  const y = x.slice(...full.filter((k) => k !== null).map((k) => typeof k === "number" ? k : range(k.slice)));
-  let axis = 0;
-  return full.reduce((z: Tensor, k) => {
-    if (k === null) return z.unsqueeze(axis++);
-    if (typeof k !== "number") axis++;
-    return z;
-  }, y);
+  // A list of numbers alone is a list of places, else the keys of the axes.
+  const isList = Array.isArray(key) && key.every((k) => typeof k === "number");
+  return x.index(...(isList || !Array.isArray(key) ? [key] : key).map(keyOf));
+}
+function keyOf(k: Argument): IndexKey {
+  only(!(k instanceof Tensor && k.dtype === "bool"), "index by a mask");
+  if (Array.isArray(k)) return Int32Array.from(k);
+  if (k?.ellipsis) return "...";
+  return k instanceof Tensor || !k?.slice ? k : range(k.slice);
 }
 const range = ([start, stop, step]: (number | null)[]): [number | null, number | null, number] => [
   start,
@@ -212,7 +224,6 @@ const range = ([start, stop, step]: (number | null)[]): [number | null, number |
 
 /** Lengths to pad by, last axis first, as axes in order. */
 const padding = (pad: number[]): [number, number][] => {
-  only(pad.every((n) => n >= 0), "negative padding");
   return Array.from({ length: pad.length / 2 }, (_, i) => [pad[2 * i], pad[2 * i + 1]] as [number, number])
     .reverse();
 };
@@ -225,6 +236,28 @@ const pairLoss = (options: string, f: (x: Tensor, target: Tensor, o: Named) => T
   });
 /** Classes are PyTorch's axis 1; without a batch, axis 0. */
 const classesSecond = (x: Tensor, o: Named): Named => ({ ...o, axis: x.rank > 1 ? 1 : 0 });
+
+const padded = op(
+  "x, pad, mode, value",
+  ({ x, pad, mode = "constant", value = 0 }) => x.pad(padding(pad), { mode, value }),
+);
+const scattered = op(
+  "x, dim, index, src, reduce, include_self",
+  ({ x, dim, index, src, reduce, include_self }) =>
+    x.scatterReduce(dim, index, src, reduce, { includeSelf: include_self ?? true }),
+);
+const reducedSlices = op(
+  "x, dim, index, source, reduce, include_self",
+  ({ x, dim, index, source, reduce, include_self }) =>
+    x.indexReduce(dim, index, source, reduce, { includeSelf: include_self ?? true }),
+);
+/** Any number of tensors. */
+const variadic = (f: (...tensors: Tensor[]) => Tensor | Tensor[]): Mapped => ({
+  spelled: false,
+  call: (args) => f(...args),
+});
+/** One tensor or a list of them. */
+const oneOrAll = (f: (x: Tensor) => Tensor): Mapped => op("x", ({ x }) => Array.isArray(x) ? x.map(f) : f(x));
 
 const newLike = "x, dtype, device"; // the result's type is compared
 
@@ -598,7 +631,7 @@ export const mapping: Record<string, Mapped> = {
   "view": lengths("shape", (x, shape) => x.reshape(shape)),
   "view_copy": lengths("size", (x, shape) => x.reshape(shape)),
   "reshape_as": op("x, other", ({ x, other }) => x.reshape(other.shape)),
-  "view_as": op("x, other", ({ x, other }) => x.reshape(other.shape)),
+  "view_as": op("x, other", ({ x, other }) => x.viewAs(other)),
   "permute": lengths("dims", (x, axes) => x.permute(axes)),
   "permute_copy": lengths("dims", (x, axes) => x.permute(axes)),
   "transpose": op("x, dim0, dim1", ({ x, dim0, dim1 }) => x.transpose(dim0, dim1)),
@@ -609,25 +642,43 @@ export const mapping: Record<string, Mapped> = {
   "t_copy": spelled("x", ({ x }) => x.rank < 2 ? x.reshape(x.shape) : x.mT()),
   "T": spelled("x", ({ x }) => x.permute(x.shape.map((_: number, i: number) => x.rank - 1 - i))),
   "H": spelled("x", ({ x }) => x.permute(x.shape.map((_: number, i: number) => x.rank - 1 - i))),
-  "movedim": op("x, source, destination", ({ x, source, destination }) => {
-    only(typeof source === "number", "movedim of several axes");
-    return x.movedim(source, destination);
-  }),
+  "movedim": op("x, source, destination", ({ x, source, destination }) => x.movedim(source, destination)),
   "expand": lengths("size", (x, shape) => x.expand(shape)),
   "expand_copy": lengths("size", (x, shape) => x.expand(shape)),
-  "broadcast_to": lengths("size", (x, shape) => x.expand(shape)),
-  "expand_as": op("x, other", ({ x, other }) => x.expand(other.shape)),
+  "broadcast_to": lengths("size", (x, shape) => x.broadcastTo(shape)),
+  "expand_as": op("x, other", ({ x, other }) => x.expandAs(other)),
   "broadcast_tensors": { spelled: false, call: (args) => broadcastTensors(...args) },
   "sum_to_size": lengths("size", (x, shape) => x.sumTo(shape)),
   "unsqueeze": op("x, dim", ({ x, dim }) => x.unsqueeze(dim)),
   "unsqueeze_copy": op("x, dim", ({ x, dim }) => x.unsqueeze(dim)),
   "squeeze": op("x, dim", ({ x, dim }) => x.squeeze(dim)),
   "squeeze_copy": op("x, dim", ({ x, dim }) => x.squeeze(dim)),
+  "squeeze/multiple": op("x, dim", ({ x, dim }) => x.squeeze(dim)),
   "flatten": op("x, start_dim, end_dim", ({ x, start_dim, end_dim }) => x.flatten(start_dim, end_dim)),
-  "ravel": spelled("x", ({ x }) => x.flatten()),
+  "ravel": unary((x) => x.ravel()),
   "flip": op("x, dims", ({ x, dims }) => x.flip(dims)),
-  "fliplr": spelled("x", ({ x }) => x.flip(1)),
-  "flipud": spelled("x", ({ x }) => x.flip(0)),
+  "fliplr": unary((x) => x.fliplr()),
+  "flipud": unary((x) => x.flipud()),
+  "unflatten": op("x, dim, sizes", ({ x, dim, sizes }) => x.unflatten(dim, sizes)),
+  "repeat": lengths("repeats", (x, times) => x.repeat(times)),
+  "tile": lengths("dims", (x, times) => x.tile(times)),
+  "repeat_interleave": op("x, repeats, dim, output_size", ({ x, repeats, dim }) => {
+    only(typeof repeats === "number", "repeats as a tensor");
+    return x.repeatInterleave(repeats, dim);
+  }),
+  "roll": op("x, shifts, dims", ({ x, shifts, dims }) => x.roll(shifts, dims)),
+  "rot90": op("x, k, dims", ({ x, k, dims }) => x.rot90(k, dims)),
+  "unfold": op("x, dim, size, step", ({ x, dim, size, step }) => x.unfold(dim, size, step)),
+  "unfold_copy": op("x, dim, size, step", ({ x, dim, size, step }) => x.unfold(dim, size, step)),
+  "nn.functional.pixel_shuffle": op(
+    "x, upscale_factor",
+    ({ x, upscale_factor }) => x.pixelShuffle(upscale_factor),
+  ),
+  "nn.functional.pixel_unshuffle": op(
+    "x, downscale_factor",
+    ({ x, downscale_factor }) => x.pixelUnshuffle(downscale_factor),
+  ),
+  "nn.functional.channel_shuffle": op("x, groups", ({ x, groups }) => x.channelShuffle(groups)),
   "narrow": op(
     "x, dim, start, length",
     ({ x, dim, start, length }) => x.narrow(dim, number(start, "start"), length),
@@ -637,6 +688,11 @@ export const mapping: Record<string, Mapped> = {
     ({ x, dim, start, length }) => x.narrow(dim, number(start, "start"), length),
   ),
   "select": op("x, dim, index", ({ x, dim, index }) => x.select(dim, index)),
+  "slice_scatter": op(
+    "x, src, dim, start, end, step",
+    ({ x, src, dim = 0, start = null, end = null, step = null }) =>
+      x.sliceScatter(src, [...Array.from({ length: dim }, () => ":" as const), range([start, end, step])]),
+  ),
   "slice": op(
     "x, dim, start, end, step",
     ({ x, dim = 0, start = null, end = null, step = null }) =>
@@ -644,19 +700,32 @@ export const mapping: Record<string, Mapped> = {
   ),
   "__getitem__": op("x, key", ({ x, key }) => index(x, key)),
   "constant_pad_nd": op("x, pad, value", ({ x, pad, value }) => x.pad(padding(pad), value)),
-  "nn.functional.pad/constant": op("x, pad, mode, value", ({ x, pad, value }) => x.pad(padding(pad), value)),
-  "diagonal": op("x, dim1, dim2", ({ x }) => {
-    only(x.rank === 2, "diagonal of axes other than the last two");
-    return x.diagonal();
-  }),
-  "diagonal_copy": op("x, dim1, dim2", ({ x }) => {
-    only(x.rank === 2, "diagonal of axes other than the last two");
-    return x.diagonal();
-  }),
-  "linalg.diagonal": op("x, dim1, dim2", ({ x, dim1 = -2, dim2 = -1 }) => {
-    only(dim1 === -2 && dim2 === -1, "diagonal of axes other than the last two");
-    return x.diagonal();
-  }),
+  "nn.functional.pad/constant": padded,
+  "nn.functional.pad/reflect": padded,
+  "nn.functional.pad/replicate": padded,
+  "nn.functional.pad/replicate_negative": padded,
+  "nn.functional.pad/circular": padded,
+  "diagonal": op(
+    "x, offset, dim1, dim2",
+    ({ x, offset, dim1 = 0, dim2 = 1 }) => x.diagonal(offset, dim1, dim2),
+  ),
+  "diagonal_copy": op(
+    "x, offset, dim1, dim2",
+    ({ x, offset, dim1 = 0, dim2 = 1 }) => x.diagonal(offset, dim1, dim2),
+  ),
+  "linalg.diagonal": op(
+    "x, offset, dim1, dim2",
+    ({ x, offset, dim1, dim2 }) => x.diagonal(offset, dim1, dim2),
+  ),
+  "diag_embed": op("x, offset, dim1, dim2", ({ x, offset, dim1, dim2 }) => x.diagEmbed(offset, dim1, dim2)),
+  "diag": op("x, diagonal", ({ x, diagonal }) => x.diag(diagonal)),
+  "diagflat": op("x, offset", ({ x, offset }) => x.diagflat(offset)),
+  "trace": unary((x) => x.trace()),
+  "diagonal_scatter": op(
+    "x, src, offset, dim1, dim2",
+    ({ x, src, offset, dim1 = 0, dim2 = 1 }) => x.diagonalScatter(src, offset, dim1, dim2),
+  ),
+  "select_scatter": op("x, src, dim, index", ({ x, src, dim, index }) => x.selectScatter(src, dim, index)),
   "tril": op("x, diagonal", ({ x, diagonal }) => x.tril(diagonal)),
   "triu": op("x, diagonal", ({ x, diagonal }) => x.triu(diagonal)),
   "cat": op("tensors, dim", ({ tensors, dim }) => cat(tensors, dim)),
@@ -666,16 +735,91 @@ export const mapping: Record<string, Mapped> = {
   "split/list_args": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
   "split_with_sizes": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
   "split_with_sizes_copy": op("x, size, dim", ({ x, size, dim }) => split(x, size, dim)),
+  "chunk": op("x, chunks, dim", ({ x, chunks, dim }) => x.chunk(chunks, dim)),
+  "unsafe_chunk": op("x, chunks, dim", ({ x, chunks, dim }) => x.chunk(chunks, dim)),
+  "unbind": op("x, dim", ({ x, dim }) => x.unbind(dim)),
+  "unbind_copy": op("x, dim", ({ x, dim }) => x.unbind(dim)),
+  "tensor_split": op("x, where, dim", ({ x, where, dim }) => {
+    only(!(where instanceof Tensor), "places as a tensor");
+    return x.tensorSplit(where, dim);
+  }),
+  "hsplit": op("x, where", ({ x, where }) => x.hsplit(where)),
+  "vsplit": op("x, where", ({ x, where }) => x.vsplit(where)),
+  "dsplit": op("x, where", ({ x, where }) => x.dsplit(where)),
+  "hstack": op("tensors", ({ tensors }) => hstack(tensors)),
+  "vstack": op("tensors", ({ tensors }) => vstack(tensors)),
+  "dstack": op("tensors", ({ tensors }) => dstack(tensors)),
+  "column_stack": op("tensors", ({ tensors }) => columnStack(tensors)),
+  "atleast_1d": oneOrAll(atleast1d),
+  "atleast_2d": oneOrAll(atleast2d),
+  "atleast_3d": oneOrAll(atleast3d),
+  "block_diag": variadic(blockDiag),
+  "cartesian_prod": variadic(cartesianProd),
+  "combinations": op(
+    "x, r, with_replacement",
+    ({ x, r, with_replacement }) => combinations(x, r, { withReplacement: with_replacement ?? false }),
+  ),
+  "meshgrid/list_of_tensors": op(
+    "tensors, indexing",
+    ({ tensors, indexing = "ij" }) => meshgrid(tensors, { indexing }),
+  ),
+  "meshgrid/variadic_tensors": {
+    spelled: false,
+    call: (tensors, { indexing = "ij" }) => meshgrid(tensors, { indexing }),
+  },
+  "linalg.vander": op("x, N", ({ x, N }) => vander(atleast1d(x), N, { increasing: true })),
 
   // ---- indexing
   "gather": op("x, dim, index", ({ x, dim, index }) => x.gather(dim, index)),
   "scatter_add": op("x, dim, index, src", ({ x, dim, index, src }) => x.scatterAdd(dim, index, src)),
   "index_select": op("x, dim, index", ({ x, dim, index }) => x.indexSelect(dim, index)),
+  "index_add": op(
+    "x, dim, index, source, alpha",
+    ({ x, dim, index, source, alpha = 1 }) => x.indexAdd(dim, index, source, { alpha }),
+  ),
+  "index_copy": op("x, dim, index, source", ({ x, dim, index, source }) => x.indexCopy(dim, index, source)),
+  "index_fill": op("x, dim, index, value", ({ x, dim, index, value }) => x.indexFill(dim, index, value)),
+  "index_put": op(
+    "x, indices, values, accumulate",
+    ({ x, indices, values, accumulate = false }) => x.indexPut(indices.map(keyOf), values, { accumulate }),
+  ),
+  "index_reduce/amax": reducedSlices,
+  "index_reduce/amin": reducedSlices,
+  "index_reduce/mean": reducedSlices,
+  "index_reduce/prod": reducedSlices,
+  "take": op("x, index", ({ x, index }) => x.take(index)),
+  "put": op(
+    "x, index, source, accumulate",
+    ({ x, index, source, accumulate = false }) => x.put(index, source, { accumulate }),
+  ),
+  "take_along_dim": op("x, index, dim", ({ x, index, dim }) => x.takeAlongDim(index, dim)),
+  "scatter": op("x, dim, index, src", ({ x, dim, index, src }) => x.scatter(dim, index, src)),
+  "scatter_reduce/sum": scattered,
+  "scatter_reduce/prod": scattered,
+  "scatter_reduce/mean": scattered,
+  "scatter_reduce/amax": scattered,
+  "scatter_reduce/amin": scattered,
+  "masked_scatter": op("x, mask, source", ({ x, mask, source }) => x.maskedScatter(mask, source)),
   "nn.functional.one_hot": op("x, num_classes", ({ x, num_classes = -1 }) => {
     only(num_classes > 0, "number of classes from the data");
     return x.oneHot(num_classes, "i32");
   }),
-  "nn.functional.embedding": op("weight, ids", ({ weight, ids }) => embedding(weight, ids)),
+  "nn.functional.embedding": op(
+    "weight, ids, padding_idx",
+    ({ weight, ids, padding_idx }) =>
+      embedding(weight, ids, padding_idx === undefined ? {} : { paddingIdx: padding_idx }),
+  ),
+  "nn.functional.embedding_bag": op(
+    "weight, ids, offsets, max_norm, norm_type, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset, padding_idx",
+    ({ weight, ids, offsets, mode, per_sample_weights, include_last_offset, padding_idx }) =>
+      embeddingBag(weight, ids, {
+        ...offsets && { offsets },
+        ...mode && { mode },
+        ...per_sample_weights && { perSampleWeights: per_sample_weights },
+        ...include_last_offset && { includeLastOffset: true },
+        ...padding_idx !== undefined && { paddingIdx: padding_idx },
+      }),
+  ),
 
   // ---- contraction
   "matmul": op("x, other", ({ x, other }) => x.matmul(other)),
@@ -783,6 +927,18 @@ export const mapping: Record<string, Mapped> = {
     only(dtype !== undefined, "PyTorch's default type");
     return linspace(start, end, steps, { dtype });
   }),
+  "logspace": op("start, end, steps, base, dtype, device", ({ start, end, steps, base = 10, dtype }) => {
+    only(dtype !== undefined, "PyTorch's default type");
+    return logspace(start, end, steps, { base, dtype });
+  }),
+  "tril_indices": op(
+    "rows, columns, offset, dtype, device",
+    ({ rows, columns, offset }) => trilIndices(rows, columns, offset),
+  ),
+  "triu_indices": op(
+    "rows, columns, offset, dtype, device",
+    ({ rows, columns, offset }) => triuIndices(rows, columns, offset),
+  ),
   "arange": op("start, end, step, dtype, device", ({ start, end, step = 1, dtype }) => {
     only(dtype !== undefined, "a type by that of the arguments");
     if (end === undefined) [start, end] = [0, start];
