@@ -5,6 +5,7 @@ import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/sha
 import { roundAll } from "../../ops/reference.ts";
 import type { Kernel } from "./loops.ts";
 import { convolve } from "./convolution.ts";
+import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
 import { windowArgmax, windowPut, windowTake } from "./windows.ts";
 
@@ -78,6 +79,10 @@ const FAST: Record<string, Fast> = {
   },
   argmax: (x, y, { axis }) => {
     specialise(argmaxLines, typesOf(x))(x[0].data, y.data as Int32Array, ...splitAt(x[0].shape, axis));
+    return true;
+  },
+  argsort: (x, y, { axis, descending }) => {
+    specialise(argsortLines, typesOf(x))(x[0].data, y.data, ...splitAt(y.shape, axis), descending);
     return true;
   },
   embedding: (x, y) => {

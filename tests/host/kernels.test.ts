@@ -263,6 +263,16 @@ Deno.test("every kernel of our own for a custom primitive equals the record's", 
   }
 });
 
+Deno.test("long lines with ties and NaN are sorted as the record does", () => {
+  const data = Array.from({ length: 3000 }, (_, i) => i % 97 === 5 ? NaN : (i * 7919) % 101 - 50);
+  for (const descending of [false, true]) {
+    for (const dtype of ["f32", "i32"] as const) {
+      const shape = [1000, 3];
+      same("argsort", () => [op("argsort", [leaf(data, shape, dtype)], { axis: 0, descending })]);
+    }
+  }
+});
+
 Deno.test("scalars and nothing go through custom kernels", () => {
   same(
     "window of a scalar",
