@@ -1407,22 +1407,24 @@ export class Tensor {
   // ---- order ---------------------------------------------------------------------------------------------------
 
   /**
-   * The largest element of all (ties share the derivative equally), or the largest along `axis` and where they stand:
-   * the first of ties, which the derivative goes to. NaN is largest. `amax` takes several axes, `maximum` two tensors.
+   * The largest elements along `axis` and where they stand: the first of ties, which the derivative goes to. NaN is
+   * largest. `amax` takes several axes, `maximum` two tensors.
    */
-  max(): Tensor;
   max(axis: number, options?: ReduceOptions): Found;
+  /** The largest element of all; ties share the derivative equally. */
+  max(): Tensor;
   max(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return this.amax();
     checkReduce("max", options);
     return this.#along("max", axis, (x, axis) => O.max(x, axis, options.keepdim ?? false));
   }
   /**
-   * The smallest element of all (ties share the derivative equally), or the smallest along `axis` and where they stand:
-   * the first of ties, which the derivative goes to. NaN is smallest. `amin` takes several axes, `minimum` two tensors.
+   * The smallest elements along `axis` and where they stand: the first of ties, which the derivative goes to. NaN is
+   * smallest. `amin` takes several axes, `minimum` two tensors.
    */
-  min(): Tensor;
   min(axis: number, options?: ReduceOptions): Found;
+  /** The smallest element of all; ties share the derivative equally. */
+  min(): Tensor;
   min(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return this.amin();
     checkReduce("min", options);
@@ -1462,19 +1464,21 @@ export class Tensor {
     return this.#along("kthvalue", axis, (x, axis) => O.kthvalue(x, k, axis, options.keepdim ?? false));
   }
   /**
-   * The median of all elements (ties share the derivative equally), or those along `axis` and where they stand; of an
-   * even number the lower one, as PyTorch. A line with NaN has the median NaN.
+   * The medians along `axis` and where they stand; of an even number the lower one, as PyTorch. A line with NaN has the
+   * median NaN.
    */
-  median(): Tensor;
   median(axis: number, options?: ReduceOptions): Found;
+  /** The median of all elements; ties share the derivative equally. */
+  median(): Tensor;
   median(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return O.medianOfAll(this);
     checkReduce("median", options);
     return this.#along("median", axis, (x, axis) => O.median(x, axis, options.keepdim ?? false));
   }
-  /** The `median` of the elements that are not NaN. */
-  nanmedian(): Tensor;
+  /** The medians along `axis` of the elements that are not NaN, and where they stand. */
   nanmedian(axis: number, options?: ReduceOptions): Found;
+  /** The median of all elements that are not NaN. */
+  nanmedian(): Tensor;
   nanmedian(axis?: number, options: ReduceOptions = {}): Tensor | Found {
     if (axis === undefined) return O.nanmedianOfAll(this);
     checkReduce("nanmedian", options);

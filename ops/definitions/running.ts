@@ -170,10 +170,11 @@ const extremumWgsl = (name: "cummax" | "cummin") => ([{ dtype }]: Types): Runnin
 });
 
 /** Where the largest or smallest element so far stands along one axis: the last of ties; NaN stays. */
-function runningExtremum(name: "cummax" | "cummin") {
+function runningExtremum(op: "argcummax" | "argcummin") {
+  const name = op.slice(3) as "cummax" | "cummin";
   const self = custom({
-    name: `arg${name}`,
-    tex: ([x]) => `\\operatorname{arg${name}} ${x}`,
+    name: op,
+    tex: ([x]) => `\\operatorname{${op}} ${x}`,
     discrete: true,
     samples: [
       { shapes: [[2, 4]], call: (x) => x[name](1).indices },
@@ -205,11 +206,11 @@ function runningExtremum(name: "cummax" | "cummin") {
 }
 
 /** Indices of `cummax`. */
-export const argcummax = runningExtremum("cummax");
+export const argcummax = runningExtremum("argcummax");
 /** Indices of `cummin`. */
-export const argcummin = runningExtremum("cummin");
+export const argcummin = runningExtremum("argcummin");
 
-const atRunning = (op: Custom, name: "cummax" | "cummin") =>
+const atRunning = (name: "cummax" | "cummin", op: Custom) =>
   composite({
     name,
     tex: ([x]) => `\\operatorname{${name}} ${x}`,
@@ -223,9 +224,9 @@ const atRunning = (op: Custom, name: "cummax" | "cummin") =>
   });
 
 /** The largest element so far and where it stands. */
-export const cummax = atRunning(argcummax, "cummax");
+export const cummax = atRunning("cummax", argcummax);
 /** The smallest element so far and where it stands. */
-export const cummin = atRunning(argcummin, "cummin");
+export const cummin = atRunning("cummin", argcummin);
 
 const logcumsumexpWgsl = (): RunningWgsl => ({
   state: "var m = -inf(); var s = 0.0;",
