@@ -92,7 +92,8 @@ async function publicCalls(): Promise<Map<string, Call>> {
 /** The file of each record, by its name in the text. */
 async function sourcesOf(ops: readonly Op[]): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
-  for (const folder of ["ops/definitions", "ops/definitions/linalg", "ops/linalg", "ops/transforms", "ops"]) {
+  const folders = ["definitions", "definitions/linalg", "fused", "functions", "linalg", "transforms"];
+  for (const folder of [...folders.map((f) => `ops/${f}`), "ops"]) {
     for await (const { name, isFile } of Deno.readDir(root + folder)) {
       if (isFile && name.endsWith(".ts")) {
         texts.set(`${folder}/${name}`, await Deno.readTextFile(`${root}${folder}/${name}`));
@@ -100,8 +101,12 @@ async function sourcesOf(ops: readonly Op[]): Promise<Map<string, string>> {
     }
   }
   return new Map(ops.map((op) => {
-    const named = new RegExp(`(?:name: |\\(\\s*)"${op.name}"`);
-    const file = [...texts].find(([, text]) => named.test(text))?.[0];
+    const fileOf = (name: string): string | undefined => {
+      const named = new RegExp(`(?:name: |\\(\\s*)"${name}"`);
+      return [...texts].find(([, text]) => named.test(text))?.[0];
+    };
+    // A record may be made beside another, under its name and one more word, as in layerNormGrad.
+    const file = fileOf(op.name) ?? fileOf(op.name.replace(/[A-Z][a-z]+$/, ""));
     if (file === undefined) throw new TaskError(`No file of ops/ defines ${op.name}`);
     return [op.name, file];
   }));
