@@ -1288,12 +1288,12 @@ export class Tensor {
   /** Variance over `axes`, divided by n - `correction` (1 by default, as PyTorch). */
   variance(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
     const list = reducedAxes("variance", axes, options, this.rank, CORRECTION);
-    return S.variance(this, list, options.keepdim ?? false, options.correction ?? 1);
+    return this.#inSingle((x) => S.variance(x, list, options.keepdim ?? false, options.correction ?? 1));
   }
   /** Standard deviation over `axes`; its gradient at a constant is 0. */
   std(axes?: number | readonly number[], options: ReduceOptions & { correction?: number } = {}): Tensor {
     const list = reducedAxes("std", axes, options, this.rank, CORRECTION);
-    return S.std(this, list, options.keepdim ?? false, options.correction ?? 1);
+    return this.#inSingle((x) => S.std(x, list, options.keepdim ?? false, options.correction ?? 1));
   }
   /**
    * The vector norm (sum |x|^p)^(1/p) over `axes` (all by default), Euclidean by default. `p` may be any number: 0

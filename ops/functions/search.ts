@@ -1,5 +1,6 @@
 /** Looking for values: where they belong among sorted ones. */
 import { search } from "../definitions/order.ts";
+import { isFloat } from "../dtype.ts";
 import { asTensor, checkOptions, type Operand, Tensor } from "../tensor.ts";
 
 /** Options of `searchsorted`. */
@@ -29,7 +30,7 @@ export function searchsorted(sorted: Tensor, values: Operand, options: SearchOpt
   }
   const line = sorter === undefined ? sorted : sorted.gather(-1, sorter);
   const at = typeof values === "number"
-    ? sorted.scalarLike(values)
+    ? sorted.scalarLike(values, isFloat(sorted.dtype) || Number.isInteger(values) ? sorted.dtype : "f32")
     : asTensor("searchsorted", values, "values");
   return search(line, at, side === "right");
 }

@@ -50,6 +50,7 @@ const values: [string, F, number[], number[]][] = [
     [2.5],
     [2],
   ],
+  ["searchsorted of a fraction among whole numbers", (x) => searchsorted(x.to("i32"), 1.5), [1, 2, 3], [1]],
   ["bucketize", (x) => x.bucketize(tensor([0, 1])), [-1, 0, 0.5, 1, 2], [0, 0, 1, 1, 2]],
   ["norm of order 0 counts", (x) => x.norm(0, { p: 0 }), [0, 2, NaN, -1], [3]],
   ["norm of order -1 with a zero is 0", (x) => x.norm(0, { p: -1 }), [0, 2], [0]],
@@ -96,6 +97,12 @@ testEach("second derivatives of cumprod are right at zeros", async () => {
   const f = (x: Tensor): Tensor => x.cumprod(0).sum(); // a + a b + a b c
   const rows = [[1, 0, 0], [0, 1, 0], [0, 0, 1]].map((v) => hvp(f, tensor([2, 0, 0]), tensor(v)) as Tensor);
   assertEquals(await Promise.all(rows.map((t) => t.toArray())), [[0, 1, 0], [1, 0, 2], [0, 2, 0]]);
+});
+
+testEach("variance in f16 does not overflow on the way", async () => {
+  const x = tensor([1000, 1200, 1400, 1000], { dtype: "f16" });
+  assertClose(await x.variance(0, { correction: 0 }).data(), [27_500], 20, "variance");
+  assertClose(await x.mul(20).std(0, { correction: 0 }).data(), [3316.6], 4, "std");
 });
 
 testEach("any and all of no elements are false and true", async () => {
