@@ -429,8 +429,11 @@ async function halfLaw(record: Op, c: Case, b: Backend, half: "f16" | "bf16"): P
   if (low === null || low.inputs.some((x) => isFloat(x.dtype) && x.dtype !== half)) return;
   const ct = (q: Problem): Tensor[] => q.outputs.map((o, k) => tensor(q.ct[k], o));
   const run = async (q: Problem): Promise<TypedArray[]> => {
-    const [y, pullback] = vjp(q.f, ...q.wrt.map((i) => q.x[i]));
-    return await read([...y, ...pullback(ct(q))]);
+    const [y, pullback] = vjp(q.f, ...q.wrt.map((i) => q.x[i])), g = pullback(ct(q));
+    g.forEach((t: Tensor, k: number) =>
+      assertEquals(t.dtype, q.x[q.wrt[k]].dtype, "a gradient has the type of its input")
+    );
+    return await read([...y, ...g]);
   };
   const got = await run(low);
   const want = await byReference(b, () => {

@@ -36,6 +36,8 @@ for (
   const [name, parameter, compute] of [
     ["f16 parameters, computed in f32", "f16", "f32"],
     ["f32 master weights, computed in f16", "f32", "f16"],
+    ["bf16 parameters, computed in f32", "bf16", "f32"],
+    ["f32 master weights, computed in bf16", "f32", "bf16"],
   ] as const
 ) {
   testEach(`a mixed-precision gradient has the dtype of what it is a gradient of: ${name}`, async () => {
@@ -58,7 +60,8 @@ for (
     ways.backward = w.grad!;
     for (const [how, g] of Object.entries(ways)) {
       assertEquals([g.dtype, g.shape], [parameter, [2, 2]], how);
-      assertClose(await g.data(), expected, 4e-3, how); // f16 has 11 bits
+      // f16 has 11 bits, bf16 8.
+      assertClose(await g.data(), expected, parameter === "bf16" || compute === "bf16" ? 3e-2 : 4e-3, how);
     }
     // A tangent has the type of its primal, and comes out in the type of the result.
     const [y, dy] = jvp(f, [square(W, parameter)], [square(X, parameter)]);
