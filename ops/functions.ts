@@ -1,4 +1,5 @@
 /** Ops as functions: those that take several tensors, and einsum. */
+import { composite } from "./composite.ts";
 import { apply } from "./node.ts";
 import { normalizeAxis, showShape } from "./shape.ts";
 import * as I from "./definitions/indexing.ts";
@@ -47,6 +48,15 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   if (tensors.length === 0) throw new RangeError("Cannot stack no tensors");
   return cat(tensors.map((t) => t.unsqueeze(axis)), normalizeAxis("stack", axis, tensors[0].rank + 1));
 }
+
+composite({
+  name: "stack",
+  tex: (x) => `[${x.join(", ")}]`,
+  samples: [
+    { shapes: [[2, 3], [2, 3]], call: (a, b) => stack([a, b]) },
+    { shapes: [[2], [2], [2]], call: (a, b, c) => stack([a, b, c], -1) },
+  ],
+}, stack);
 
 /** Pieces of given lengths (or of one length, the last may be shorter) along an axis. */
 export function split(x: Tensor, lengths: number | readonly number[], axis = 0): Tensor[] {

@@ -46,6 +46,7 @@ import { groupRows, indicesOf, truePlaces } from "./positions.ts";
 import * as Running from "./definitions/running.ts";
 import type { Found, Interpolation } from "./definitions/order.ts";
 import * as I from "./definitions/indexing.ts";
+import * as Axes from "./definitions/axes.ts";
 import * as Arrangement from "./definitions/arrangement.ts";
 import * as Diagonals from "./definitions/diagonals.ts";
 import * as Places from "./definitions/places.ts";
@@ -816,7 +817,7 @@ export class Tensor {
   maskedFill(mask: Tensor, value: Operand): Tensor {
     asTensor("maskedFill", mask, "mask", "tensor([true, ...])");
     const [a, b] = operand("maskedFill", this, value);
-    return apply(E.where, [mask, b, a]);
+    return E.maskedFill(a, mask, b);
   }
   /** Limits to [min, max]; the derivative is 1 on the boundary. */
   clamp(min?: Operand, max?: Operand): Tensor {
@@ -1735,8 +1736,7 @@ export class Tensor {
   }
   /** Two axes exchanged. */
   transpose(a = -2, b = -1): Tensor {
-    const i = normalizeAxis("transpose", a, this.rank), j = normalizeAxis("transpose", b, this.rank);
-    return this.permute(this.shape.map((_, k) => k === i ? j : k === j ? i : k));
+    return Axes.transpose(this, a, b);
   }
   /** The transpose of a matrix (or of the last two axes). */
   mT(): Tensor {
@@ -1748,17 +1748,7 @@ export class Tensor {
   }
   /** Axes moved to other places; all others keep their order. */
   movedim(from: number | readonly number[], to: number | readonly number[]): Tensor {
-    const source = typeof from === "number" ? [from] : from, target = typeof to === "number" ? [to] : to;
-    const i = source.map((a) => normalizeAxis("movedim", a, this.rank));
-    const j = target.map((a) => normalizeAxis("movedim", a, this.rank));
-    if (i.length !== j.length || new Set(i).size !== i.length || new Set(j).size !== j.length) {
-      throw new RangeError(
-        `Cannot movedim from axes ${showShape(source)} to ${showShape(target)}: ` +
-          `both name as many axes, and none twice`,
-      );
-    }
-    const rest = this.shape.map((_, k) => k).filter((k) => !i.includes(k));
-    return this.permute(this.shape.map((_, k) => j.includes(k) ? i[j.indexOf(k)] : rest.shift()!));
+    return Axes.movedim(this, from, to);
   }
   /** Repeated along axes of length 1 and along new ones in front; -1 keeps a length. */
   expand(shape: Shape): Tensor {
@@ -1782,26 +1772,18 @@ export class Tensor {
   }
   /** A new axis of length 1 at `axis`. */
   unsqueeze(axis: number): Tensor {
-    const at = normalizeAxis("unsqueeze", axis, this.rank + 1);
-    return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)]);
+    return Axes.unsqueeze(this, axis);
   }
   /** Without those of `axes` that have length 1, or without all such axes. */
   squeeze(axes?: number | readonly number[]): Tensor {
     if (axes !== undefined && typeof axes !== "number") {
       checkList("squeeze", "axes", axes, "x.squeeze([0, 2])");
     }
-    const list = normalizeAxes("squeeze", axes, this.rank);
-    return this.reshape(this.shape.filter((n, i) => n !== 1 || !list.includes(i)));
+    return Axes.squeeze(this, axes);
   }
   /** Axes from `start` to `end` as one. */
   flatten(start = 0, end = -1): Tensor {
-    if (this.rank === 0) return this.reshape([1]);
-    const a = normalizeAxis("flatten", start, this.rank), b = normalizeAxis("flatten", end, this.rank);
-    return this.reshape([
-      ...this.shape.slice(0, a),
-      sizeOf(this.shape.slice(a, b + 1)),
-      ...this.shape.slice(b + 1),
-    ]);
+    return Axes.flatten(this, start, end);
   }
   /** All elements as a vector. */
   ravel(): Tensor {
@@ -1859,22 +1841,7 @@ export class Tensor {
   }
   /** `length` elements from `start` on along `axis`. */
   narrow(axis: number, start: number, length: number): Tensor {
-    const a = normalizeAxis("narrow", axis, this.rank),
-      n = this.shape[a],
-      from = start < 0 ? start + n : start;
-    if (!Number.isInteger(from) || !Number.isInteger(length) || from < 0 || length < 0 || from + length > n) {
-      throw new RangeError(
-        `Cannot narrow axis ${axis} of ${
-          showShape(this.shape)
-        } to ${length} elements from ${start}: it has length ${n}`,
-      );
-    }
-    if (length === n) return this;
-    return this.window(
-      this.shape.map((_, i) => i === a ? from : 0),
-      this.shape.map((m, i) => i === a ? length : m),
-      this.shape.map(() => 1),
-    );
+    return Axes.narrow(this, axis, start, length);
   }
   /**
    * A window, by axis: a number picks one place and drops the axis, `[start, stop]` or `[start, stop, step]` a
@@ -1890,8 +1857,7 @@ export class Tensor {
   }
   /** One place along an axis, which vanishes. */
   select(axis: number, index: number): Tensor {
-    const a = normalizeAxis("select", axis, this.rank);
-    return this.slice(...this.shape.slice(0, a).map(() => ":" as const), index);
+    return Axes.select(this, axis, index);
   }
   /** This with `source` in the place of `x.slice(...ranges)`. */
   sliceScatter(source: Tensor, ranges: readonly SliceRange[]): Tensor {
@@ -2022,15 +1988,11 @@ export class Tensor {
   }
   /** The lower triangle (columns up to row + `diagonal`), zeros elsewhere. */
   tril(diagonal = 0): Tensor {
-    return this.where(this.#triangle(diagonal), 0);
+    return Diagonals.tril(this, diagonal);
   }
   /** The upper triangle (columns from row + `diagonal` on), zeros elsewhere. */
   triu(diagonal = 0): Tensor {
-    return this.where(this.#triangle(diagonal - 1).logicalNot(), 0);
-  }
-  #triangle(diagonal: number): Tensor {
-    const [m, n] = this.shape.slice(-2);
-    return this.arangeLike(n, "i32").le(this.arangeLike(m, "i32").add(diagonal).unsqueeze(1));
+    return Diagonals.triu(this, diagonal);
   }
 
   // ---- indexing ------------------------------------------------------------------------------------------------
@@ -2127,14 +2089,7 @@ export class Tensor {
   }
   /** The slices at `index` (rank 1) along `axis`. */
   indexSelect(axis: number, index: Tensor): Tensor {
-    if (asTensor("indexSelect", index, "index", WHOLE_NUMBERS).rank !== 1) {
-      throw new RangeError(
-        `Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`,
-      );
-    }
-    const x = atLeastVector(this), a = normalizeAxis("indexSelect", axis, x.rank);
-    const y = apply(I.embedding, [x.movedim(a, 0), index]).movedim(0, a);
-    return this.rank === 0 && index.size === 1 ? y.reshape([]) : y;
+    return Places.indexSelect(this, axis, asTensor("indexSelect", index, "index", WHOLE_NUMBERS));
   }
   /** This plus `alpha` times the slices of `source`, added to the slices at `index` (rank 1) along `axis`. */
   indexAdd(axis: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {

@@ -128,6 +128,38 @@ export const diagonalScatter = composite({
     .permute(inversePermutation(order));
 });
 
+/** Whether a column is at most the row + `diagonal`, for the last two axes of x. */
+function lower(action: string, x: Tensor, diagonal: number): Tensor {
+  if (x.rank < 2 || !Number.isInteger(diagonal)) {
+    throw new RangeError(
+      `Cannot ${action} shape ${showShape(x.shape)} from diagonal ${diagonal}: ` +
+        `it takes a matrix and a whole number`,
+    );
+  }
+  const [m, n] = x.shape.slice(-2);
+  return x.arangeLike(n, "i32").le(x.arangeLike(m, "i32").add(diagonal).unsqueeze(1));
+}
+
+export const tril = composite({
+  name: "tril",
+  tex: ([x]) => `\\operatorname{tril} ${x}`,
+  texPartials: () => ["[i \\ge j]"],
+  samples: [
+    { shapes: [[3, 4]], call: (x) => x.tril(1) },
+    { shapes: [[2, 3, 3]], call: (x) => x.tril(-1) },
+  ],
+}, (x: Tensor, diagonal: number): Tensor => x.where(lower("tril", x, diagonal), 0));
+
+export const triu = composite({
+  name: "triu",
+  tex: ([x]) => `\\operatorname{triu} ${x}`,
+  texPartials: () => ["[i \\le j]"],
+  samples: [
+    { shapes: [[3, 4]], call: (x) => x.triu(1) },
+    { shapes: [[2, 3, 3]], call: (x) => x.triu(-1) },
+  ],
+}, (x: Tensor, diagonal: number): Tensor => x.where(lower("triu", x, diagonal - 1).logicalNot(), 0));
+
 /** `x` with `source` in the window from `starts`, every `steps`-th place. */
 export function written(
   x: Tensor,

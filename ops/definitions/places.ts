@@ -387,6 +387,24 @@ function slices(
 
 const SLICES = { dtypes: [undefined, "i32" as const], values: [undefined, [0, 2, -3]] };
 
+export const indexSelect = composite({
+  name: "indexSelect",
+  tex: ([x, i]) => `${x}[${i}]`,
+  samples: [
+    { shapes: [[3, 2], [3]], call: (x, i) => x.indexSelect(0, i), ...SLICES },
+    { shapes: [[2, 3], [3]], call: (x, i) => x.indexSelect(-1, i), ...SLICES },
+  ],
+}, (x: Tensor, axis: number, index: Tensor): Tensor => {
+  if (index.rank !== 1) {
+    throw new RangeError(
+      `Cannot indexSelect by an index of shape ${showShape(index.shape)}: it must have one axis`,
+    );
+  }
+  const [self, a, ids] = slices("indexSelect", x, axis, index, null);
+  const y = apply(embedding, [self.movedim(a, 0), ids]).movedim(0, a);
+  return x.rank === 0 && ids.size === 1 ? y.reshape([]) : y;
+});
+
 export const indexAdd = composite({
   name: "indexAdd",
   tex: ([x, i, s]) => `${x}[${i}] \\mathrel{+}= ${s}`,

@@ -144,3 +144,22 @@ export const nanToNum = composite(
   (x: Tensor, nan: number, above: number, below: number): Tensor =>
     x.maskedFill(x.isnan(), nan).maskedFill(x.eq(Infinity), above).maskedFill(x.eq(-Infinity), below),
 );
+
+export const maskedFill = composite({
+  name: "maskedFill",
+  tex: ([x, m, c]) => `\\begin{cases}${c ?? "c"} & ${m}\\\\${x} & \\text{else}\\end{cases}`,
+  samples: [
+    {
+      shapes: [[2, 3], [3], []],
+      call: (x, m, c) => x.maskedFill(m, c),
+      dtypes: [undefined, "bool"],
+      values: [undefined, [1, 0, 1]],
+    },
+    {
+      shapes: [[2, 3], [2, 1]],
+      call: (x, m) => x.maskedFill(m, -1),
+      dtypes: [undefined, "bool"],
+      values: [undefined, [0, 1]],
+    },
+  ],
+}, (x: Tensor, mask: Tensor, value: Tensor): Tensor => value.where(mask, x));

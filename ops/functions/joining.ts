@@ -218,3 +218,8 @@ export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
   const shape = tensors.reduce((s, t) => broadcastShapes("broadcast", s, t.shape), [] as readonly number[]);
   return tensors.map((t) => t.expand(shape));
 }
+composite({
+  name: "broadcastTensors",
+  tex: (x) => `(${x.join(", ")})`,
+  samples: [{ shapes: [[2, 1], [3], []], call: (a, b, c) => broadcastTensors(a, b, c) }],
+}, broadcastTensors);

@@ -1,6 +1,16 @@
 /** Conventions of movement and indexing that the laws do not see: writing twice, ties, zeros, long lists, empty bags. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { embedding, embeddingBag, grad, jit, split, type Tensor, tensor, zeros } from "../../mod.ts";
+import {
+  Embedding,
+  embedding,
+  embeddingBag,
+  grad,
+  jit,
+  split,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../../mod.ts";
 import { testEach } from "../support/engines.ts";
 import { assertClose, drawWhole, random } from "../support/numbers.ts";
 
@@ -118,6 +128,13 @@ testEach("the row of the padding gets no gradient, by either of its names", asyn
     assertEquals(await f(w).toArray(), [[1, 2], [5, 6], [5, 6], [3, 4]]);
     assertEquals(await grad((w: Tensor) => f(w).sum())(w).toArray(), [[1, 1], [1, 1], [0, 0]]);
   }
+});
+
+testEach("an Embedding's padding starts as zeros and stays so", async () => {
+  const layer = new Embedding(3, 2, { paddingIdx: -1 });
+  assertEquals(await layer.weight.select(0, 2).toArray(), [0, 0]);
+  layer.call(at(0, 2)).sum().backward();
+  assertEquals(await layer.weight.grad!.toArray(), [[1, 1], [0, 0], [0, 0]]);
 });
 
 testEach("an empty bag, and one of padding only, is 0 in every mode and has no gradient", async () => {
