@@ -89,12 +89,18 @@ export type BatchRule = (x: Tensor[], batched: boolean[], p: Attributes, B: numb
 export interface MapKernel {
   /** Number of threads. */
   readonly threads: (x: readonly Aval[], y: Aval, p: Attributes) => number;
+  /**
+   * How often the kernel runs, one time after the other, for what must wait for other threads or would keep one of them
+   * too long (see gpu/webgpu/emit_long.ts); default 1.
+   */
+  readonly turns?: (x: readonly Aval[], y: Aval, p: Attributes) => number;
   /** Whole numbers which the body reads as `u(0)`, `u(1)` ... (i32). */
   readonly uniforms: (x: readonly Aval[], y: Aval, p: Attributes) => number[];
   /**
    * WGSL statements, free of shapes. `x0(i)` reads element i (row-major) of input 0 as f32, i32, u32 or bool;
-   * `put(i, v)` writes output element i, `y(i)` reads what this thread has put there; `u(k)` is a uniform; `t: i32` the
-   * thread's number; `fault(k)` makes the run fail, with the record's `fault` as message.
+   * `put(i, v)` writes output element i, `y(i)` reads what this thread, or any in an earlier turn, has put there; `u(k)`
+   * is a uniform; `t: i32` the thread's number, `turn: i32` that of the turn; `fault(k)` makes the run fail, with the
+   * record's `fault` as message.
    */
   readonly body: (x: readonly Aval[], y: Aval, p: Attributes) => string;
 }

@@ -178,6 +178,7 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
   const at = emitMap(b, {
     body: op.wgsl.body(avals, y, p),
     threads: op.wgsl.threads(avals, y, p),
+    turns: op.wgsl.turns?.(avals, y, p) ?? 1,
     uniforms: op.wgsl.uniforms(avals, y, p),
     operands,
     result,

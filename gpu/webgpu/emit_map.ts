@@ -8,6 +8,8 @@ import { THREADS } from "./kernels/kernel.ts";
 export interface MapCall {
   readonly body: string;
   readonly threads: number;
+  /** How often it runs; default 1. */
+  readonly turns?: number;
   readonly uniforms: readonly number[];
   /** Contiguous. */
   readonly operands: readonly Operand[];
@@ -16,10 +18,10 @@ export interface MapCall {
   readonly message: FaultMessage;
 }
 
-/** Adds the call; where its parameters stand, or null where there is nothing to do. */
+/** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
   b: PlanBuilder,
-  { body, threads, uniforms, operands, result, message }: MapCall,
+  { body, threads, turns = 1, uniforms, operands, result, message }: MapCall,
 ): number | null {
   if (threads === 0) return null;
   const bindings: Binding[] = [];
@@ -32,14 +34,17 @@ export function emitMap(
     uniforms: uniforms.length,
     access: b.access(bindings),
   });
-  const at = b.reserve(kernel);
-  const words = [threads, 0, 0, ...operands.map((o) => o.view.offset), ...uniforms];
-  if (canFault(body)) {
-    b.faults.push({ word: at / 4 + MAP.faultSlot, message });
-    words[MAP.faultNumber] = b.faults.length;
-    bindings.push({ value: null, offset: 0, bytes: 0 });
+  if (canFault(body)) bindings.push({ value: null, offset: 0, bytes: 0 });
+  let at: number | null = null;
+  for (let turn = 0; turn < turns; turn++) {
+    at = b.reserve(kernel);
+    const words = [threads, 0, 0, turn, ...operands.map((o) => o.view.offset), ...uniforms];
+    if (canFault(body)) {
+      b.faults.push({ word: at / 4 + MAP.faultSlot, message });
+      words[MAP.faultNumber] = b.faults.length;
+    }
+    for (let j = 0; j < operands.length; j++) b.patchOffset(at, MAP.operand(j), operands[j]);
+    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
   }
-  operands.forEach((o, j) => b.patchOffset(at, MAP.operand(j), o));
-  b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
   return at;
 }

@@ -2,7 +2,7 @@
 import { composite } from "../composite.ts";
 import { eyeLike, scaleColumns } from "../definitions/linalg/common.ts";
 import { eigh as eighTuple } from "../definitions/linalg/eigh.ts";
-import { matrixExp as matrixExpTuple } from "../definitions/linalg/exponential.ts";
+import { exponential } from "../definitions/linalg/exponential.ts";
 import { factorsOf, slogdetOf, solve as solveTuple, solveWith } from "../definitions/linalg/lu.ts";
 import { detOf, pinv as pinvTuple, svdOf } from "../definitions/linalg/svd.ts";
 import { triangularSolve } from "../definitions/linalg/triangular.ts";
@@ -322,7 +322,7 @@ export const matrixExp: (a: Tensor) => Tensor = composite(
     tex: ([a]) => `e^{${a}}`,
     samples: [sample([2, 3, 3], (a) => matrixExp(a), (x) => x)],
   },
-  onMatrices("matrixExp", ["square"], (a: Tensor) => tupleOutputs(matrixExpTuple, [a], null)[0]),
+  onMatrices("matrixExp", ["square"], exponential),
 );
 
 /** The inverse of a tensor taken for a matrix, whose rows are the first `ind` axes. */

@@ -4,20 +4,12 @@ const words = (text: string): string[] => text.trim().split(/\s+/);
 
 /** Names of issue 4 which we do not have yet. */
 const NOT_YET = words(`
-  norm/nuc addmm addmm/decomposed tensordot kron cross linalg.cross cdist nn.functional.bilinear
-  nn.functional.scaled_dot_product_attention nn.functional.multi_head_attention_forward cholesky
-  linalg.cholesky linalg.cholesky_ex linalg.solve_triangular triangular_solve linalg.solve linalg.solve_ex
-  linalg.inv linalg.inv_ex linalg.det linalg.slogdet logdet lu linalg.lu linalg.lu_factor
-  linalg.lu_factor_ex linalg.lu_solve lu_solve qr linalg.qr linalg.eigh linalg.eigvalsh svd linalg.svd
-  linalg.svdvals pinverse linalg.pinv linalg.pinv/hermitian linalg.pinv/singular linalg.lstsq
-  linalg.lstsq/grad_oriented linalg.matrix_power matrix_exp
+  nn.functional.scaled_dot_product_attention nn.functional.multi_head_attention_forward
 `);
 
 /** Names that issue 4 does not ask for and that would be one line of its ops. */
 const BESIDE = words(`
-  addmv addr addbmm baddbmm inner nn.functional.pairwise_distance cholesky_solve cholesky_inverse lu_unpack
-  nn.functional.pdist dist linalg.tensorinv linalg.tensorsolve linalg.cond linalg.matrix_rank
-  linalg.householder_product renorm
+  renorm
 `);
 
 /** Reasons for good, by name or pattern; the first that fits counts. */

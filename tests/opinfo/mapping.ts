@@ -86,49 +86,15 @@ import {
   tripletMarginLoss,
   triuIndices,
   unfold,
-  vander,
   vstack,
   where,
   zeros,
 } from "../../mod.ts";
 import type { IndexKey } from "../../mod.ts";
 import type { DType } from "../../ops/dtype.ts";
+import { type Mapped, type Named, only, op, spelled } from "./bind.ts";
 import type { Argument } from "./fixtures.ts";
-
-/** A sample that asks for what we do not have; the message completes "skipped: ". */
-export class Skip extends Error {}
-
-/** Tensors, or a promise of them where shapes hang on values. */
-type Result = Tensor | Tensor[] | Promise<Tensor | Tensor[]>;
-
-/** A name of PyTorch's in terms of ours. */
-export interface Mapped {
-  readonly call: (args: readonly Argument[], kwargs: Record<string, Argument>) => Result;
-  /** Whether it is several of our ops and no op of its own. */
-  readonly spelled: boolean;
-}
-
-type Named = Record<string, Argument>;
-
-function binder(spelled: boolean) {
-  return (parameters: string, f: (named: Named) => Result): Mapped => {
-    const names = parameters.split(/,\s*/);
-    const call = (args: readonly Argument[], kwargs: Named): Result => {
-      const named: Named = {};
-      const put = (name: string | undefined, value: Argument): void => {
-        if (value === null) return; // Python's None is an argument that was not given
-        if (name === undefined || !names.includes(name)) throw new Skip(`argument ${name ?? "more"}`);
-        named[name] = value;
-      };
-      args.forEach((value, i) => put(names[i], value));
-      for (const [name, value] of Object.entries(kwargs)) put(name, value);
-      return f(named);
-    };
-    return { call, spelled };
-  };
-}
-
-const op = binder(false), spelled = binder(true);
+import { linearAlgebra } from "./mapping_linalg.ts";
 
 const unary = (f: (x: Tensor) => Tensor): Mapped => op("x", ({ x }) => f(x));
 const binary = (f: (x: Tensor, y: Tensor | number) => Tensor): Mapped =>
@@ -175,10 +141,6 @@ const spread = (f: (x: Tensor, axes: number | number[] | undefined, o: Named) =>
     return f(x, all(dim), { keepdim, correction: correction ?? (unbiased === false ? 0 : 1) });
   });
 
-/** Skips the sample unless it is within what we have. */
-const only = (yes: boolean, what: string): void => {
-  if (!yes) throw new Skip(what);
-};
 const number = (x: Argument, what: string): number => {
   only(typeof x === "number", `${what} as a tensor`);
   return x;
@@ -329,6 +291,8 @@ const given = (options: Named): Named =>
 
 /** The table. */
 export const mapping: Record<string, Mapped> = {
+  ...linearAlgebra,
+
   // ---- arithmetic
   "add": op("x, other", ({ x, other }) => x.add(other)),
   "sub": op("x, other", ({ x, other }) => x.sub(other)),
@@ -559,26 +523,6 @@ export const mapping: Record<string, Mapped> = {
   "norm": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => vectorNorm(x, p, all(dim), keepdim)),
   "norm/fro": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => vectorNorm(x, p, all(dim), keepdim)),
   "norm/inf": op("x, p, dim, keepdim", ({ x, p, dim, keepdim }) => vectorNorm(x, p, all(dim), keepdim)),
-  "linalg.norm": op("x, ord, dim, keepdim", ({ x, ord, dim, keepdim }) => {
-    const matrix = ord !== undefined && ord !== "fro" &&
-      (dim?.length === 2 || (dim === undefined && x.rank === 2));
-    only(!matrix, `matrix norm of order ${ord}`);
-    return vectorNorm(x, ord, dim, keepdim);
-  }),
-  "linalg.norm/subgradients_at_zero": op("x, ord, dim, keepdim", ({ x, ord, dim, keepdim }) => {
-    const matrix = ord !== undefined && ord !== "fro" &&
-      (dim?.length === 2 || (dim === undefined && x.rank === 2));
-    only(!matrix, `matrix norm of order ${ord}`);
-    return vectorNorm(x, ord, dim, keepdim);
-  }),
-  "linalg.vector_norm": op(
-    "x, ord, dim, keepdim",
-    ({ x, ord, dim, keepdim }) => vectorNorm(x, ord, all(dim), keepdim),
-  ),
-  "linalg.matrix_norm": op("x, ord, dim, keepdim", ({ x, ord = "fro", dim = [-2, -1], keepdim }) => {
-    only(ord === "fro", `matrix norm of order ${ord}`);
-    return vectorNorm(x, ord, dim, keepdim);
-  }),
   "softmax": op("x, dim, dtype", ({ x, dim, dtype }) => x.softmax(dim, { dtype })),
   "softmax/with_dtype": op("x, dim, dtype", ({ x, dim, dtype }) => x.softmax(dim, { dtype })),
   "log_softmax": op("x, dim, dtype", ({ x, dim, dtype }) => x.logSoftmax(dim, { dtype })),
@@ -767,7 +711,6 @@ export const mapping: Record<string, Mapped> = {
     spelled: false,
     call: (tensors, { indexing = "ij" }) => meshgrid(tensors, { indexing }),
   },
-  "linalg.vander": op("x, N", ({ x, N }) => vander(atleast1d(x), N, { increasing: true })),
 
   // ---- indexing
   "gather": op("x, dim, index", ({ x, dim, index }) => x.gather(dim, index)),
@@ -822,20 +765,7 @@ export const mapping: Record<string, Mapped> = {
   ),
 
   // ---- contraction
-  "matmul": op("x, other", ({ x, other }) => x.matmul(other)),
-  "mm": op("x, other", ({ x, other }) => x.matmul(other)),
-  "bmm": op("x, other", ({ x, other }) => x.matmul(other)),
-  "mv": op("x, other", ({ x, other }) => x.matmul(other)),
-  "__rmatmul__": op("x, other", ({ x, other }) => other.matmul(x)),
-  "dot": op("x, other", ({ x, other }) => x.dot(other)),
-  "vdot": op("x, other", ({ x, other }) => x.dot(other)),
-  "outer": op("x, other", ({ x, other }) => x.outer(other)),
   "einsum": op("tensors, equation", ({ tensors, equation }) => einsum(equation, ...tensors)),
-  "linalg.multi_dot": spelled(
-    "tensors",
-    ({ tensors }) => tensors.reduce((x: Tensor, y: Tensor) => x.matmul(y)),
-  ),
-  "linalg.vecdot": spelled("x, y, dim", ({ x, y, dim = -1 }) => x.mul(y).sum(dim)),
   "nn.functional.linear": spelled("x, weight, bias", ({ x, weight, bias }) => {
     const y = x.matmul(weight.rank < 2 ? weight : weight.mT());
     return bias === undefined ? y : y.add(bias);

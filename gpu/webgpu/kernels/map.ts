@@ -31,8 +31,9 @@ export const MAP = {
   n: 0,
   faultSlot: 1,
   faultNumber: 2,
-  operand: (j: number): number => 3 + j,
-  uniforms: (operands: number): number => 3 + operands,
+  turn: 3,
+  operand: (j: number): number => 4 + j,
+  uniforms: (operands: number): number => 4 + operands,
 };
 
 /** Whether a body can fail. */
@@ -62,7 +63,7 @@ export function mapKernel(f: MapForm): Kernel {
     });
     types[result] = resultType(f.result);
     globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { ${store(f.result, `b${result}`, "i", "v")} }`);
-    // A thread may read back what it has written itself (not in bf16, whose neighbours share a word).
+    // Threads may read back what they have written (not in bf16, whose neighbours share a word).
     if (/\by\(/.test(f.body)) {
       globals.push(`fn y(i: i32) -> ${valueType(f.result)} { return ${load(f.result, `b${result}`, "i")}; }`);
     }
@@ -79,6 +80,7 @@ export function mapKernel(f: MapForm): Kernel {
       globals: globals.join("\n"),
       body: `  let t = i32(group * ${THREADS}u + lid);
   if (t >= ${word(MAP.n)}) { return; }
+  let turn = ${word(MAP.turn)};
   ${f.body}`,
     });
   });

@@ -40,4 +40,10 @@ export const basic: Record<string, string> = {
   fmaxf: `fn fmaxf(a: f32, b: f32) -> f32 { return select(select(max(a, b), a, isNan(b)), b, isNan(a)); }`,
   fminf: `fn fminf(a: f32, b: f32) -> f32 { return select(select(min(a, b), a, isNan(b)), b, isNan(a)); }`,
   whole: `fn whole(x: f32) -> bool { return abs(x) < 8388608.0 && floor(x) == x; }`,
+  // Pair k of n in a round, smaller number first; one that meets n, or more, sits out. The last stays, the others go round.
+  pairOf: `fn pairOf(k: i32, n: i32, round: i32) -> vec2<i32> {
+  let m = n + n % 2 - 1; let r = round % m;
+  let p = select((r + k) % m, m, k == 0); let q = select((r - k + m) % m, r, k == 0);
+  return vec2<i32>(min(p, q), max(p, q));
+}`,
 };

@@ -4,6 +4,7 @@ import type { Custom, Tuple } from "../../primitive.ts";
 import { sizeOf } from "../../shape.ts";
 import type { Tensor } from "../../tensor.ts";
 import { tupleOutputs } from "../structural.ts";
+import { ROTATION, rounds, sweeps } from "./jacobi.ts";
 import {
   count,
   diagonalMatrix,
@@ -19,7 +20,7 @@ import {
   unpack,
 } from "./common.ts";
 
-/** Sweeps after which Jacobi's method ends; it needs about 6 to 10. */
+/** Sweeps after which the host's loop ends; it needs about 6 to 10. */
 const SWEEPS = 40;
 
 /** `[eigenvalues | eigenvectors | room to work in]`, packed, of the lower triangle. */
@@ -28,7 +29,7 @@ const eighKernel: Custom = kernel({
   tex: ([a]) => `\\operatorname{eigh} ${a}`,
   infer: ([a]) => {
     const { batch, N } = split(a.shape);
-    return { shape: [...batch, N + 2 * N * N], dtype: a.dtype };
+    return { shape: [...batch, 3 * N + 3 * N * N], dtype: a.dtype };
   },
   host: ([x], y) => {
     const { N } = split(x.shape), v = new Float64Array(N * N), values = new Float64Array(N);
@@ -72,60 +73,68 @@ const eighKernel: Custom = kernel({
         values[to] = a[from * N + from];
         for (let i = 0; i < N; i++) vectors[i * N + to] = v[i * N + from];
       });
-      put(y.data, t * (N + 2 * N * N), values, vectors);
+      put(y.data, t * (3 * N + 3 * N * N), values, vectors);
     });
   },
   wgsl: {
-    threads: ([a]) => count(a.shape),
-    uniforms: ([a]) => [a.shape[a.shape.length - 1], SWEEPS],
+    // A thread a row or a pair. After a copy, three turns for each round of disjoint pairs: their rotations, then those
+    // of columns, then those of rows; then eigenvalues find their places.
+    threads: ([a]) => count(a.shape) * a.shape[a.shape.length - 1],
+    turns: ([a]) => 2 + 3 * rounds(a.shape[a.shape.length - 1]) * sweeps(a.shape[a.shape.length - 1]),
+    uniforms: (
+      [a],
+    ) => [
+      a.shape[a.shape.length - 1],
+      rounds(a.shape[a.shape.length - 1]) * sweeps(a.shape[a.shape.length - 1]),
+    ],
     body: () => `
-      let n = u(0); let w = t * (n + 2 * n * n); let v = w + n; let a = v + n * n;
-      var total = 0.0;
-      for (var i = 0; i < n; i++) {
-        for (var j = 0; j <= i; j++) {
-          let e = x0(t * n * n + i * n + j);
-          put(a + i * n + j, e); put(a + j * n + i, e); total += e * e;
-          put(v + i * n + j, select(0.0, 1.0, i == j)); put(v + j * n + i, select(0.0, 1.0, i == j));
+      let n = u(0); let matrix = t / n; let i = t % n;
+      let w = matrix * (3 * n + 3 * n * n); let v = w + n; let a = v + n * n; let b = a + n * n; let turns = b + n * n;
+      if (turn == 0) {
+        for (var j = 0; j < n; j++) {
+          put(a + i * n + j, x0(matrix * n * n + max(i, j) * n + min(i, j)));
+          put(b + i * n + j, select(0.0, 1.0, i == j));
         }
+        return;
       }
-      for (var sweep = 0; sweep < u(1); sweep++) {
-        var off = 0.0;
-        for (var p = 0; p < n; p++) { for (var q = p + 1; q < n; q++) { let e = y(a + p * n + q); off += e * e; } }
-        if (!gtf(off, 1e-18 * total)) { break; }
-        for (var p = 0; p < n; p++) {
-          for (var q = p + 1; q < n; q++) {
-            let apq = y(a + p * n + q);
-            if (abs(apq) < 1e-37) { continue; }
-            let app = y(a + p * n + p); let aqq = y(a + q * n + q);
-            let theta = (aqq - app) / (2.0 * apq);
-            // Beyond 1e9 the tangent is 1 / (2 theta) to the last bit, and the square would overflow.
-            let big = abs(theta) > 1e9; let safe = select(theta, 1.0, big);
-            let tangent = select(select(1.0, -1.0, theta < 0.0) / (abs(safe) + sqrt(safe * safe + 1.0)), 0.5 / theta, big);
-            let c = 1.0 / sqrt(tangent * tangent + 1.0); let s = tangent * c;
-            put(a + p * n + p, app - tangent * apq); put(a + q * n + q, aqq + tangent * apq);
-            put(a + p * n + q, 0.0); put(a + q * n + p, 0.0);
-            for (var i = 0; i < n; i++) {
-              let vp = y(v + i * n + p); let vq = y(v + i * n + q);
-              put(v + i * n + p, c * vp - s * vq); put(v + i * n + q, s * vp + c * vq);
-              if (i != p && i != q) {
-                let ip = y(a + i * n + p); let iq = y(a + i * n + q);
-                let np = c * ip - s * iq; let nq = s * ip + c * iq;
-                put(a + i * n + p, np); put(a + p * n + i, np);
-                put(a + i * n + q, nq); put(a + q * n + i, nq);
-              }
-            }
+      if (turn == 1 + 3 * u(1)) {
+        let mine = y(a + i * n + i); var place = 0;
+        for (var j = 0; j < n; j++) {
+          let other = y(a + j * n + j);
+          if (other < mine || (other == mine && j < i)) { place++; }
+        }
+        put(w + place, mine);
+        for (var j = 0; j < n; j++) { put(v + j * n + place, y(b + j * n + i)); }
+        return;
+      }
+      let round = (turn - 1) / 3; let phase = (turn - 1) % 3; let pairs = (n + 1) / 2;
+      if (phase == 0) {
+        if (i >= pairs) { return; }
+        let pq = pairOf(i, n, round);
+        var c = 1.0; var s = 0.0;
+        if (pq.y < n) {
+          let apq = y(a + pq.x * n + pq.y);
+          if (abs(apq) > 1e-37) {
+            let theta = (y(a + pq.y * n + pq.y) - y(a + pq.x * n + pq.x)) / (2.0 * apq);
+            ${ROTATION("theta")}
           }
         }
+        put(turns + 2 * i, c); put(turns + 2 * i + 1, s);
+        return;
       }
-      for (var i = 0; i < n; i++) { put(w + i, y(a + i * n + i)); }
-      for (var i = 0; i < n; i++) {
-        var least = i;
-        for (var j = i + 1; j < n; j++) { if (ltf(y(w + j), y(w + least))) { least = j; } }
-        if (least != i) {
-          let e = y(w + i); put(w + i, y(w + least)); put(w + least, e);
-          for (var k = 0; k < n; k++) {
-            let f = y(v + k * n + i); put(v + k * n + i, y(v + k * n + least)); put(v + k * n + least, f);
-          }
+      for (var k = 0; k < pairs; k++) {
+        let pq = pairOf(k, n, round);
+        let c = y(turns + 2 * k); let s = y(turns + 2 * k + 1);
+        if (pq.y >= n || s == 0.0) { continue; }
+        if (phase == 1) {
+          let ap = y(a + i * n + pq.x); let aq = y(a + i * n + pq.y);
+          put(a + i * n + pq.x, c * ap - s * aq); put(a + i * n + pq.y, s * ap + c * aq);
+          let bp = y(b + i * n + pq.x); let bq = y(b + i * n + pq.y);
+          put(b + i * n + pq.x, c * bp - s * bq); put(b + i * n + pq.y, s * bp + c * bq);
+        } else {
+          let ap = y(a + pq.x * n + i); let aq = y(a + pq.y * n + i);
+          put(a + pq.x * n + i, select(c * ap - s * aq, 0.0, i == pq.y));
+          put(a + pq.y * n + i, select(s * ap + c * aq, 0.0, i == pq.x));
         }
       }`,
   },

@@ -6,7 +6,7 @@ import { sizeOf } from "../../shape.ts";
 import type { Tensor } from "../../tensor.ts";
 import { argsort } from "../reduction.ts";
 import { tupleOutputs } from "../structural.ts";
-import { count, eachMatrix, kernel, matrixName, put, split, tuple, unpack } from "./common.ts";
+import { eachMatrix, kernel, matrixName, put, split, tuple, unpack } from "./common.ts";
 import { triangularSolve, triangularSolveRight } from "./triangular.ts";
 
 /** `[LU | pivots]`, packed; `p.check` is the action of the error at a pivot of zero, null for none. */
@@ -47,12 +47,17 @@ const luKernel = kernel({
     });
   },
   wgsl: {
-    threads: ([a]) => count(a.shape),
+    // A thread an element. After a copy, two turns for each pivot: one thread finds it, exchanges rows and divides the
+    // column below; then all others are updated.
+    threads: ([a]) => sizeOf(a.shape),
+    turns: ([a]) => 1 + 2 * Math.min(...a.shape.slice(-2)),
     uniforms: ([a]) => a.shape.slice(-2),
     body: (_, __, p) => `
-      let m = u(0); let n = u(1); let k = min(m, n); let at = t * (m * n + k);
-      for (var i = 0; i < m * n; i++) { put(at + i, x0(t * m * n + i)); }
-      for (var j = 0; j < k; j++) {
+      let m = u(0); let n = u(1); let k = min(m, n); let e = t % (m * n); let matrix = t / (m * n);
+      let at = matrix * (m * n + k); let j = (turn - 1) / 2;
+      if (turn == 0) { put(at + e, x0(t)); return; }
+      if (turn % 2 == 1) {
+        if (e != 0) { return; }
         var best = j; var largest = abs(y(at + j * n + j));
         for (var i = j + 1; i < m; i++) {
           let v = abs(y(at + i * n + j));
@@ -66,12 +71,13 @@ const luKernel = kernel({
           }
         }
         let d = y(at + j * n + j);
-        if (eqf(d, 0.0)) { ${p.check !== null ? "fault(t * k + j);" : ""} continue; }
-        for (var i = j + 1; i < m; i++) {
-          let l = y(at + i * n + j) / d;
-          put(at + i * n + j, l);
-          for (var c = j + 1; c < n; c++) { put(at + i * n + c, y(at + i * n + c) - l * y(at + j * n + c)); }
-        }
+        if (eqf(d, 0.0)) { ${p.check !== null ? "fault(matrix * k + j);" : ""} return; }
+        for (var i = j + 1; i < m; i++) { put(at + i * n + j, y(at + i * n + j) / d); }
+        return;
+      }
+      let i = e / n; let c = e % n;
+      if (i > j && c > j && !eqf(y(at + j * n + j), 0.0)) {
+        put(at + e, y(at + e) - y(at + i * n + j) * y(at + j * n + c));
       }`,
   },
   flops: ([a]) => sizeOf(a.shape) * Math.min(...a.shape.slice(-2)),

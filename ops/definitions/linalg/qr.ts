@@ -53,47 +53,61 @@ const qrKernel: Custom = kernel({
     }
   },
   wgsl: {
-    threads: ([a]) => count(a.shape),
+    // A thread a column. After a copy, two turns for each reflection: one thread finds it, then it is applied; then one
+    // for each to form Q, and one for R.
+    threads: ([a], _, p) =>
+      count(a.shape) * Math.max(a.shape.at(-1)!, inner(a.shape.at(-2)!, a.shape.at(-1)!, p)),
+    turns: ([a]) => 2 + 3 * Math.min(...a.shape.slice(-2)),
     uniforms: ([a], _, p) => [...a.shape.slice(-2), inner(a.shape.at(-2)!, a.shape.at(-1)!, p)],
     body: () => `
-      let m = u(0); let n = u(1); let k = u(2); let l = min(m, n);
-      let q = t * (m * k + k * n + m * n + l); let r = q + m * k; let a = r + k * n; let tau = a + m * n;
-      for (var i = 0; i < m * n; i++) { put(a + i, x0(t * m * n + i)); }
-      for (var i = 0; i < m * k; i++) { put(q + i, select(0.0, 1.0, i / k == i % k)); }
-      for (var j = 0; j < l; j++) {
-        var largest = 0.0;
-        for (var i = j + 1; i < m; i++) { largest = maxf(largest, abs(y(a + i * n + j))); }
-        if (eqf(largest, 0.0)) { put(tau + j, 0.0); continue; }
-        let alpha = y(a + j * n + j);
-        largest = maxf(largest, abs(alpha));
-        var s = (alpha / largest) * (alpha / largest);
-        for (var i = j + 1; i < m; i++) { let v = y(a + i * n + j) / largest; s += v * v; }
-        let beta = select(-largest, largest, alpha < 0.0) * sqrt(s);
-        let w = (beta - alpha) / beta;
-        put(tau + j, w);
-        for (var i = j + 1; i < m; i++) { put(a + i * n + j, y(a + i * n + j) / (alpha - beta)); }
-        put(a + j * n + j, beta);
-        for (var c = j + 1; c < n; c++) {
-          var d = y(a + j * n + c);
-          for (var i = j + 1; i < m; i++) { d += y(a + i * n + j) * y(a + i * n + c); }
-          d *= w;
-          put(a + j * n + c, y(a + j * n + c) - d);
-          for (var i = j + 1; i < m; i++) { put(a + i * n + c, y(a + i * n + c) - d * y(a + i * n + j)); }
+      let m = u(0); let n = u(1); let k = u(2); let l = min(m, n); let matrix = t / max(n, k); let c = t % max(n, k);
+      let q = matrix * (m * k + k * n + m * n + l); let r = q + m * k; let a = r + k * n; let tau = a + m * n;
+      if (turn == 0) {
+        for (var i = 0; i < m; i++) {
+          if (c < n) { put(a + i * n + c, x0(matrix * m * n + i * n + c)); }
+          if (c < k) { put(q + i * k + c, select(0.0, 1.0, i == c)); }
         }
+        return;
       }
-      for (var j = l - 1; j >= 0; j--) {
-        let w = y(tau + j);
-        for (var c = j; c < k; c++) {
-          var d = y(q + j * k + c);
-          for (var i = j + 1; i < m; i++) { d += y(a + i * n + j) * y(q + i * k + c); }
-          d *= w;
-          put(q + j * k + c, y(q + j * k + c) - d);
-          for (var i = j + 1; i < m; i++) { put(q + i * k + c, y(q + i * k + c) - d * y(a + i * n + j)); }
+      if (turn > 3 * l) {
+        if (c >= n) { return; }
+        for (var i = 0; i < k; i++) {
+          if (c < i) { put(r + i * n + c, 0.0); } else { put(r + i * n + c, y(a + i * n + c)); }
         }
+        return;
       }
-      for (var i = 0; i < k; i++) {
-        for (var c = 0; c < n; c++) { if (c < i) { put(r + i * n + c, 0.0); } else { put(r + i * n + c, y(a + i * n + c)); } }
-      }`,
+      if (turn > 2 * l) {
+        let j = 3 * l - turn;
+        if (c < j || c >= k) { return; }
+        var d = y(q + j * k + c);
+        for (var i = j + 1; i < m; i++) { d += y(a + i * n + j) * y(q + i * k + c); }
+        d *= y(tau + j);
+        put(q + j * k + c, y(q + j * k + c) - d);
+        for (var i = j + 1; i < m; i++) { put(q + i * k + c, y(q + i * k + c) - d * y(a + i * n + j)); }
+        return;
+      }
+      let j = (turn - 1) / 2;
+      if (turn % 2 == 0) {
+        if (c <= j || c >= n) { return; }
+        var d = y(a + j * n + c);
+        for (var i = j + 1; i < m; i++) { d += y(a + i * n + j) * y(a + i * n + c); }
+        d *= y(tau + j);
+        put(a + j * n + c, y(a + j * n + c) - d);
+        for (var i = j + 1; i < m; i++) { put(a + i * n + c, y(a + i * n + c) - d * y(a + i * n + j)); }
+        return;
+      }
+      if (c != 0) { return; }
+      var largest = 0.0;
+      for (var i = j + 1; i < m; i++) { largest = maxf(largest, abs(y(a + i * n + j))); }
+      if (eqf(largest, 0.0)) { put(tau + j, 0.0); return; }
+      let alpha = y(a + j * n + j);
+      largest = maxf(largest, abs(alpha)); // so that squares neither overflow nor vanish
+      var s = (alpha / largest) * (alpha / largest);
+      for (var i = j + 1; i < m; i++) { let v = y(a + i * n + j) / largest; s += v * v; }
+      let beta = select(-largest, largest, alpha < 0.0) * sqrt(s);
+      put(tau + j, (beta - alpha) / beta);
+      for (var i = j + 1; i < m; i++) { put(a + i * n + j, y(a + i * n + j) / (alpha - beta)); }
+      put(a + j * n + j, beta);`,
   },
   flops: ([a]) => 4 * sizeOf(a.shape) * Math.min(...a.shape.slice(-2)),
   samples: [[[2, 3, 2], false], [[2, 3], false], [[3, 2], true]].map(([shape, complete]) => ({

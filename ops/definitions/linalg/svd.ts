@@ -20,18 +20,23 @@ import {
   tuple,
   unpack,
 } from "./common.ts";
+import { ROTATION, rounds, sweeps } from "./jacobi.ts";
 import { determinantParts } from "./lu.ts";
+import { qr } from "./qr.ts";
 
-/** Sweeps after which Jacobi's method ends; it needs about 6 to 10. */
+/** Sweeps after which the host's loop ends; it needs about 6 to 10. */
 const SWEEPS = 40;
 
-/** `[U | S | V]`, packed, of matrices with at least as many rows as columns (Hestenes 1958). */
+/**
+ * `[U | S | V | room to work in]`, packed, of matrices with at least as many rows as columns (Hestenes 1958). Columns of
+ * U that belong to singular values of 0 are 0.
+ */
 const svdKernel: Custom = kernel({
   name: "svdKernel",
   tex: ([a]) => `\\operatorname{svd} ${a}`,
   infer: ([a]) => {
     const { batch, M, N } = split(a.shape);
-    return { shape: [...batch, M * N + N + N * N], dtype: a.dtype };
+    return { shape: [...batch, 2 * M * N + 2 * N * N + 2 * N + 1], dtype: a.dtype };
   },
   host: ([x], y) => {
     const { M, N } = split(x.shape), v = new Float64Array(N * N), s = new Float64Array(N);
@@ -76,104 +81,77 @@ const svdKernel: Custom = kernel({
       order.forEach((from, to) => {
         sorted[to] = s[from] * scale;
         for (let i = 0; i < N; i++) vectors[i * N + to] = v[i * N + from];
-        for (let i = 0; i < M; i++) u[i * N + to] = s[from] > 1e-280 ? a[i * N + from] / s[from] : 0;
-        if (s[from] <= 1e-280) complete(u, to);
+        for (let i = 0; i < M; i++) u[i * N + to] = s[from] <= 1e-280 ? 0 : a[i * N + from] / s[from];
       });
-      put(y.data, t * (M * N + N + N * N), u, sorted, vectors);
+      put(y.data, t * (2 * M * N + 2 * N * N + 2 * N + 1), u, sorted, vectors);
     });
-    /** Column j: a unit vector made orthogonal to the columns before, the first that keeps enough of its length. */
-    function complete(u: Float64Array, j: number): void {
-      for (let unit = 0; unit < M; unit++) {
-        for (let i = 0; i < M; i++) u[i * N + j] = i === unit ? 1 : 0;
-        for (let twice = 0; twice < 2; twice++) {
-          for (let k = 0; k < j; k++) {
-            const along = inner(u, k, j);
-            for (let i = 0; i < M; i++) u[i * N + j] -= along * u[i * N + k];
-          }
-        }
-        const length = Math.sqrt(inner(u, j, j));
-        if (length * length * M < 0.5) continue;
-        for (let i = 0; i < M; i++) u[i * N + j] /= length;
-        return;
-      }
-    }
   },
   wgsl: {
-    threads: ([a]) => count(a.shape),
-    uniforms: ([a]) => [...a.shape.slice(-2), SWEEPS],
+    // A thread a column or a pair. Two turns to scale, one for each round of disjoint pairs, two to sort.
+    threads: ([a]) => count(a.shape) * a.shape[a.shape.length - 1],
+    turns: ([a]) => 4 + rounds(a.shape[a.shape.length - 1]) * sweeps(a.shape[a.shape.length - 1]),
+    uniforms: (
+      [a],
+    ) => [...a.shape.slice(-2), rounds(a.shape[a.shape.length - 1]) * sweeps(a.shape[a.shape.length - 1])],
     body: () => `
-      let m = u(0); let n = u(1); let a = t * (m * n + n + n * n); let s = a + m * n; let v = s + n;
-      var largest = 0.0;
-      for (var i = 0; i < m * n; i++) { largest = maxf(largest, abs(x0(t * m * n + i))); }
-      let scale = select(1.0, largest, gtf(largest, 0.0) && isFinite(largest));
-      for (var i = 0; i < m * n; i++) { put(a + i, x0(t * m * n + i) / scale); }
-      for (var i = 0; i < n * n; i++) { put(v + i, select(0.0, 1.0, i / n == i % n)); }
-      var turned = true;
-      for (var sweep = 0; sweep < u(2) && turned; sweep++) {
-        turned = false;
-        for (var p = 0; p < n; p++) {
-          for (var q = p + 1; q < n; q++) {
-            var alpha = 0.0; var beta = 0.0; var gamma = 0.0;
-            for (var i = 0; i < m; i++) {
-              let ip = y(a + i * n + p); let iq = y(a + i * n + q);
-              alpha += ip * ip; beta += iq * iq; gamma += ip * iq;
-            }
-            if (!gtf(abs(gamma), 1.2e-7 * sqrt(alpha) * sqrt(beta) + 1e-37)) { continue; }
-            turned = true;
-            let zeta = (beta - alpha) / (2.0 * gamma);
-            let big = abs(zeta) > 1e9; let safe = select(zeta, 1.0, big);
-            let tangent = select(select(1.0, -1.0, zeta < 0.0) / (abs(safe) + sqrt(safe * safe + 1.0)), 0.5 / zeta, big);
-            let c = 1.0 / sqrt(tangent * tangent + 1.0); let d = tangent * c;
-            for (var i = 0; i < m; i++) {
-              let ip = y(a + i * n + p); let iq = y(a + i * n + q);
-              put(a + i * n + p, c * ip - d * iq); put(a + i * n + q, d * ip + c * iq);
-            }
-            for (var i = 0; i < n; i++) {
-              let ip = y(v + i * n + p); let iq = y(v + i * n + q);
-              put(v + i * n + p, c * ip - d * iq); put(v + i * n + q, d * ip + c * iq);
-            }
-          }
-        }
+      let m = u(0); let n = u(1); let matrix = t / n; let j = t % n;
+      let left = matrix * (2 * m * n + 2 * n * n + 2 * n + 1); let values = left + m * n; let right = values + n;
+      let a = right + n * n; let b = a + m * n; let length = b + n * n; let scale = length + n;
+      if (turn == 0) {
+        var largest = 0.0;
+        for (var i = 0; i < m; i++) { largest = maxf(largest, abs(x0((matrix * m + i) * n + j))); }
+        put(values + j, largest);
+        return;
       }
-      for (var j = 0; j < n; j++) {
+      if (turn == 1) {
+        // Scaled so that squares neither overflow nor vanish.
+        var largest = 0.0;
+        for (var i = 0; i < n; i++) { largest = maxf(largest, y(values + i)); }
+        if (!gtf(largest, 0.0) || !isFinite(largest)) { largest = 1.0; }
+        for (var i = 0; i < m; i++) { put(a + i * n + j, x0((matrix * m + i) * n + j) / largest); }
+        for (var i = 0; i < n; i++) { put(b + i * n + j, select(0.0, 1.0, i == j)); }
+        if (j == 0) { put(scale, largest); }
+        return;
+      }
+      if (turn == 2 + u(2)) {
         var sum = 0.0;
         for (var i = 0; i < m; i++) { let e = y(a + i * n + j); sum += e * e; }
-        put(s + j, sqrt(sum));
+        put(length + j, sqrt(sum));
+        return;
       }
-      for (var j = 0; j < n; j++) {
-        var most = j;
-        for (var k = j + 1; k < n; k++) { if (gtf(y(s + k), y(s + most))) { most = k; } }
-        if (most != j) {
-          let e = y(s + j); put(s + j, y(s + most)); put(s + most, e);
-          for (var i = 0; i < m; i++) {
-            let f = y(a + i * n + j); put(a + i * n + j, y(a + i * n + most)); put(a + i * n + most, f);
-          }
-          for (var i = 0; i < n; i++) {
-            let f = y(v + i * n + j); put(v + i * n + j, y(v + i * n + most)); put(v + i * n + most, f);
-          }
+      if (turn == 3 + u(2)) {
+        let mine = y(length + j); var place = 0;
+        for (var k = 0; k < n; k++) {
+          let other = y(length + k);
+          if (other > mine || (other == mine && k < j)) { place++; }
         }
-        let length = y(s + j);
-        put(s + j, length * scale);
-        if (!(length <= 1e-18)) {
-          for (var i = 0; i < m; i++) { put(a + i * n + j, y(a + i * n + j) / length); }
-          continue;
+        put(values + place, mine * y(scale));
+        for (var i = 0; i < n; i++) { put(right + i * n + place, y(b + i * n + j)); }
+        for (var i = 0; i < m; i++) {
+          var e = 0.0;
+          if (!(mine <= 1e-18)) { e = y(a + i * n + j) / mine; }
+          put(left + i * n + place, e);
         }
-        // A unit vector made orthogonal to the columns before, the first that keeps enough of its length.
-        for (var unit = 0; unit < m; unit++) {
-          for (var i = 0; i < m; i++) { put(a + i * n + j, select(0.0, 1.0, i == unit)); }
-          for (var twice = 0; twice < 2; twice++) {
-            for (var k = 0; k < j; k++) {
-              var along = 0.0;
-              for (var i = 0; i < m; i++) { along += y(a + i * n + k) * y(a + i * n + j); }
-              for (var i = 0; i < m; i++) { put(a + i * n + j, y(a + i * n + j) - along * y(a + i * n + k)); }
-            }
-          }
-          var sum = 0.0;
-          for (var i = 0; i < m; i++) { let e = y(a + i * n + j); sum += e * e; }
-          if (sum * f32(m) < 0.5) { continue; }
-          for (var i = 0; i < m; i++) { put(a + i * n + j, y(a + i * n + j) / sqrt(sum)); }
-          break;
-        }
+        return;
+      }
+      if (j >= (n + 1) / 2) { return; }
+      let pq = pairOf(j, n, turn - 2);
+      if (pq.y >= n) { return; }
+      var alpha = 0.0; var beta = 0.0; var gamma = 0.0;
+      for (var i = 0; i < m; i++) {
+        let ip = y(a + i * n + pq.x); let iq = y(a + i * n + pq.y);
+        alpha += ip * ip; beta += iq * iq; gamma += ip * iq;
+      }
+      if (!gtf(abs(gamma), 1.2e-7 * sqrt(alpha) * sqrt(beta) + 1e-37)) { return; }
+      let zeta = (beta - alpha) / (2.0 * gamma); var c = 1.0; var s = 0.0;
+      ${ROTATION("zeta")}
+      for (var i = 0; i < m; i++) {
+        let ip = y(a + i * n + pq.x); let iq = y(a + i * n + pq.y);
+        put(a + i * n + pq.x, c * ip - s * iq); put(a + i * n + pq.y, s * ip + c * iq);
+      }
+      for (var i = 0; i < n; i++) {
+        let ip = y(b + i * n + pq.x); let iq = y(b + i * n + pq.y);
+        put(b + i * n + pq.x, c * ip - s * iq); put(b + i * n + pq.y, s * ip + c * iq);
       }`,
   },
   flops: ([a]) => 60 * sizeOf(a.shape) * a.shape[a.shape.length - 1],
@@ -211,7 +189,10 @@ export const svd: Tuple = tuple({
   },
   expand: ([a]) => {
     const { M, N } = split(a.shape);
-    return unpack(apply(svdKernel, [a], null), [[M, N], [N], [N, N]]);
+    const [u, s, v] = unpack(apply(svdKernel, [a], null), [[M, N], [N], [N, N]]);
+    // Columns of 0 have no reflection, so that Q has there what completes the others to an orthonormal set.
+    const missing = u.square().sum(-2, { keepdim: true }).lt(0.5);
+    return [tupleOutputs(qr, [u], { complete: false })[0].where(missing, u), s, v];
   },
   vjp: ([cu, cs, cv], { x: [a], y: [u, s, v] }) => {
     const { M, N } = split(a.shape);

@@ -19,6 +19,9 @@ function part(x: Tensor, { upper, unit }: Triangle): Tensor {
   return upper ? x.triu(unit ? 1 : 0) : x.tril(unit ? -1 : 0);
 }
 
+/** Rows that a thread takes in one turn, each with up to n products. */
+const rowsInTurn = (n: number): number => Math.max(1, Math.floor(16384 / Math.max(1, n)));
+
 /** `x` with `a x = b` for triangular a `[..., N, N]` and b `[..., N, K]`. */
 export const solveTriangular: Custom = custom({
   name: "solveTriangular",
@@ -44,16 +47,18 @@ export const solveTriangular: Custom = custom({
     }
   },
   wgsl: {
-    // A thread a column.
+    // A thread a column; as many rows in a turn as stay below the loops' limit.
     threads: ([, b]) => count(b.shape) * b.shape[b.shape.length - 1],
+    turns: ([a]) => Math.ceil(a.shape[a.shape.length - 1] / rowsInTurn(a.shape[a.shape.length - 1])),
     uniforms: ([, b], _, p: Triangle) => [
       ...b.shape.slice(-2),
       p.upper ? 1 : 0,
       p.unit ? 1 : 0,
+      rowsInTurn(b.shape[b.shape.length - 2]),
     ],
     body: () => `
       let n = u(0); let k = u(1); let m = t / k; let at = m * n * k + t % k;
-      for (var s = 0; s < n; s++) {
+      for (var s = turn * u(4); s < min(n, (turn + 1) * u(4)); s++) {
         let i = select(s, n - 1 - s, u(2) == 1); let row = (m * n + i) * n;
         var v = x1(at + i * k);
         for (var r = 0; r < s; r++) {
@@ -114,7 +119,7 @@ const choleskyKernel = kernel({
         const d = a[j * N + j];
         if (!(d > 0)) {
           if (p.check !== null) throw new RangeError(choleskyKernel.fault!(t * N + j, x, p));
-          a.fill(NaN, j * N + j);
+          a[j * N + j] = NaN;
         }
         const root = Math.sqrt(a[j * N + j]);
         for (let i = j; i < N; i++) a[i * N + j] /= root;
@@ -124,23 +129,20 @@ const choleskyKernel = kernel({
     });
   },
   wgsl: {
-    threads: ([a]) => count(a.shape),
+    // A thread a row, a turn a column.
+    threads: ([a]) => count(a.shape) * a.shape[a.shape.length - 1],
+    turns: ([a]) => a.shape[a.shape.length - 1],
     uniforms: ([a]) => [a.shape[a.shape.length - 1]],
     body: (_, __, p) => `
-      let n = u(0); let at = t * n * n;
-      for (var j = 0; j < n; j++) {
-        var d = x0(at + j * n + j);
-        for (var k = 0; k < j; k++) { let l = y(at + j * n + k); d -= l * l; }
-        if (!gtf(d, 0.0)) { ${p.check !== null ? "fault(t * n + j);" : ""} d = nan(); }
-        let root = sqrt(d);
-        put(at + j * n + j, root);
-        for (var i = 0; i < j; i++) { put(at + i * n + j, 0.0); }
-        for (var i = j + 1; i < n; i++) {
-          var s = x0(at + i * n + j);
-          for (var k = 0; k < j; k++) { s -= y(at + i * n + k) * y(at + j * n + k); }
-          put(at + i * n + j, s / root);
-        }
-      }`,
+      let n = u(0); let m = t / n; let i = t % n; let j = turn; let at = m * n * n;
+      if (i < j) { put(at + i * n + j, 0.0); return; }
+      var d = x0(at + j * n + j); var s = x0(at + i * n + j);
+      for (var k = 0; k < j; k++) {
+        let l = y(at + j * n + k);
+        d -= l * l; s -= l * y(at + i * n + k);
+      }
+      if (!gtf(d, 0.0)) { ${p.check !== null ? "if (i == j) { fault(m * n + j); }" : ""} d = nan(); }
+      if (i == j) { put(at + i * n + j, sqrt(d)); } else { put(at + i * n + j, s / sqrt(d)); }`,
   },
   flops: ([a]) => sizeOf(a.shape) * a.shape[a.shape.length - 1] / 3,
   samples: [{
