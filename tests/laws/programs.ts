@@ -14,6 +14,7 @@ export type Api = Pick<
   | "jit"
   | "checkpoint"
   | "scan"
+  | "cond"
   | "cat"
   | "stack"
   | "embedding"
@@ -194,7 +195,7 @@ class Writer {
       text: `${v.name}.sin().sum()`,
       shape: [],
     });
-    switch (this.int(8)) {
+    switch (this.int(9)) {
       case 0:
       case 1: {
         const f = this.closure(param, scope, depth, indent, scalar);
@@ -228,6 +229,19 @@ class Writer {
         const f = this.closure(param, scope, depth, indent, as);
         return { text: `ct.checkpoint(${f.text})(${x.name})`, shape: f.shape };
       }
+      case 7: {
+        const f = this.closure(param, scope, depth, indent, as);
+        const other = { name: this.name(), shape: x.shape };
+        const g = this.closure(
+          other,
+          scope,
+          depth,
+          indent,
+          (v) => ({ text: this.fit(v, f.shape), shape: f.shape }),
+        );
+        const test = `${this.pick(scope).name}.sum().gt(0.1)`;
+        return { text: `ct.cond(${test}, ${f.text}, ${g.text}, ${x.name})`, shape: f.shape };
+      }
       default: {
         const xs = x.shape.length > 0 ? x : null;
         const carry = { name: this.name(), shape: this.pick(scope).shape };
@@ -236,13 +250,13 @@ class Writer {
         const { lines, result } = this.block(visible, 1 + this.int(3), depth - 1, `${indent}  `);
         const next = this.fit(result, carry.shape);
         const init = this.fit(this.pick(scope), carry.shape),
-          over = xs === null ? "null, { length: 3 }" : `${xs.name}, { reverse: ${this.rng() < 0.3} }`;
+          over = xs === null ? "null, { length: 5 }" : `${xs.name}, { reverse: ${this.rng() < 0.3} }`;
         const body = `(${carry.name}, ${row.name}) => {\n${
           lines.join("\n")
         }\n${indent}  return [${next}.tanh(), ${result.name}];\n${indent}}`;
         return this.rng() < 0.5 ? { text: `ct.scan(${body}, ${init}, ${over})[0]`, shape: carry.shape } : {
           text: `ct.scan(${body}, ${init}, ${over})[1]`,
-          shape: [xs === null ? 3 : xs.shape[0], ...result.shape],
+          shape: [xs === null ? 5 : xs.shape[0], ...result.shape],
         };
       }
     }
@@ -258,7 +272,7 @@ export function programOf(seed: number): Program {
   return { text, run: new Function(`return ${text}`)() };
 }
 
-/** The same functions without their machinery: jit and checkpoint do nothing, vmap and scan are loops, jvp is a double vjp. */
+/** The same functions without their machinery: jit and checkpoint do nothing, vmap and scan are loops, cond selects, jvp is a double vjp. */
 export const plain: Api = {
   ...api,
   jit: ((f: unknown) => f) as typeof api.jit,
@@ -280,6 +294,9 @@ export const plain: Api = {
     }
     return [carry, stack(ys)];
   }) as unknown as typeof api.scan,
+  cond:
+    ((p: Tensor, f: (x: Tensor) => Tensor, g: (x: Tensor) => Tensor, x: Tensor) =>
+      f(x).where(p, g(x))) as unknown as typeof api.cond,
   jvp: ((f: (x: Tensor) => Tensor, [x]: Tensor[], [dx]: Tensor[]) => {
     const [y, pullback] = api.vjp(f, x);
     return [y, api.vjp((ct: Tensor) => pullback(ct)[0], y.zerosLike())[1](dx)[0]];
