@@ -34,12 +34,12 @@ interface ImplicitAttributes {
 }
 
 /** df/dx times v. */
-function push({ f }: System, x: Tensor[], theta: Tensor[], v: Tensor[]): Tensor[] {
+function push({ f }: Pick<System, "f">, x: Tensor[], theta: Tensor[], v: Tensor[]): Tensor[] {
   return jvp((...q: Tensor[]) => f(q, theta), x, v)[1];
 }
 
 /** The transpose of df/dx times v. */
-function pull({ f }: System, x: Tensor[], theta: Tensor[], v: Tensor[]): Tensor[] {
+function pull({ f }: Pick<System, "f">, x: Tensor[], theta: Tensor[], v: Tensor[]): Tensor[] {
   return vjp((...q: Tensor[]) => f(q, theta), ...x)[1](v);
 }
 
@@ -158,14 +158,37 @@ function unknown(action: string, tree: Tree): Flat {
   return flat;
 }
 
-/** Records `f` on placeholders like x; what it captures becomes the constants. */
-function recordLike(
-  kind: "customRoot" | "customLinearSolve",
-  x: Flat,
-  f: (x: Tensor[]) => Tensor[],
-): Program {
-  const avals = x.leaves.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track }));
-  return record(avals, f, { kind, device: x.leaves[0].device }).program;
+type Kind = "customRoot" | "customLinearSolve";
+
+/** Records `f` on placeholders like some tensors; what it captures becomes the constants. */
+function recordLike(kind: Kind, like: readonly Tensor[], f: (x: Tensor[]) => Tensor[]): Program {
+  const avals = like.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track }));
+  return record(avals, f, { kind, device: like[0].device }).program;
+}
+
+/** Solvers as programs: a rule may run where what they capture (a placeholder of vmap, say) is there no more. */
+class Solvers {
+  /** What they capture; behind theta in the inputs of the tuple. */
+  readonly captured: Tensor[] = [];
+  constructor(
+    readonly kind: Kind,
+    readonly x: readonly Tensor[],
+    readonly theta: readonly Tensor[],
+  ) {}
+
+  add(f: Solver): Solver {
+    const { x, theta, captured } = this, n = x.length, m = theta.length, from = m + captured.length;
+    const program = noGrad(() =>
+      recordLike(
+        this.kind,
+        [...x, ...theta, ...x],
+        (p) => f(p.slice(0, n), p.slice(n, n + m), p.slice(n + m)),
+      )
+    );
+    captured.push(...program.consts.map((c) => wrap(c).stopGradient()));
+    const to = m + captured.length;
+    return (at, all, b) => program.call([...at, ...all.slice(0, m), ...b, ...all.slice(from, to)]);
+  }
 }
 
 /**
@@ -214,26 +237,31 @@ export function customRoot(
   const action = "find a root";
   const { rebuild } = unknown(action, initial);
   const finish = (found: Tree): Tree => {
-    const x = flatten(rebuild(alike(action, stopGradient(found), initial, "solver")));
+    const x = alike(action, stopGradient(found), initial, "solver");
     const program = recordLike("customRoot", x, (leaves) => {
       const y = f(rebuild(leaves));
       return (y as unknown) instanceof Promise ? y as never : alike(action, y, initial, "f");
     });
-    const solveBy = (by: LinearSolver<Tree>, times: typeof push): Solver => (at, theta, b) =>
-      alike(
-        action,
-        by((v) => rebuild(times(system, at, theta, flatten(v).leaves)), rebuild(b)),
-        initial,
-        "tangentSolve",
-      );
-    const system: System = {
-      f: (at, theta) => program.call([...at, ...theta]),
-      solve: solveBy(tangentSolve, push),
-      transposeSolve: solveBy(transposeSolve, pull),
+    const theta = program.consts.map(wrap), solvers = new Solvers("customRoot", x, theta);
+    const equation = {
+      f: (at: Tensor[], all: Tensor[]) => program.call([...at, ...all.slice(0, theta.length)]),
     };
-    return rebuild(
-      tupleOutputs(implicit, [...x.leaves, ...program.consts.map(wrap)], { n: x.leaves.length, system }),
-    );
+    const solverOf = (by: LinearSolver<Tree>, times: typeof push, name: string): Solver =>
+      solvers.add((at, all, b) => {
+        const g = (v: Tree): Tree => rebuild(times(equation, at, all, flatten(v).leaves));
+        return alike(action, by(g, rebuild(b)), initial, name);
+      });
+    const system: System = {
+      ...equation,
+      solve: solverOf(tangentSolve, push, "tangentSolve"),
+      transposeSolve: solverOf(
+        transposeSolve,
+        pull,
+        transposeSolve === tangentSolve ? "tangentSolve" : "transposeSolve",
+      ),
+    };
+    const inputs = [...x, ...theta, ...solvers.captured];
+    return rebuild(tupleOutputs(implicit, inputs, { n: x.length, system } satisfies ImplicitAttributes));
   };
   const found = noGrad(() => solver(f, stopGradient(initial)));
   return (found as unknown) instanceof Promise ? found.then(finish) : finish(found);
@@ -255,32 +283,33 @@ export function customLinearSolve<X extends Tree>(
   transposeSolve?: LinearSolver<X>,
 ): X {
   const action = "solve a linear system", { leaves, rebuild } = unknown(action, b), n = leaves.length;
-  const x = alike(action, noGrad(() => solve(matvec, stopGradient(b))), b, "solve");
-  const program = recordLike("customLinearSolve", flatten(b), (v) => {
+  const program = recordLike("customLinearSolve", leaves, (v) => {
     const y = matvec(rebuild(v));
     return (y as unknown) instanceof Promise ? y as never : alike(action, y, b, "matvec");
   });
   // theta is b, then what matvec captures.
+  const theta = [...leaves, ...program.consts.map(wrap)],
+    solvers = new Solvers("customLinearSolve", leaves, theta);
+  const times = (v: Tensor[], all: Tensor[]): Tensor[] => program.call([...v, ...all.slice(n, theta.length)]);
+  const primal = solvers.add((_, all, c) =>
+    alike(action, solve((v) => rebuild(times(flatten(v).leaves, all)), rebuild(c)), b, "solve")
+  );
   const system: System = {
-    f: (v, theta) => program.call([...v, ...theta.slice(n)]).map((t, i) => t.sub(theta[i])),
-    solve: (_, theta, c) =>
-      alike(
-        action,
-        solve((v) => rebuild(program.call([...flatten(v).leaves, ...theta.slice(n)])), rebuild(c)),
-        b,
-        "solve",
-      ),
-    transposeSolve: (at, theta, c) => {
-      if (transposeSolve === undefined) {
-        throw new Error(
-          `Cannot pull back through customLinearSolve without a solver of the transposed system: ` +
-            `give transposeSolve (for a symmetric matrix the same as solve)`,
-        );
-      }
-      const vecmat = (v: X): X => rebuild(pull(system, at, theta, flatten(v).leaves));
+    f: (v, all) => times(v, all).map((t, i) => t.sub(all[i])),
+    solve: primal,
+    transposeSolve: transposeSolve === undefined ? noTranspose : solvers.add((at, all, c) => {
+      const vecmat = (v: X): X => rebuild(pull({ f: times }, at, all, flatten(v).leaves));
       return alike(action, transposeSolve(vecmat, rebuild(c)), b, "transposeSolve");
-    },
+    }),
   };
-  const inputs = [...x.map((t) => t.stopGradient()), ...leaves, ...program.consts.map(wrap)];
-  return rebuild(tupleOutputs(implicit, inputs, { n, system } satisfies ImplicitAttributes));
+  const all = [...theta, ...solvers.captured];
+  const x = noGrad(() => primal(leaves, all, leaves));
+  return rebuild(tupleOutputs(implicit, [...x, ...all], { n, system } satisfies ImplicitAttributes));
+}
+
+function noTranspose(): never {
+  throw new Error(
+    `Cannot pull back through customLinearSolve without a solver of the transposed system: ` +
+      `give transposeSolve (for a symmetric matrix the same as solve)`,
+  );
 }

@@ -169,6 +169,53 @@ testEach("customLinearSolve under vmap, with one matrix for all and with one eac
   got.forEach((v, i) => assertClose(v, want[i], 1e-10, `result ${i}`));
 }, EXACT);
 
+testEach("solvers may use what they capture, also where vmap or jit made it", async () => {
+  // The solver takes the matrix itself, which is a placeholder inside vmap and jit; the gradient is taken outside.
+  const direct = (A: Tensor, b: Tensor): Tensor =>
+    customLinearSolve(
+      (x: Tensor) => A.matmul(x),
+      b,
+      (_, c) => eliminate(A, c),
+      (_, c) => eliminate(A.transpose(0, 1), c),
+    );
+  const many = stack([f64(A3, [3, 3]), f64(A3, [3, 3]).mul(2)]), B = f64(numbers(6, 3), [2, 3]);
+  const outside = (f: typeof eliminate): Tensor[] => [
+    grad((A: Tensor) => vmap(f)(A, B).square().sum())(many),
+    grad((A: Tensor) => jit(f)(A, B.select(0, 1)).square().sum())(many.select(0, 1)),
+    grad((A: Tensor) => jit(vmap(f))(A, B).square().sum())(many),
+  ];
+  const got = await read(outside(direct)), want = await read(outside(eliminate));
+  got.forEach((v, i) => assertClose(v, want[i], 1e-10, `result ${i}`));
+  const root = (a: Tensor): Tensor =>
+    customRoot((x: Tensor) => x.square().sub(a), a, newton, (_, b: Tensor) => b.div(a.sqrt().mul(2)));
+  assertClose(
+    await grad((a: Tensor) => vmap(root)(a).sum())(f64([1, 4])).data(),
+    [0.5, 0.25],
+    1e-12,
+    "a root's solver",
+  );
+}, EXACT);
+
+testEach("a jitted step through a fixed point reads its parameter anew", async () => {
+  const w = tensor(0.5, { requiresGrad: true });
+  const step = jit(() => {
+    w.zeroGrad();
+    const x = fixedPoint((x: Tensor) => x.mul(w).cos(), tensor(1), { maxSteps: 30 });
+    x.backward();
+    return x;
+  });
+  for (const value of [0.5, 0.8]) {
+    w.assign(value);
+    const x = await step().item();
+    assertAlmostEquals(x, Math.cos(value * x), 1e-5);
+    assertAlmostEquals(
+      await w.grad!.item(),
+      -x * Math.sin(value * x) / (1 + value * Math.sin(value * x)),
+      1e-4,
+    );
+  }
+});
+
 testEach("pushforward and pullback of implicit functions are transposes", async () => {
   const f = (A: Tensor, b: Tensor): Tensor => byHand(A, b.tanh());
   const x = [f64(A3, [3, 3]), f64(b3)] as [Tensor, Tensor];
