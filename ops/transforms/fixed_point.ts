@@ -22,6 +22,7 @@ export interface BoundedRootOptions extends RootOptions {
 
 /** Without a bound: awaited. */
 export interface AwaitedRootOptions extends RootOptions {
+  /** No bound: the loop is awaited. */
   maxSteps?: undefined;
   /** Fails after so many steps; default 1,000. */
   limit?: number;
