@@ -118,6 +118,16 @@ export function erfc(x: number): number {
   return x > 0 ? tail : 2 - tail;
 }
 
+/** The normal distribution function, without cancellation in the left tail. */
+export function ndtr(x: number): number {
+  const a = Math.abs(x) * Math.SQRT1_2;
+  if (a <= 0.46875) return 0.5 + 0.5 * erf(x * Math.SQRT1_2);
+  if (a > 28) return x > 0 ? 1 : 0;
+  const h = Math.trunc(x * 16) / 16;
+  const tail = 0.5 * Math.exp(-0.5 * h * h) * Math.exp(-0.5 * (x - h) * (x + h)) * erfcxAbove(a);
+  return x > 0 ? 1 - tail : tail;
+}
+
 /**
  * Quotients of polynomials for the inverse of the normal distribution function: Wichura (1988), "Algorithm AS 241: The
  * percentage points of the normal distribution", Applied Statistics 37; in the centre and in two parts of the tails.
@@ -270,16 +280,28 @@ function zetaSum(n: number, q: number): number {
   return sum + power(n - 1, a) * rest;
 }
 
-/**
- * Taylor coefficients of ln Γ(2 + z) from z on: 1 - γ, then (-1)^k (ζ(k) - 1) / k: Abramowitz and Stegun (1964), 6.1.33.
- */
-export const LGAMMA_AT_2: Polynomial = Array.from({ length: 30 }, (_, i) => {
-  let c = i === 0 ? 0.42278433509846714 : (i % 2 === 1 ? 1 : -1) * zetaSum(i, 2) / (i + 1);
-  for (let j = 2; j <= i; j++) c /= j;
+/** ψ^(n)(x) / n! for x > 0 and n ≥ 1, the Taylor coefficients of digamma. */
+function digammaCoefficient(n: number, x: number): number {
+  let c = (n % 2 === 1 ? 1 : -1) * zetaSum(n, x);
+  for (let j = 2; j <= n; j++) c /= j;
   return c;
-});
+}
 
-/** ln |Γ(x)|: a Taylor series about 2 and Γ(x + 1) = x Γ(x) below 8, Stirling's series above, reflection below 0. */
+const EULER = 0.5772156649015329;
+
+/** Taylor coefficients of ln Γ(1 + z) from z on: -γ, then (-1)^k ζ(k) / k: Abramowitz and Stegun (1964), 6.1.33. */
+export const LGAMMA_AT_1: Polynomial = Array.from(
+  { length: 26 },
+  (_, i) => (i === 0 ? -EULER : digammaCoefficient(i, 1) / (i + 1)),
+);
+
+/** Those of ln Γ(2 + z): 1 - γ, then (-1)^k (ζ(k) - 1) / k. */
+export const LGAMMA_AT_2: Polynomial = Array.from(
+  { length: 36 },
+  (_, i) => (i === 0 ? 1 - EULER : digammaCoefficient(i, 2) / (i + 1)),
+);
+
+/** ln |Γ(x)|: Taylor series about 1 and 2 and Γ(x + 1) = x Γ(x) below 8, Stirling's series above, reflection below 0. */
 export function lgamma(x: number): number {
   if (!Number.isFinite(x)) return Math.abs(x);
   if (x <= 0) return Math.log(Math.PI) - Math.log(Math.abs(sinPi(x))) - lgamma(1 - x);
@@ -289,20 +311,35 @@ export function lgamma(x: number): number {
   }
   const above2 = (z: number): number => z * horner(LGAMMA_AT_2, z);
   if (x < 0.5) return above2(x) - Math.log1p(x) - Math.log(x);
-  if (x < 1.5) return above2(x - 1) - Math.log1p(x - 1);
+  if (x < 0.75) return above2(x - 1) - Math.log(x);
+  if (x < 1.25) return (x - 1) * horner(LGAMMA_AT_1, x - 1);
   let factor = 1, y = x;
   while (y > 2.5) factor *= --y;
   return above2(y - 2) + Math.log(factor);
 }
 
+/** Where digamma vanishes, in two parts. */
+export const DIGAMMA_ROOT: readonly [number, number] = [1.4616321449683622, 9.549995429965697e-17];
+
+/** Taylor coefficients of digamma about its root, from the first derivative on. */
+export const DIGAMMA_AT_ROOT: Polynomial = Array.from(
+  { length: 42 },
+  (_, i) => digammaCoefficient(i + 1, DIGAMMA_ROOT[0]),
+);
+
 /** The derivative of ln Γ; at 0 infinite with the sign of -x, NaN at negative whole numbers, as in PyTorch. */
 export function digamma(x: number): number {
   if (x === 0) return -1 / x;
   if (x < 0) return Number.isInteger(x) ? NaN : digamma(1 - x) - Math.PI * cosPi(x) / sinPi(x);
+  if (!(x < 10)) {
+    const z = 1 / (x * x);
+    return Math.log(x) - 0.5 / x - z * horner(DIGAMMA, z);
+  }
+  if (x < 1) return digamma(x + 1) - 1 / x;
   let y = x, sum = 0;
-  for (; y < 10; y++) sum -= 1 / y;
-  const z = 1 / (y * y);
-  return sum + Math.log(y) - 0.5 / y - z * horner(DIGAMMA, z);
+  while (y > 2) sum += 1 / --y;
+  const d = y - DIGAMMA_ROOT[0] - DIGAMMA_ROOT[1];
+  return d * horner(DIGAMMA_AT_ROOT, d) + sum;
 }
 
 /** The largest order of {@linkcode polygamma} and {@linkcode sincDerivative}. */

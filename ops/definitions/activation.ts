@@ -3,7 +3,7 @@ import { composite } from "../composite.ts";
 import { elementwise } from "../families.ts";
 import { isFloat } from "../dtype.ts";
 import type { Sample } from "../primitive.ts";
-import { erfc } from "../special.ts";
+import { ndtr } from "../special.ts";
 import type { Tensor } from "../tensor.ts";
 
 const BOTH: [number, number] = [-2, 2];
@@ -101,7 +101,7 @@ export const gelu = elementwise({
   tex: ([x]) => `${x}\\,\\Phi(${x})`,
   texPartials: ([x]) => [`\\Phi(${x}) + \\frac{${x}}{\\sqrt{2 \\pi}} e^{-{${x}}^2 / 2}`],
   accepts: "float",
-  host: (x) => 0.5 * x * erfc(-Math.SQRT1_2 * x),
+  host: (x) => x * ndtr(x),
   wgsl: ([x]) => `geluf(${x})`,
   partials: [({ x: [x] }) => {
     const t = limited(x, 40);

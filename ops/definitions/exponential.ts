@@ -127,7 +127,7 @@ export const xlogy = elementwise({
   wgsl: ([x, y]) => `xlogyf(${x}, ${y})`,
   partials: [
     // Where x is 0 and y has no logarithm it is 0, as the value.
-    ({ x: [x, y] }) => y.where(x.ne(0).logicalOr(y.gt(0)), 1).log(),
+    ({ x: [x, y] }) => y.maskedFill(x.eq(0).logicalAnd(y.le(0)), 1).log(),
     ({ x: [x, y] }) => x.div(y.where(x.ne(0).logicalOr(y.ne(0)), 1)),
   ],
   domain: [BOTH, [0.5, 3]],
@@ -143,7 +143,7 @@ export const xlog1py = elementwise({
   host: (x, y) => x === 0 && !Number.isNaN(y) ? 0 : x * Math.log1p(y),
   wgsl: ([x, y]) => `xlog1pyf(${x}, ${y})`,
   partials: [
-    ({ x: [x, y] }) => y.where(x.ne(0).logicalOr(y.gt(-1)), 0).log1p(),
+    ({ x: [x, y] }) => y.maskedFill(x.eq(0).logicalAnd(y.le(-1)), 0).log1p(),
     ({ x: [x, y] }) => x.div(y.where(x.ne(0).logicalOr(y.ne(-1)), 0).add(1)),
   ],
   domain: [BOTH, [-0.5, 2]],

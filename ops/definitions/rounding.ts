@@ -30,12 +30,19 @@ export const round = elementwise({
   domain: [0.6, 1.4],
 });
 
+/** The quotient less its remainder: x / y itself may round up to a whole number. */
+function floorQuotient(x: number, y: number): number {
+  if (y === 0) return x / y;
+  const r = x % y, q = (x - r) / y - (r !== 0 && (y < 0) !== (r < 0) ? 1 : 0);
+  return q === 0 ? 0 * x / y : Math.round(q);
+}
+
 /** Quotient rounded down, as in PyTorch; for whole numbers too, of which a quotient by 0 is 0 on every device. */
 export const floorDivide = elementwise({
   name: "floorDivide",
   tex: ([x, y]) => `\\lfloor ${x} / ${y} \\rfloor`,
   texPartials: () => ["0", "0"],
-  host: (x, y) => Math.floor(x / y),
+  host: floorQuotient,
   hostInteger: (x, y) => y === 0 ? 0 : Math.floor(x / y),
   wgsl: ([x, y], [dtype]) =>
     isFloat(dtype)

@@ -1,6 +1,7 @@
 /** Functions of one number on the device: as accurate as floats allow, and right where floats end. */
 import { assert, assertEquals } from "@std/assert";
 import { type Tensor, tensor } from "../../mod.ts";
+import { digamma, erf, erfc, erfinv, lgamma, ndtr, polygamma, sinc } from "../../ops/special.ts";
 import { read } from "../support/numbers.ts";
 import { test } from "./webgpu.ts";
 
@@ -53,6 +54,51 @@ const cases: [string, Float32Array<ArrayBuffer>, (x: Tensor) => Tensor, (x: numb
   ["pow -0.1 of every size", everySize(), (x) => x.pow(-0.1), (x) => x ** Math.fround(-0.1)],
   ["pow 33.3", between(0.1, 10), (x) => x.pow(33.3), (x) => x ** Math.fround(33.3)],
   ["pow -3", between(-3, 3), (x) => x.pow(-3), (x) => x ** -3],
+  ["exp2", between(-140, 127), (x) => x.exp2(), (x) => 2 ** x],
+  ["expm1", between(-20, 88), (x) => x.expm1(), Math.expm1],
+  ["expm1 near 0", between(-1e-3, 1e-3), (x) => x.expm1(), Math.expm1],
+  ["log1p of every size", everySize(), (x) => x.log1p(), Math.log1p],
+  ["log1p near 0 and -1", between(-0.999, 1), (x) => x.log1p(), Math.log1p],
+  ["log2 of every size", everySize(), (x) => x.log2(), Math.log2],
+  ["log2 near 1", between(0.5, 2), (x) => x.log2(), Math.log2],
+  ["log10 of every size", everySize(), (x) => x.log10(), Math.log10],
+  ["tan", between(-10, 10), (x) => x.tan(), Math.tan],
+  ["tan of every size", everySize(), (x) => x.tan(), Math.tan],
+  ["asin", between(-1, 1), (x) => x.asin(), Math.asin],
+  ["acos", between(-1, 1), (x) => x.acos(), Math.acos],
+  ["atan", between(-5, 5), (x) => x.atan(), Math.atan],
+  ["atan of every size", everySize(), (x) => x.atan(), Math.atan],
+  ["atan2 of every size", everySize(), (x) => x.atan2(-3), (x) => Math.atan2(x, -3)],
+  ["sinh", between(-89, 89), (x) => x.sinh(), Math.sinh],
+  ["sinh near 0", between(-1.2, 1.2), (x) => x.sinh(), Math.sinh],
+  ["cosh", between(-89, 89), (x) => x.cosh(), Math.cosh],
+  ["asinh of every size", everySize(), (x) => x.asinh(), Math.asinh],
+  ["acosh", between(1, 20), (x) => x.acosh(), Math.acosh],
+  ["acosh of every size", everySize(), (x) => x.abs().add(1).acosh(), (x) => Math.acosh(Math.fround(x + 1))],
+  ["atanh", between(-1, 1), (x) => x.atanh(), Math.atanh],
+  ["hypot of every size", everySize(), (x) => x.hypot(1e-20), (x) => Math.hypot(x, Math.fround(1e-20))],
+  ["erf", between(-4, 4), (x) => x.erf(), erf],
+  ["erf near 0", between(-1e-3, 1e-3), (x) => x.erf(), erf],
+  ["erfc to where it vanishes", between(-3, 9.1), (x) => x.erfc(), erfc],
+  ["erfinv", between(-1, 1), (x) => x.erfinv(), erfinv],
+  ["lgamma", between(0.001, 0.9), (x) => x.lgamma(), lgamma],
+  ["lgamma about 1 and 2", between(0.9, 2.2), (x) => x.lgamma(), lgamma],
+  ["lgamma above", between(2.2, 50), (x) => x.lgamma(), lgamma],
+  ["digamma", between(1.6, 50), (x) => x.digamma(), digamma],
+  ["digamma near 0", between(0.001, 1.2), (x) => x.digamma(), digamma],
+  ["trigamma", between(0.01, 50), (x) => x.polygamma(1), (x) => polygamma(1, x)],
+  ["trigamma below 0", between(-5.9, -0.1), (x) => x.polygamma(1), (x) => polygamma(1, x)],
+  ["the third polygamma", between(0.01, 50), (x) => x.polygamma(3), (x) => polygamma(3, x)],
+  ["sinc near 0", between(-0.9, 0.9), (x) => x.sinc(), sinc],
+  [
+    "logSigmoid",
+    between(-80, 80),
+    (x) => x.logSigmoid(),
+    (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
+  ],
+  ["silu", between(-80, 40), (x) => x.silu(), (x) => x * sigmoid(x)],
+  ["gelu to where it vanishes", between(-12, 5), (x) => x.gelu(), (x) => x * ndtr(x)],
+  ["mish", between(-80, 40), (x) => x.mish(), (x) => x * Math.tanh(Math.log1p(Math.exp(x)))],
 ];
 
 for (const [name, x, f, exact] of cases) {

@@ -13,7 +13,7 @@ export const activation: Record<string, string> = {
   let n = e * (e + 2.0);
   return select(x * (n / (n + 2.0)), x, x > 20.0 || isNan(x));
 }`,
-  geluf: `fn geluf(x: f32) -> f32 { return 0.5 * x * erfcf(-0.7071067811865476 * x); }`,
+  geluf: `fn geluf(x: f32) -> f32 { return x * ndtrf(x); }`,
   // (1 + tanh(u)) / 2 is sigmoid(2 u), which does not cancel.
   geluTanhf: `fn geluTanhf(x: f32) -> f32 {
   let u = x * fma(0.07135481282, x * x, 1.5957691216057308);

@@ -26,7 +26,9 @@ export const division: Record<string, string> = {
 }`,
   floordivf: `fn floordivf(x: f32, y: f32) -> f32 {
   let q = x / y;
-  if (!isFinite(q) || !isFinite(y) || abs(q) >= 8388608.0) { return floor(q); }
+  if (isNan(q) || isInf(x)) { return select(nan(), q, y == 0.0); }
+  if (isInf(y)) { return select(q, -1.0, x != 0.0 && (x < 0.0) != (y < 0.0)); }
+  if (isInf(q) || abs(q) >= 8388608.0) { return floor(q); }
   // A quotient just below a whole number rounds up to it: the exact remainder tells. x - r is no larger than x.
   let r = fmodf(x, y);
   let t = round((x - r) / y);

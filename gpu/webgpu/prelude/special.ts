@@ -2,7 +2,10 @@
 import {
   CODY,
   DIGAMMA,
+  DIGAMMA_AT_ROOT,
+  DIGAMMA_ROOT,
   hornerWgsl,
+  LGAMMA_AT_1,
   LGAMMA_AT_2,
   MAX_ORDER,
   PPND7,
@@ -10,15 +13,33 @@ import {
   STIRLING,
 } from "../../../ops/special.ts";
 
+/** The root of digamma in f32. */
+const ROOT = Math.fround(DIGAMMA_ROOT[0]);
+
 export const special: Record<string, string> = {
-  // e^(-x²) erfcx(x) from 15/32 on; the square of x's head is exact.
+  // e^(x²) erfc(x) from 15/32 on.
+  erfcxAbove: `fn erfcxAbove(x: f32) -> f32 {
+  if (x <= 4.0) { return ${ratioWgsl(CODY.middle, "x")}; }
+  let z = 1.0 / (x * x);
+  return (0.5641895835477563 - z * ${ratioWgsl(CODY.large, "z")}) / x;
+}`,
+  // e^(-c x²); the square of x's head is exact.
+  expMinusSquare: `fn expMinusSquare(x: f32, c: f32) -> f32 {
+  let h = head(x);
+  return expf(-c * (h * h)) * expf(-c * ((x - h) * (x + h)));
+}`,
   erfcAbove: `fn erfcAbove(x: f32) -> f32 {
   if (x > 10.1) { return 0.0; }
-  let h = head(x);
-  let e = expf(-(h * h)) * expf(-(x - h) * (x + h));
-  if (x <= 4.0) { return e * ${ratioWgsl(CODY.middle, "x")}; }
-  let z = 1.0 / (x * x);
-  return e * (0.5641895835477563 - z * ${ratioWgsl(CODY.large, "z")}) / x;
+  return expMinusSquare(x, 1.0) * erfcxAbove(x);
+}`,
+  // The normal distribution function.
+  ndtrf: `fn ndtrf(x: f32) -> f32 {
+  if (isNan(x)) { return x; }
+  let a = abs(x) * 0.7071067811865476;
+  if (a <= 0.46875) { return 0.5 + 0.5 * erff(x * 0.7071067811865476); }
+  if (a > 10.1) { return select(1.0, 0.0, x < 0.0); }
+  let tail = 0.5 * expMinusSquare(x, 0.5) * erfcxAbove(a);
+  return select(1.0 - tail, tail, x < 0.0);
 }`,
   erff: `fn erff(x: f32) -> f32 {
   let a = abs(x);
@@ -62,15 +83,19 @@ export const special: Record<string, string> = {
   let y = select(cosSmall(3.14159265 * b), sinSmall(3.14159265 * (0.5 - b)), b > 0.25);
   return select(y, -y, a > 0.5);
 }`,
-  // ln Γ(2 + z) for z from -1/2 to 1/2.
-  lgammaAt2: `fn lgammaAt2(z: f32) -> f32 { return z * (${hornerWgsl(LGAMMA_AT_2.slice(0, 14), "z")}); }`,
+  // ln Γ(2 + z) for z from -3/4 to 1/2.
+  lgammaAt2: `fn lgammaAt2(z: f32) -> f32 { return z * (${hornerWgsl(LGAMMA_AT_2.slice(0, 18), "z")}); }`,
   lgammaAbove: `fn lgammaAbove(x: f32) -> f32 {
   if (x >= 8.0) {
     let z = 1.0 / (x * x);
     return (x - 0.5) * (logf(x) - 1.0) + (0.4189385332 + (${hornerWgsl(STIRLING.slice(0, 4), "z")}) / x);
   }
   if (x < 0.5) { return lgammaAt2(x) - log1pf(x) - logf(x); }
-  if (x < 1.5) { return lgammaAt2(x - 1.0) - log1pf(x - 1.0); }
+  if (x < 0.75) { return lgammaAt2(x - 1.0) - logf(x); }
+  if (x < 1.25) {
+    let z = x - 1.0;
+    return z * (${hornerWgsl(LGAMMA_AT_1.slice(0, 12), "z")});
+  }
   var factor = 1.0; var y = x;
   while (y > 2.5) { y -= 1.0; factor *= y; }
   return lgammaAt2(y - 2.0) + logf(factor);
@@ -83,10 +108,15 @@ export const special: Record<string, string> = {
   return 1.1447298858494002 - logf(abs(sinPif(x))) - lgammaAbove(1.0 - x);
 }`,
   digammaAbove: `fn digammaAbove(x: f32) -> f32 {
+  if (x >= 8.0) {
+    let r = 1.0 / x; let z = r * r;
+    return logf(x) - (0.5 * r + z * (${hornerWgsl(DIGAMMA.slice(0, 5), "z")}));
+  }
   var y = x; var sum = 0.0;
-  while (y < 6.0) { sum -= 1.0 / y; y += 1.0; }
-  let r = 1.0 / y; let z = r * r;
-  return sum + (logf(y) - (0.5 * r + z * (${hornerWgsl(DIGAMMA.slice(0, 5), "z")})));
+  if (y < 1.0) { sum = -1.0 / y; y += 1.0; }
+  while (y > 2.0) { y -= 1.0; sum += 1.0 / y; }
+  let d = (y - ${ROOT}) - ${DIGAMMA_ROOT[0] - ROOT};
+  return d * (${hornerWgsl(DIGAMMA_AT_ROOT.slice(0, 20), "d")}) + sum;
 }`,
   digammaf: `fn digammaf(x: f32) -> f32 {
   if (isNan(x)) { return x; }
