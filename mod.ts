@@ -45,16 +45,12 @@ export type { MimeBundle } from "./ops/presenter.ts";
 export {
   arange,
   defaultDevice,
-  dropout,
   eye,
   full,
   linspace,
   logspace,
   memory,
   ones,
-  rand,
-  randint,
-  randn,
   setDefaultDevice,
   tensor,
   trilIndices,
@@ -62,6 +58,23 @@ export {
   zeros,
 } from "./ops/create.ts";
 export type { TensorOptions } from "./ops/create.ts";
+export {
+  bernoulli,
+  categorical,
+  dropout,
+  exponential,
+  gumbel,
+  multinomial,
+  normal,
+  rand,
+  randint,
+  randintLike,
+  randLike,
+  randn,
+  randnLike,
+  randperm,
+} from "./ops/sampling.ts";
+export type { DrawOptions, ExponentialOptions, MultinomialOptions } from "./ops/sampling.ts";
 export { searchsorted } from "./ops/functions/search.ts";
 export type { SearchOptions } from "./ops/functions/search.ts";
 export type { Found, Interpolation } from "./ops/definitions/order.ts";

@@ -1,5 +1,5 @@
 /** Dropout as a layer. */
-import { dropout } from "../ops/create.ts";
+import { dropout } from "../ops/sampling.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { Module } from "./module.ts";
 

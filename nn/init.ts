@@ -1,5 +1,6 @@
 /** Starting values of weights: fresh tensors by shape, `[out, in, ...kernel]` as layers keep them. */
-import { full, rand, randn, type TensorOptions } from "../ops/create.ts";
+import { full, type TensorOptions } from "../ops/create.ts";
+import { rand, randn } from "../ops/sampling.ts";
 import { type Shape, showShape, sizeOf } from "../ops/shape.ts";
 import type { Tensor } from "../ops/tensor.ts";
 

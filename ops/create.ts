@@ -1,22 +1,11 @@
-/** New tensors: from data, filled, counted, random. */
+/** New tensors: from data, filled, counted; random ones are in sampling.ts. */
 import { ambient, type Device } from "./ambient.ts";
 import { type DType, dtypeOf, DTYPES, isFloat, type TypedArray } from "./dtype.ts";
-import { normalFromBits, uniformFromBits } from "./definitions/bits.ts";
-import { randomBits } from "./definitions/random.ts";
 import { constantNode } from "./definitions/structural.ts";
-import { apply, wrap } from "./node.ts";
-import { nextKey } from "./rng.ts";
+import { wrap } from "./node.ts";
 import { hasEngine, memoryOf, type MemoryReport } from "./runs.ts";
 import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
-import {
-  asTensor,
-  checkOnDevice,
-  checkOptions,
-  convert,
-  fromStorageData,
-  type Nested,
-  type Tensor,
-} from "./tensor.ts";
+import { checkOnDevice, checkOptions, convert, fromStorageData, type Nested, type Tensor } from "./tensor.ts";
 
 /** What new tensors are like. */
 export interface TensorOptions {
@@ -31,12 +20,11 @@ export interface TensorOptions {
 }
 
 /** The options of every creator. */
-const OPTIONS = Object.keys(
+export const OPTIONS: readonly string[] = Object.keys(
   { dtype: true, device: true, requiresGrad: true, name: true } satisfies Record<keyof TensorOptions, true>,
 );
 
 const DATA_OPTIONS = [...OPTIONS, "shape"], COUNT_OPTIONS = [...OPTIONS, "start", "step"];
-const DRAW_OPTIONS = OPTIONS.filter((key) => key !== "dtype");
 
 let fallback: Device = "host";
 
@@ -63,7 +51,8 @@ export function memory(device: Device = defaultDevice()): MemoryReport {
   return memoryOf(device);
 }
 
-function finish(t: Tensor, options: TensorOptions): Tensor {
+/** The tensor with what options say beyond its type and place. */
+export function finish(t: Tensor, options: TensorOptions): Tensor {
   if (options.requiresGrad) t.requiresGrad = true;
   if (options.name !== undefined) t.name = options.name;
   return t;
@@ -267,56 +256,4 @@ export function triuIndices(
   options: { device?: Device } = {},
 ): Tensor {
   return places(rows, columns, offset, options, (i, j) => j >= i + offset);
-}
-
-function bits(shape: Shape, options: TensorOptions): Tensor {
-  checkShape("make a tensor", shape);
-  checkOptions("make a tensor", options, OPTIONS);
-  const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
-  checkOnDevice(dtype, device);
-  if (!isFloat(dtype)) {
-    throw new TypeError(`Cannot draw random numbers of type ${dtype}: they are floating point; see randint`);
-  }
-  return apply(randomBits, [nextKey(device)], { shape });
-}
-
-/** Uniform random numbers in [0, 1): the same on every engine for the same seed. */
-export function rand(shape: Shape, options: TensorOptions = {}): Tensor {
-  return finish(apply(uniformFromBits, [bits(shape, options)]).to(options.dtype ?? "f32"), options);
-}
-
-/** Standard normal random numbers. */
-export function randn(shape: Shape, options: TensorOptions = {}): Tensor {
-  return finish(apply(normalFromBits, [bits(shape, options)]).to(options.dtype ?? "f32"), options);
-}
-
-/** Whole random numbers in [low, high) as i32, with a range below 2^24. */
-export function randint(
-  low: number,
-  high: number,
-  shape: Shape,
-  options: Omit<TensorOptions, "dtype"> = {},
-): Tensor {
-  if (!Number.isInteger(low) || !Number.isInteger(high) || high <= low || high - low > 2 ** 24) {
-    throw new RangeError(
-      `Cannot draw whole numbers in [${low}, ${high}): give low < high, at most 2^24 apart`,
-    );
-  }
-  checkOptions("make a tensor", options, DRAW_OPTIONS);
-  return finish(
-    rand(shape, options.device === undefined ? {} : { device: options.device }).mul(high - low).floor().to(
-      "i32",
-    ).add(low),
-    options,
-  );
-}
-
-/** Zeroes elements with probability `p` and scales the others by 1 / (1 - p). */
-export function dropout(x: Tensor, p = 0.5): Tensor {
-  if (!(p >= 0 && p <= 1)) throw new RangeError(`Cannot drop out with probability ${p}: it lies in [0, 1]`);
-  asTensor("drop out", x);
-  if (p === 0) return x;
-  if (p === 1) return x.mul(0);
-  const keep = rand(x.shape, { device: x.device }).ge(p);
-  return x.mul(1 / (1 - p)).where(keep, 0);
 }

@@ -106,3 +106,92 @@ export const foldKey = custom({
     ]);
   },
 });
+
+/** What numbers are as a distribution. */
+export type DistributionKind = "probability" | "weights" | "logits" | "deviation";
+
+const KINDS: Record<
+  DistributionKind,
+  { readonly must: string; readonly good: (x: number) => boolean; readonly wgsl: string }
+> = {
+  probability: {
+    must: "probabilities lie in [0, 1]",
+    good: (x) => x >= 0 && x <= 1,
+    wgsl: "!isNan(v) && v >= 0.0 && v <= 1.0",
+  },
+  deviation: {
+    must: "standard deviations are at least 0",
+    good: (x) => x >= 0,
+    wgsl: "!isNan(v) && v >= 0.0",
+  },
+  weights: {
+    must: "weights are finite and at least 0",
+    good: (x) => x >= 0 && x < Infinity,
+    wgsl: "isFinite(v) && v >= 0.0",
+  },
+  logits: {
+    must: "logits are finite or -Infinity",
+    good: (x) => x < Infinity,
+    wgsl: "!isNan(v) && (isFinite(v) || v < 0.0)",
+  },
+};
+
+const isRow = (kind: DistributionKind): boolean => kind === "weights" || kind === "logits";
+
+/** What is wrong: with an element (0), or with a row that has only k - 1 possible classes. */
+function complaint(k: number, p: { kind: DistributionKind; action: string; draws: number }): string {
+  return k === 0
+    ? `Cannot ${p.action} by these numbers: ${KINDS[p.kind].must}`
+    : `Cannot ${p.action} by ${p.kind} of which ${k - 1} are possible: at least ${p.draws} must be`;
+}
+
+/** The operand itself, if it is a distribution of its `kind` with `draws` possible classes in each row; a fault if not. */
+export const checkDistribution = custom({
+  name: "checkDistribution",
+  tex: ([x]) => x,
+  samples: [
+    {
+      shapes: [[2, 3]],
+      call: (x) => apply(checkDistribution, [x], { kind: "weights", action: "draw", draws: 2 }),
+      domain: [[0.5, 2]],
+      notSpecial: "what is no distribution is refused",
+    },
+    {
+      shapes: [[3]],
+      call: (x) => apply(checkDistribution, [x], { kind: "probability", action: "draw", draws: 1 }),
+      domain: [[0.1, 0.9]],
+      notSpecial: "what is no distribution is refused",
+    },
+  ],
+  infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
+  host: ([x], y, p) => {
+    const { good } = KINDS[p.kind as DistributionKind];
+    if (!x.data.every(good)) throw new RangeError(complaint(0, p));
+    const C = isRow(p.kind) ? x.shape[x.shape.length - 1] : 0;
+    for (let at = 0; C > 0 && at < x.data.length; at += C) {
+      const possible = x.data.subarray(at, at + C).filter((v) =>
+        v > (p.kind === "weights" ? 0 : -Infinity)
+      ).length;
+      if (possible < p.draws) throw new RangeError(complaint(possible + 1, p));
+    }
+    y.data.set(x.data);
+  },
+  fault: (k, _, p) => complaint(k, p),
+  wgsl: {
+    threads: ([x], _, { kind }) => isRow(kind) ? sizeOf(x.shape.slice(0, -1)) : sizeOf(x.shape),
+    uniforms: ([x], _, { kind, draws }) => [isRow(kind) ? x.shape[x.shape.length - 1] : 1, draws],
+    body: (_, __, { kind }: { kind: DistributionKind }) =>
+      `var possible = 0;
+      for (var k = 0; k < u(0); k++) {
+        let v = x0(t * u(0) + k);
+        if (!(${KINDS[kind].wgsl})) { fault(0); }
+        if (${kind === "weights" ? "v > 0.0" : "isFinite(v)"}) { possible++; }
+        put(t * u(0) + k, v);
+      }
+      ${isRow(kind) ? "if (possible < u(1)) { fault(possible + 1); }" : ""}`,
+  },
+  flops: ([x]) => sizeOf(x.shape),
+  vjp: (ct) => [ct],
+  jvp: ([dx]) => dx,
+  batch: ([x], _, p) => apply(checkDistribution, [x], p),
+});
