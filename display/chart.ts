@@ -176,7 +176,7 @@ function lineParts(options: LineChartOptions, series: Series[]): ChartParts {
     for (const i of indices) rows.push(row(name, x[i], y[i], options, counts));
   }
   const encoding = coordinates(options, series, rows);
-  const color = colors(series);
+  const color = colors(series, options.width);
   const line = { mark: { type: "line", strokeWidth: 1.8, strokeJoin: "round" }, encoding: color };
   // A line through a point that stands alone is invisible.
   const few = series.every(({ y }) => y.length <= 24);
@@ -232,7 +232,7 @@ function scatterParts(options: ScatterChartOptions, series: Series[]): ChartPart
     mark: { type: "point", filled: true, opacity: 0.75, size: rows.length > 500 ? 16 : 36, tooltip: true },
     encoding: {
       ...coordinates(options, series, rows),
-      ...colors(series),
+      ...colors(series, options.width),
       ...(series.length > 1 ? { shape: { field: "series", type: "nominal", legend: null } } : {}),
       tooltip: tooltip(options, series.length > 1),
     },
@@ -367,6 +367,10 @@ export function thin(values: Values, most: number): number[] {
   return [...kept].sort((a, b) => a - b);
 }
 
+// Ticks without a label stay so; very small and very large numbers are powers, not rows of zeros.
+const logLabel = "datum.label === '' ? '' : datum.value < 1e-3 || datum.value >= 1e5 " +
+  "? replace(format(datum.value, '~e'), '+', '') : datum.label";
+
 function coordinates(options: ChartOptions & Scales, series: Series[], rows: Row[]): VegaLiteSpec {
   const indices = series.every(({ x }) => Array.from(x).every((value) => Number.isInteger(value)));
   const axis = (field: "x" | "y", title: string | undefined, scale: "linear" | "log" | undefined) => {
@@ -385,7 +389,7 @@ function coordinates(options: ChartOptions & Scales, series: Series[], rows: Row
       },
       axis: {
         tickCount: scale === "log" ? 5 : 6,
-        ...(scale === "log" ? { format: "~g" } : {}),
+        ...(scale === "log" ? { format: "~g", labelExpr: logLabel } : {}),
         ...(field === "x" ? { grid: false, ...(indices ? { tickMinStep: 1 } : {}) } : {}),
       },
     };
@@ -393,10 +397,13 @@ function coordinates(options: ChartOptions & Scales, series: Series[], rows: Row
   return { x: axis("x", options.xTitle, options.xScale), y: axis("y", options.yTitle, options.yScale) };
 }
 
-function colors(series: Series[]): VegaLiteSpec {
+function colors(series: Series[], width = 560): VegaLiteSpec {
   if (series.length < 2) return { color: { value: palette[0] } };
   const domain = series.map(({ name }) => name);
-  const legend = { orient: "top", columns: 5, labelLimit: 140 };
+  // As many columns as the longest name leaves room for, at 6 pixels a letter and 34 for symbol and gap.
+  const longest = Math.max(...domain.map((name) => name.length)) * 6 + 34;
+  const columns = Math.max(1, Math.min(5, Math.floor(width / longest)));
+  const legend = { orient: "top", columns, labelLimit: Math.max(140, Math.floor(width / columns) - 34) };
   return { color: { field: "series", type: "nominal", title: null, sort: null, scale: { domain }, legend } };
 }
 

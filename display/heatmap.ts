@@ -64,6 +64,10 @@ export function heatmap(options: HeatmapOptions): Chart {
 function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartParts {
   const { values, factor } = coarsen(matrix);
   const all = extent(values.flatMap((line) => Array.from(line)));
+  const bound = Math.max(Math.abs(all.low), Math.abs(all.high));
+  // Decimals that the largest has too: more of a small one would not fit its cell. Zero has no sign.
+  const decimals = Math.max(0, Math.min(100, 2 - Math.floor(Math.log10(bound || 1))));
+  const written = (value: number): number => bound < 1e-4 ? value : Number(value.toFixed(decimals)) + 0;
   const rows = values.length, columns = Math.max(0, ...values.map((line) => line.length));
   const rowLabels = distinct(rows, factor, options.y), columnLabels = distinct(columns, factor, options.x);
   const cells = values.flatMap((line, i) =>
@@ -71,11 +75,10 @@ function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartPar
       row: rowLabels[i],
       column: columnLabels[j],
       value: Number.isFinite(value) ? short(value) : null,
-      text: formatNumber(value, 2),
+      text: formatNumber(written(value), 2),
     }))
   );
   const bothSigns = all.low < 0 && all.high > 0;
-  const bound = Math.max(Math.abs(all.low), Math.abs(all.high));
   const color = {
     field: "value",
     type: "quantitative",

@@ -90,7 +90,7 @@ class Table extends Drawing {
     ).join("\n");
     const title = this.options.title === undefined
       ? ""
-      : `<caption style="text-align:left;font-weight:600;padding:3px 10px;color:inherit">${
+      : `<caption style="text-align:left;white-space:nowrap;font-weight:600;padding:3px 10px;color:inherit">${
         escapeHtml(plainLine(this.options.title))
       }</caption>`;
     const top = columns.length === 0 ? "" : `<thead><tr style="background:none">${head}</tr></thead>\n`;

@@ -43,6 +43,25 @@ Deno.test("a log scale leaves out what is not positive", () => {
   assertStringIncludes(JSON.stringify(chart.spec.title), "not positive");
 });
 
+Deno.test("a log scale writes small and large ticks as powers", async () => {
+  const { "image/svg+xml": svg } = await lineChart({ series: [1e-9, 1, 1e12], yScale: "log" })[displayHook]();
+  const labels = Array.from(String(svg).matchAll(/<text[^>]*>([^<]+)<\/text>/g), ([, label]) => label);
+  assert(labels.includes("1e10") || labels.includes("1e12"), labels.join());
+  assert(labels.every((label) => !/0000|\+/.test(label)), labels.join());
+});
+
+Deno.test("a legend has as many columns as its names leave room for", () => {
+  const legendOf = (names: string[]) => {
+    const series = Object.fromEntries(names.map((name) => [name, [1, 2]]));
+    const [layer] = lineChart({ series }).spec.layer as { encoding: { color: { legend: unknown } } }[];
+    return layer.encoding.color.legend as { columns: number; labelLimit: number };
+  };
+  assertEquals(legendOf(["a", "b"]).columns, 5);
+  const long = legendOf(["value", "forward mode: a pushforward for each input"]);
+  assertEquals(long.columns, 1);
+  assert(long.labelLimit > 42 * 6);
+});
+
 Deno.test("series come as values, lists, typed arrays and points", () => {
   assertEquals(rowsOf(lineChart({ series: [5, 6] })).map(({ x }) => x), [0, 1]);
   assertEquals(rowsOf(lineChart({ series: [new Float32Array([5]), [6]] })).map(({ series }) => series), [
@@ -86,6 +105,12 @@ Deno.test("a heat map keeps rows apart that have the same label", () => {
   const rows = (chart.spec.data as { values: { row: string }[] }).values.map(({ row }) => row);
   assertEquals(new Set(rows).size, 2);
   assert(rows.every((row) => row.startsWith("the")));
+});
+
+Deno.test("numbers in a heat map fit their cells, and zero has no sign", () => {
+  const { spec } = heatmap({ values: [[1.4, -0.0029, -0], [0.07, 120e-4, -0.93]], numbers: true });
+  const cells = (spec.data as { values: { text: string }[] }).values;
+  assertEquals(cells.map(({ text }) => text), ["1.4", "0", "0", "0.07", "0.01", "−0.93"]);
 });
 
 Deno.test("a heat map of too many cells is averaged and says so", () => {
