@@ -9,6 +9,12 @@ import { tupleOutputs } from "../structural.ts";
 import { eachMatrix, kernel, matrixName, put, split, tuple, unpack } from "./common.ts";
 import { triangularSolve, triangularSolveRight } from "./triangular.ts";
 
+/** Only the first pivot of a matrix that is 0 is told. */
+const FIRST_PIVOT = `
+          var first = true;
+          for (var i = 0; i < j; i++) { first = first && !eqf(y(at + i * n + i), 0.0); }
+          if (first) { fault(matrix * k + j); }`;
+
 /** `[LU | pivots]`, packed; `p.check` is the action of the error at a pivot of zero, null for none. */
 const luKernel = kernel({
   name: "luKernel",
@@ -71,7 +77,10 @@ const luKernel = kernel({
           }
         }
         let d = y(at + j * n + j);
-        if (eqf(d, 0.0)) { ${p.check !== null ? "fault(matrix * k + j);" : ""} return; }
+        if (eqf(d, 0.0)) {
+          ${p.check !== null ? FIRST_PIVOT : ""}
+          return;
+        }
         for (var i = j + 1; i < m; i++) { put(at + i * n + j, y(at + i * n + j) / d); }
         return;
       }

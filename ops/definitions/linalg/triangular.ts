@@ -97,6 +97,12 @@ export function triangularSolveRight(b: Tensor, a: Tensor, upper: boolean, unit 
   return triangularSolve(a.mT(), b.mT(), !upper, unit).mT();
 }
 
+/** Only the first bad minor of a matrix is told: what follows is NaN. */
+const FIRST_MINOR = `
+        var first = i == j;
+        if (j > 0) { first = first && !isNan(y(at + (j - 1) * (n + 1))); }
+        if (first) { fault(m * n + j); }`;
+
 /** The lower factor; `p.check` is the action of the error, null to write NaN from the failed column on. */
 const choleskyKernel = kernel({
   name: "choleskyKernel",
@@ -141,7 +147,10 @@ const choleskyKernel = kernel({
         let l = y(at + j * n + k);
         d -= l * l; s -= l * y(at + i * n + k);
       }
-      if (!gtf(d, 0.0)) { ${p.check !== null ? "if (i == j) { fault(m * n + j); }" : ""} d = nan(); }
+      if (!gtf(d, 0.0)) {
+        ${p.check !== null ? FIRST_MINOR : ""}
+        d = nan();
+      }
       if (i == j) { put(at + i * n + j, sqrt(d)); } else { put(at + i * n + j, s / sqrt(d)); }`,
   },
   flops: ([a]) => sizeOf(a.shape) * a.shape[a.shape.length - 1] / 3,
