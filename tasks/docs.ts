@@ -192,9 +192,11 @@ function formulaOf(op: Op, c: Case): string {
 /** Attributes of the record's node in a sample. */
 function attributesOf(op: Op, c: Case): unknown {
   const result = c.call(...zerosFor(c, "f32"));
-  const stack = (Array.isArray(result) ? result : [result]).map((y) => y.node);
+  const stack = (Array.isArray(result) ? result : [result]).map((y) => y.node), seen = new Set<Node>();
   while (stack.length > 0) {
     const node = stack.pop()!;
+    if (seen.has(node)) continue;
+    seen.add(node);
     if (node.op === op) return node.p;
     stack.push(...node.inputs);
   }

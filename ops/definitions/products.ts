@@ -273,7 +273,7 @@ function cheapestSplits(lengths: readonly number[]): number[][] {
 
 export const multiDot = composite(
   {
-    name: "multiDot",
+    name: "linalg.multiDot",
     tex: (x) => x.join("\\,"),
     samples: [
       { shapes: [[2, 3], [3, 4], [4, 2]], call: (a, b, c): Tensor => multiDot([a, b, c]), notSpecial: SUMS },
