@@ -69,15 +69,15 @@ export function emitLong(b: PlanBuilder, call: LongCall): boolean {
       emitArgsort(b, x, p.axis, p.descending === true, result);
       return true;
     case "scatterAdd":
-      if (operands[1].view.shape[p.axis] <= LONG) return false;
+      if (!sortPays(shape[p.axis], operands[1].view.shape[p.axis])) return false;
       emitScatterAdd(b, call, ADD);
       return true;
     case "scatterFold":
-      if (operands[1].view.shape[p.axis] <= LONG) return false;
+      if (!sortPays(shape[p.axis], operands[1].view.shape[p.axis])) return false;
       emitScatterAdd(b, call, foldWgsl(p.reduce, result.dtype));
       return true;
     case "lastWriter":
-      if (shape[p.axis] <= LONG) return false;
+      if (!sortPays(p.length, shape[p.axis])) return false;
       emitLastWriter(b, call);
       return true;
     case "embeddingGrad": {
@@ -96,6 +96,13 @@ export function emitLong(b: PlanBuilder, call: LongCall): boolean {
     default:
       return false;
   }
+}
+
+/** Whether sorting `count` indices costs less than a thread for each of `places` that goes through all of them. */
+function sortPays(places: number, count: number): boolean {
+  if (count > LONG) return true;
+  const sorting = count * Math.min(count, BLOCK) + 4 * (places + count) * Math.log2(count);
+  return count >= 32 && places * count > 2 * sorting;
 }
 
 /** A value on the way to a result. */

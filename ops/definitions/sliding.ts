@@ -20,8 +20,8 @@ export const unfold = movement({
     strides: [...x.strides.map((s, i) => i === axis ? s * step : s), x.strides[axis] * dilation],
     offset: x.offset,
   }),
-  transpose: (ct, { x: [x], p }) =>
-    folded(ct, { axis: p.axis, length: x.shape[p.axis], step: p.step, dilation: p.dilation }),
+  transpose: (ct, { x: [x], p: { axis, step, dilation } }) =>
+    apply(foldAlong, [ct], { axis, length: x.shape[axis], step, dilation }),
   batched: (p) => ({ ...p, axis: p.axis + 1 }),
   samples: [
     { shapes: [[7]], call: (x) => x.unfold(0, 3, 1) },
@@ -29,6 +29,7 @@ export const unfold = movement({
     { shapes: [[6, 2]], call: (x) => x.unfold(0, 2, 3) },
     { shapes: [[2, 8]], call: (x) => x.unfold(1, 3, 2, 2).mul(2) },
     { shapes: [[3, 5]], call: (x) => x.unfold(1, 3, 1).unfold(0, 2, 1) },
+    { shapes: [[2, 9]], call: (x) => x.unfold(1, 2, 1, 4) },
   ],
 });
 
@@ -64,19 +65,31 @@ export const foldAlong = custom({
     for (let j = 0; j < sums.length; j++) y.data[j] = sums[j];
   },
   wgsl: {
-    // A thread a destination, so the result is the same every time.
+    // A thread a destination, so the result is the same every time; it goes through windows or, if they are fewer,
+    // their elements: the root of all there are at most.
     threads: (_, y) => sizeOf(y.shape),
     uniforms: ([x], _, { axis, length, step, dilation }: Fold) => {
-      const [, count, inner] = splitAt(x.shape.slice(0, -1), axis);
-      return [length, inner, count, x.shape[x.shape.length - 1], step, dilation];
+      const [, count, inner] = splitAt(x.shape.slice(0, -1), axis), size = x.shape[x.shape.length - 1];
+      const byElement = size < Math.min(count, (size - 1) * dilation / step);
+      return [length, inner, count, size, step, dilation, byElement ? 1 : 0];
     },
     body: ([x]) => `
       let n = u(0); let inner = u(1); let count = u(2); let size = u(3); let step = u(4); let dilation = u(5);
-      let outer = t / (n * inner); let i = (t / inner) % n; var s = ${zeroOf(x)};
-      for (var k = select(0, i % step, dilation == 1); k < size; k += select(1, step, dilation == 1)) {
-        let start = i - k * dilation;
-        if (start >= 0 && start % step == 0 && start / step < count) {
-          s += x0(((outer * count + start / step) * inner + t % inner) * size + k);
+      let outer = t / (n * inner); let i = (t / inner) % n; let span = (size - 1) * dilation; var s = ${
+      zeroOf(x)
+    };
+      if (u(6) == 1) {
+        for (var k = 0; k < size; k++) {
+          let start = i - k * dilation;
+          if (start >= 0 && start % step == 0 && start / step < count) {
+            s += x0(((outer * count + start / step) * inner + t % inner) * size + k);
+          }
+        }
+      } else {
+        let last = min(i / step, count - 1);
+        for (var w = select(0, (i - span + step - 1) / step, i > span); w <= last; w++) {
+          let k = i - w * step;
+          if (k % dilation == 0) { s += x0(((outer * count + w) * inner + t % inner) * size + k / dilation); }
         }
       }
       put(t, s);`,
@@ -98,24 +111,6 @@ export const foldAlong = custom({
     },
   ],
 });
-
-/** Longest windows that one thread of a kernel goes through. */
-const TURNS = 4096;
-
-function folded(x: Tensor, p: Fold): Tensor {
-  const size = x.shape[x.rank - 1];
-  if (size <= TURNS) return apply(foldAlong, [x], p);
-  const shift = TURNS * p.dilation,
-    rest = folded(x.narrow(-1, TURNS, size - TURNS), {
-      ...p,
-      length: p.length - shift,
-    });
-  const shape = rest.shape.map((n, i) => i === p.axis ? p.length : n);
-  const starts = shape.map((_, i) => i === p.axis ? shift : 0);
-  return apply(foldAlong, [x.narrow(-1, 0, TURNS)], p).add(
-    rest.scatterWindow(shape, starts, shape.map(() => 1)),
-  );
-}
 
 /** Checks what `unfold` is asked, and asks the primitive. */
 export function slide(x: Tensor, axis: number, size: number, step: number, dilation: number): Tensor {

@@ -386,6 +386,48 @@ const loops: Record<string, () => Promise<void>> = {
     spread.forEach((k, i) => columns[((k + 5000) % 5000) * 3 + i % 2] += values[i]);
     assertEquals([...c], [...columns]);
   },
+  lastWriter: async () => {
+    const k = Int32Array.from({ length: LONG }, (_, i) => (i * 7919) % 5000);
+    const last = new Float32Array(5001).fill(-1);
+    k.forEach((place, i) => last[place] = i);
+    const values = tensor(Float32Array.from({ length: LONG }, (_, i) => i));
+    const [a, b] = await read([
+      zeros([5001]).sub(1).scatter(0, tensor(k), values),
+      zeros([2, 3]).indexCopy(1, ones([LONG], { dtype: "i32" }), values.expand([2, LONG])),
+    ]);
+    assertEquals(a, last);
+    assertEquals([...b], [0, LONG - 1, 0, 0, LONG - 1, 0]);
+  },
+  scatterFold: async () => {
+    const same = ones([LONG], { dtype: "i32" });
+    const values = tensor(Float32Array.from({ length: LONG }, (_, i) => i - 5));
+    const [a, b, c] = await read([
+      zeros([2]).scatterReduce(0, same, values, "amax"),
+      zeros([2]).scatterReduce(0, same, values, "amin"),
+      ones([2]).scatterReduce(0, same, values.ge(0).to("f32").mul(2).sub(1), "prod"),
+    ]);
+    assertEquals([...a, ...b, ...c], [0, LONG - 6, 0, -5, 1, -1]);
+  },
+  foldAlong: async () => {
+    const [g, d] = await read([
+      grad((x: Tensor) => x.unfold(0, LONG, 1).sum())(zeros([LONG + 2])) as Tensor,
+      grad((x: Tensor) => x.unfold(0, HALF, 1, 2).sum())(zeros([LONG])) as Tensor,
+    ]);
+    assertEquals([g[0], g[1], g[2], g[HALF], g[LONG], g[LONG + 1]], [1, 2, 3, 3, 2, 1]);
+    assertEquals([d[0], d[1], d[HALF], d[LONG - 1]], [1, 1, 1, 1]);
+    const [few, far] = await read([
+      grad((x: Tensor) => x.unfold(0, 2, 1).sum())(zeros([LONG])) as Tensor,
+      grad((x: Tensor) => x.unfold(0, 2, 1, LONG).sum())(zeros([2 * LONG])) as Tensor,
+    ]);
+    assertEquals([few[0], few[HALF], few[LONG - 1], far[0], far[LONG], far[2 * LONG - 1]], [
+      1,
+      2,
+      1,
+      1,
+      1,
+      1,
+    ]);
+  },
   embeddingGrad: async () => {
     for (const V of [2, 100_000]) {
       const ids = Int32Array.from({ length: LONG }, (_, i) => i % 5 === 0 ? -1 : 0);
@@ -417,6 +459,7 @@ test("no kernel's loop is so long that a device ends it", async (t) => {
     "scatterWindow",
     "gather",
     "embedding",
+    "flatIndex",
     "nllLoss",
     "randomBits",
     "foldKey",
