@@ -50,6 +50,7 @@ import * as Axes from "./definitions/axes.ts";
 import * as Arrangement from "./definitions/arrangement.ts";
 import * as Diagonals from "./definitions/diagonals.ts";
 import * as Places from "./definitions/places.ts";
+import * as Slices from "./definitions/slices.ts";
 import * as Scattering from "./definitions/scattering.ts";
 import * as Sliding from "./definitions/sliding.ts";
 import type { IndexKey } from "./definitions/places.ts";
@@ -2089,23 +2090,23 @@ export class Tensor {
   }
   /** The slices at `index` (rank 1) along `axis`. */
   indexSelect(axis: number, index: Tensor): Tensor {
-    return Places.indexSelect(this, axis, asTensor("indexSelect", index, "index", WHOLE_NUMBERS));
+    return Slices.indexSelect(this, axis, asTensor("indexSelect", index, "index", WHOLE_NUMBERS));
   }
   /** This plus `alpha` times the slices of `source`, added to the slices at `index` (rank 1) along `axis`. */
   indexAdd(axis: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
     asTensor("indexAdd", index, "index", WHOLE_NUMBERS);
     checkOptions("indexAdd", options, ["alpha"]);
-    return Places.indexAdd(this, axis, index, asTensor("indexAdd", source, "source"), options.alpha ?? 1);
+    return Slices.indexAdd(this, axis, index, asTensor("indexAdd", source, "source"), options.alpha ?? 1);
   }
   /** This with the slices of `source` at `index` (rank 1) along `axis`; of several for one place the last remains. */
   indexCopy(axis: number, index: Tensor, source: Tensor): Tensor {
     asTensor("indexCopy", index, "index", WHOLE_NUMBERS);
-    return Places.indexCopy(this, axis, index, asTensor("indexCopy", source, "source"));
+    return Slices.indexCopy(this, axis, index, asTensor("indexCopy", source, "source"));
   }
   /** This with `value` in the slices at `index` (rank 1) along `axis`. */
   indexFill(axis: number, index: Tensor, value: Operand): Tensor {
     asTensor("indexFill", index, "index", WHOLE_NUMBERS);
-    return Places.indexFill(this, axis, index, value);
+    return Slices.indexFill(this, axis, index, value);
   }
   /** As `scatterReduce`, for whole slices at `index` (rank 1) along `axis`. */
   indexReduce(
@@ -2118,7 +2119,7 @@ export class Tensor {
     asTensor("indexReduce", index, "index", WHOLE_NUMBERS);
     asTensor("indexReduce", source, "source");
     checkOptions("indexReduce", options, ["includeSelf"]);
-    return Places.indexReduce(this, axis, index, source, reduce, options.includeSelf ?? true);
+    return Slices.indexReduce(this, axis, index, source, reduce, options.includeSelf ?? true);
   }
   /** This with the elements of `source`, one after the other, where `mask` (broadcast) holds. */
   maskedScatter(mask: Tensor, source: Tensor): Tensor {
