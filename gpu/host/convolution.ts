@@ -25,12 +25,13 @@ function borrow(name: string, dtype: DType, n: number): TypedArray {
 const three = (list: Shape, filling: number): number[] => [filling, filling, filling, ...list].slice(-3);
 
 /**
- * As the record's kernel, whose sums it repeats term by term in the same order, and whose nothing is a product with
- * zero here. False where that is not the same (a weight that is not finite), and for more than three axes.
+ * As the record's kernel, whose sums it repeats term by term in the same order; where windows are laid out as columns,
+ * nothing is a product with zero. False where that is not the same (a weight that is not finite), and for more than
+ * three axes.
  */
 export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolution): boolean {
   const rank = x.shape.length - 3, dtype = y.dtype;
-  if (rank > 3 || isFloat(dtype) && !specialise(allFinite, dtype)(w.data)) return false;
+  if (rank > 3) return false;
   const [N, G, C] = x.shape, O = w.shape[1];
   const I = three(x.shape.slice(3), 1), K = three(w.shape.slice(3), 1), Y = three(p.size, 1);
   const stride = three(p.stride, 1), before = three(p.before, 0), dilation = three(p.dilation, 1);
@@ -41,6 +42,28 @@ export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolutio
     y.data.fill(0);
     return true;
   }
+  const finite = !isFloat(dtype) || specialise(allFinite, dtype)(w.data);
+  if (isFloat(dtype) && K[2] <= Y[2] && (O < 4 || !finite)) {
+    // Few filters: each weight slides over a plane at a time.
+    specialise(slide, dtype)(
+      x.data,
+      w.data,
+      y.data,
+      N * G,
+      G,
+      C,
+      O,
+      I,
+      K,
+      Y,
+      stride,
+      before,
+      dilation,
+      spread,
+    );
+    return true;
+  }
+  if (!finite) return false;
   // `[O, depth]` times columns `[depth, width]`.
   const product = (g: number, columns: Matrix, width: number, to: TypedArray, start: number): void => {
     const filters = { data: w.data, offset: g * O * depth, row: depth, column: 1 };
@@ -148,6 +171,65 @@ function allFinite(x: TypedArray): boolean {
   let zero = 0;
   for (let i = 0; i < x.length; i++) zero += x[i] - x[i];
   return zero === 0;
+}
+
+/** Adds, weight by weight, its multiple of the places that it reads to a plane of sums in double precision. */
+function slide(
+  x: TypedArray,
+  w: TypedArray,
+  y: TypedArray,
+  NG: number,
+  G: number,
+  C: number,
+  O: number,
+  I: readonly number[],
+  K: readonly number[],
+  Y: readonly number[],
+  stride: readonly number[],
+  before: readonly number[],
+  dilation: readonly number[],
+  spread: readonly number[],
+): void {
+  const [I0, I1, I2] = I, [K0, K1, K2] = K, [Y0, Y1, Y2] = Y, inputs = I0 * I1 * I2;
+  const outputs = Y0 * Y1 * Y2, step = stride[2], gap = spread[2], sums = new Float64Array(outputs);
+  for (let ng = 0; ng < NG; ng++) {
+    for (let o = 0; o < O; o++) {
+      let at = ((ng % G) * O + o) * C * K0 * K1 * K2;
+      sums.fill(0);
+      for (let c = 0; c < C; c++) {
+        const plane = (ng * C + c) * inputs;
+        for (let k0 = 0; k0 < K0; k0++) {
+          for (let k1 = 0; k1 < K1; k1++) {
+            for (let k2 = 0; k2 < K2; k2++, at++) {
+              const v = w[at], start = k2 * dilation[2] - before[2];
+              const from = start >= 0 ? 0 : Math.ceil(-start / step);
+              const to = Math.min(Y2, Math.floor(((I2 - 1) * gap - start) / step) + 1);
+              for (let t0 = 0; t0 < Y0; t0++) {
+                const q0 = t0 * stride[0] + k0 * dilation[0] - before[0], i0 = q0 / spread[0];
+                if (q0 < 0 || i0 >= I0 || q0 % spread[0] !== 0) continue;
+                for (let t1 = 0; t1 < Y1; t1++) {
+                  const q1 = t1 * stride[1] + k1 * dilation[1] - before[1], i1 = q1 / spread[1];
+                  if (q1 < 0 || i1 >= I1 || q1 % spread[1] !== 0) continue;
+                  const base = plane + (i0 * I1 + i1) * I2, row = (t0 * Y1 + t1) * Y2;
+                  if (gap === 1) {
+                    let i = base + start + from * step;
+                    for (let t = from; t < to; t++, i += step) sums[row + t] += v * x[i];
+                  } else {
+                    let q = start + from * step;
+                    for (let t = from; t < to; t++, q += step) {
+                      if (q % gap === 0) sums[row + t] += v * x[base + q / gap];
+                    }
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+      const first = (ng * O + o) * outputs;
+      for (let t = 0; t < outputs; t++) y[first + t] = sums[t];
+    }
+  }
 }
 
 /**
