@@ -118,6 +118,10 @@ export type {
   OutputSize,
   Pooled,
 } from "./ops/functions/pooling.ts";
+export { gridSample } from "./ops/functions/grid_sample.ts";
+export type { GridSampleOptions } from "./ops/functions/grid_sample.ts";
+export { maxUnpool1d, maxUnpool2d, maxUnpool3d } from "./ops/functions/unpool.ts";
+export type { MaxUnpool, MaxUnpoolOptions } from "./ops/functions/unpool.ts";
 export { fold, unfold } from "./ops/functions/unfold.ts";
 export type { UnfoldOptions } from "./ops/functions/unfold.ts";
 export { interpolate } from "./ops/functions/interpolate.ts";

@@ -43,6 +43,7 @@ import {
   full,
   gaussianNllLoss,
   gelu,
+  gridSample,
   groupNorm,
   hingeEmbeddingLoss,
   hstack,
@@ -61,6 +62,10 @@ import {
   maxPool1d,
   maxPool2d,
   maxPool3d,
+  type MaxUnpool,
+  maxUnpool1d,
+  maxUnpool2d,
+  maxUnpool3d,
   meshgrid,
   mseLoss,
   multilabelMarginLoss,
@@ -247,6 +252,12 @@ const maxPool = (f: MaxPool): Mapped =>
         ? pooled(f(x, kernel, { ...options, returnIndices: true }))
         : f(x, kernel, options);
     },
+  );
+const maxUnpool = (f: MaxUnpool): Mapped =>
+  op(
+    "x, indices, kernel_size, stride, padding, output_size",
+    ({ x, indices, kernel_size: kernel, stride, padding, output_size: size }) =>
+      f(x, indices, kernel, given({ stride, padding, outputSize: size?.slice(2) })),
   );
 const adaptiveMaxPool = (f: AdaptiveMaxPool): Mapped =>
   op(
@@ -913,6 +924,19 @@ export const mapping: Record<string, Mapped> = {
   "nn.functional.adaptive_avg_pool1d": op("x, size", ({ x, size }) => adaptiveAvgPool1d(x, size)),
   "nn.functional.adaptive_avg_pool2d": op("x, size", ({ x, size }) => adaptiveAvgPool2d(x, size)),
   "nn.functional.adaptive_avg_pool3d": op("x, size", ({ x, size }) => adaptiveAvgPool3d(x, size)),
+  "nn.functional.max_unpool1d": maxUnpool(maxUnpool1d),
+  "nn.functional.max_unpool1d/grad": maxUnpool(maxUnpool1d),
+  "nn.functional.max_unpool2d": maxUnpool(maxUnpool2d),
+  "nn.functional.max_unpool2d/grad": maxUnpool(maxUnpool2d),
+  "nn.functional.max_unpool3d": maxUnpool(maxUnpool3d),
+  "nn.functional.max_unpool3d/grad": maxUnpool(maxUnpool3d),
+  "nn.functional.grid_sample": op(
+    "x, grid, mode, padding_mode, align_corners",
+    ({ x, grid, mode, padding_mode: paddingMode, align_corners: alignCorners }) => {
+      only(mode !== "bicubic", "bicubic");
+      return gridSample(x, grid, { mode, paddingMode, alignCorners });
+    },
+  ),
   "nn.functional.local_response_norm": op(
     "x, size, alpha, beta, k",
     ({ x, size, ...options }) => localResponseNorm(x, size, options),

@@ -9,11 +9,13 @@ import {
   conv2d,
   convTranspose2d,
   fold,
+  gridSample,
   interpolate,
   localResponseNorm,
   lpPool1d,
   maxPool1d,
   maxPool2d,
+  maxUnpool1d,
   ones,
   type Tensor,
   unfold,
@@ -131,6 +133,32 @@ const table: [() => unknown, keyof typeof kinds, ...string[]][] = [
   [() => interpolate(x(1, 4), { size: 2 }), "RangeError", "[1,4]", "[batch, channels, ...]"],
   [() => interpolate(x(1, 1, 0), { size: 2 }), "RangeError", "[1,1,0]"],
   [() => interpolate(x(1, 1, 4).to("i32"), { size: 2, mode: "linear" }), "TypeError", "i32", 'x.to("f32")'],
+  [
+    () => maxUnpool1d(x(1, 1, 2), x(1, 1, 3).to("i32"), 2),
+    "RangeError",
+    "[1,1,2]",
+    "indices of shape [1,1,3]",
+    "of the same shape",
+  ],
+  [
+    () => maxUnpool1d(x(1, 1, 2), x(1, 1, 2).to("i32"), 2, { outputSize: [6] }),
+    "RangeError",
+    "lengths [6]",
+    "from [4]",
+  ],
+  [() => gridSample(x(1, 1, 4, 4), x(1, 2, 2, 3)), "RangeError", "[1,1,4,4]", "[1,2,2,3]", "[B, H', W', 2]"],
+  [
+    () => gridSample(x(1, 1, 4, 4), x(1, 2, 2, 2), { mode: "bicubic" as never }),
+    "RangeError",
+    '"bicubic"',
+    "nearest",
+  ],
+  [
+    () => gridSample(x(1, 1, 4, 4), x(1, 2, 2, 2), { paddingMode: "mirror" as never }),
+    "RangeError",
+    '"mirror"',
+    "reflection",
+  ],
 ];
 
 test("each refusal of a convolution, a pool or a resampling says what is and what must be", () => {
