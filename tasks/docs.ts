@@ -40,11 +40,14 @@ function parameter(p: Param): string {
   }
 }
 
-/** The function that a constant is by its type. */
+/** The function that a constant is by its type, which may have a name; of several signatures the last. */
 // deno-lint-ignore no-explicit-any
-function signatureOf(variable: any): { params: Param[] } | undefined {
-  const type = variable.tsType;
-  return type?.kind === "fnOrConstructor" ? type.value : undefined;
+function signatureOf(type: any, symbols: readonly any[]): { params: Param[] } | undefined {
+  if (type?.kind === "fnOrConstructor") return type.value;
+  if (type?.kind !== "typeRef") return undefined;
+  const named = symbols.find((s) => s.name === type.value.typeName)?.declarations[0];
+  if (named?.kind === "interface") return named.def.callSignatures.at(-1);
+  return named?.kind === "typeAlias" ? signatureOf(named.def.tsType, symbols) : undefined;
 }
 
 /** Methods of Tensor, then functions, then functions of namespaces, by name. */
@@ -52,8 +55,9 @@ async function publicCalls(): Promise<Map<string, Call>> {
   const { code, stdout, output } = await deno(["doc", "--json", "mod.ts"]);
   if (code !== 0) throw new TaskError(output);
   const calls = new Map<string, Call>();
+  const plain = (doc: string): string => doc.replaceAll(/\{@linkcode (\w+)\}/g, "`$1`");
   const sentence = (doc = ""): string =>
-    /^[\s\S]*?[.;:](?=\s|$)/.exec(doc)?.[0].replaceAll(/\s+/g, " ").replace(/[;:]$/, ".") ?? doc;
+    /^[\s\S]*?[.;:](?=\s|$)/.exec(plain(doc))?.[0].replaceAll(/\s+/g, " ").replace(/[;:]$/, ".") ?? doc;
   // deno-lint-ignore no-explicit-any
   const add = (prefix: string, name: string, f: any, doc?: string): void => {
     const key = prefix === "x." ? name : `${prefix}${name}`;
@@ -76,7 +80,7 @@ async function publicCalls(): Promise<Map<string, Call>> {
         } else if (d.kind === "function" && kind === "function") {
           add(prefix, symbol.name, d.def, d.jsDoc?.doc);
         } else if (d.kind === "variable" && kind === "function") {
-          add(prefix, symbol.name, signatureOf(d.def), d.jsDoc?.doc);
+          add(prefix, symbol.name, signatureOf(d.def.tsType, symbols), d.jsDoc?.doc);
         } else if (d.kind === "namespace" && kind === "namespace") {
           walk(d.def.elements, `${symbol.name}.`, "function");
         }

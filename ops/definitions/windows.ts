@@ -132,6 +132,7 @@ const windowWgsl = (a: number): string => `
 export const windowTake = multilinear({
   name: "windowTake",
   tex: ([x, i]) => `${x}[${i}]`,
+  texPullbacks: ([, i], y) => [`\\sum_{${i}} \\bar{${y}}`, "0"],
   infer: ([x, index]) => ({ shape: index.shape, dtype: x.dtype }),
   host: ([x, index], y) => {
     const inputs = sizeOf(x.shape.slice(1)), outputs = sizeOf(y.shape.slice(1));
@@ -156,6 +157,7 @@ export const windowTake = multilinear({
 export const windowPut = multilinear({
   name: "windowPut",
   tex: ([ct, i]) => `\\sum_{${i}} ${ct}`,
+  texPullbacks: ([, i], y) => [`\\bar{${y}}[${i}]`, "0"],
   infer: ([ct], p) => ({ shape: [ct.shape[0], ...p.input], dtype: ct.dtype }),
   host: ([ct, index], y) => {
     const inputs = sizeOf(y.shape.slice(1)), outputs = sizeOf(ct.shape.slice(1));
@@ -217,6 +219,7 @@ function eachTap(I: Shape, p: Windows, f: (tap: number, window: number, place: n
 export const unfoldWindows = multilinear({
   name: "unfoldWindows",
   tex: ([x]) => `\\operatorname{unfold} ${x}`,
+  texPullbacks: (_, y) => [`\\operatorname{fold} \\bar{${y}}`],
   infer: ([x], p: Windows) => ({ shape: [x.shape[0], ...p.kernel, ...p.size], dtype: x.dtype }),
   host: ([x], y, p: Windows) => {
     const I = x.shape.slice(1),
@@ -253,6 +256,7 @@ export const unfoldWindows = multilinear({
 export const foldWindows = multilinear({
   name: "foldWindows",
   tex: ([x]) => `\\operatorname{fold} ${x}`,
+  texPullbacks: (_, y) => [`\\operatorname{unfold} \\bar{${y}}`],
   infer: ([x], p) => ({ shape: [x.shape[0], ...p.input], dtype: x.dtype }),
   host: ([x], y, p) => {
     const I = y.shape.slice(1),

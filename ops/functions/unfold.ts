@@ -64,7 +64,7 @@ export const unfold: (x: Tensor, kernelSize: PerAxis, options?: UnfoldOptions) =
  */
 export const fold: (x: Tensor, outputSize: PerAxis, kernelSize: PerAxis, options?: UnfoldOptions) => Tensor =
   composite({
-    name: "fold2d",
+    name: "fold",
     tex: ([x]) => `\\operatorname{fold} ${x}`,
     samples: [
       { shapes: [[1, 8, 6]], call: (x) => fold(x, [3, 4], 2) },
