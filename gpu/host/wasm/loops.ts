@@ -1,0 +1,320 @@
+/** Fused loops as WebAssembly: the same expressions as the WGSL kernels', four elements at a time. */
+import type { DType } from "../../../ops/dtype.ts";
+import { type Lane, type Vector, Vectorizer } from "./vector.ts";
+import { Unsupported } from "./wgsl.ts";
+
+/** One function application: WGSL of its operands' names, and the type of its result. */
+export interface VectorApplication {
+  readonly wgsl: string;
+  readonly x: readonly string[];
+  readonly types: readonly DType[];
+  readonly dtype: DType;
+}
+
+/** A loop nest as vectors can do it: see `Loop` of the generated JavaScript, which it stands in for. */
+export interface VectorLoop {
+  readonly rank: number;
+  /** Per load: its type, and whether the innermost axis moves it (by one element) or not. */
+  readonly loads: readonly { readonly dtype: DType; readonly moves: boolean }[];
+  readonly constants: number;
+  readonly applications: readonly VectorApplication[];
+  readonly stores: readonly { readonly value: string; readonly dtype: DType }[];
+  readonly fold: { readonly name: string; readonly reduced: readonly boolean[] } | null;
+}
+
+/** Columns whose sums stand in memory while folded axes run outside of them. */
+export const BLOCK = 1024;
+/** Bytes of scratch memory that a loop needs. */
+export const LOOP_SCRATCH = 8 * BLOCK;
+
+const lane = (dtype: DType): Lane => {
+  if (dtype === "f32" || dtype === "i32" || dtype === "u32" || dtype === "bool") return dtype;
+  throw new Unsupported(dtype);
+};
+const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
+
+const get = (x: string): string => `(local.get $${x})`;
+const set = (x: string, value: string): string => `(local.set $${x} ${value})`;
+const i32 = (n: number): string => `(i32.const ${n})`;
+const add = (a: string, b: string): string => `(i32.add ${a} ${b})`;
+const mul = (a: string, b: string): string => `(i32.mul ${a} ${b})`;
+const word = (k: number): string => `(i32.load offset=${4 * k} ${get("g")})`;
+
+/** Four elements, or one of them in each lane. */
+function load(dtype: DType, at: string, offset: string, single: boolean): string {
+  if (dtype !== "bool") {
+    return single ? `(v128.load32_splat ${offset}${at})` : `(v128.load ${offset}${at})`;
+  }
+  const zero = `(i32x4.splat ${i32(0)})`;
+  return single
+    ? `(i32x4.ne (i32x4.splat (i32.load8_u ${offset}${at})) ${zero})`
+    : `(i32x4.ne (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero ${offset}${at}))) ${zero})`;
+}
+
+function store(dtype: DType, at: string, value: string, single: boolean): string {
+  if (dtype !== "bool") return single ? `(v128.store32_lane 0 ${at} ${value})` : `(v128.store ${at} ${value})`;
+  const bits = `(v128.and ${value} (i32x4.splat ${i32(1)}))`;
+  if (single) return `(i32.store8 ${at} (i32x4.extract_lane 0 ${bits}))`;
+  const words = `(i16x8.narrow_i32x4_u ${bits} ${bits})`;
+  return `(v128.store32_lane 0 ${at} (i8x16.narrow_i16x8_u ${words} ${words}))`;
+}
+
+/** Sums and products run in double precision, in a pair of vectors of two; the largest and smallest as they are. */
+const FOLDS: Record<string, { wide: boolean; op: string; init: string }> = {
+  sum: { wide: true, op: "add", init: "0" },
+  prod: { wide: true, op: "mul", init: "1" },
+  amax: { wide: false, op: "max", init: "-inf" },
+  amin: { wide: false, op: "min", init: "inf" },
+};
+
+const HIGH = "8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15";
+
+/**
+ * Where the words of a loop's geometry stand: lengths of axes; for each load, then each store, its address and its
+ * steps in bytes along all axes but the innermost (along all kept ones for a fold); numbers as f32 bits, or as i32.
+ */
+export interface Layout {
+  readonly lengths: number;
+  readonly loads: readonly number[];
+  readonly stores: readonly number[];
+  readonly constants: number;
+  readonly words: number;
+}
+
+/** The layout of a loop. */
+export function layoutOf(loop: Pick<VectorLoop, "rank" | "loads" | "stores" | "constants">): Layout {
+  let at = loop.rank;
+  const access = (): number => {
+    const mine = at;
+    at += 1 + loop.rank;
+    return mine;
+  };
+  const loads = loop.loads.map(access), stores = loop.stores.map(access), constants = at;
+  return { lengths: 0, loads, stores, constants, words: at + loop.constants };
+}
+
+/**
+ * Text of a module with `run(g, from, to, scratch)`: the loop over elements `from` to `to` of its first axis (of the
+ * innermost one where that is kept and others are folded). Throws `Unsupported` where vectors cannot do it.
+ */
+export function loopText(loop: VectorLoop, sources: ReadonlyMap<string, string>, fused: boolean): string {
+  return new LoopText(loop, new Vectorizer(sources, fused)).text();
+}
+
+class LoopText {
+  readonly #layout: Layout;
+  readonly #locals = new Map<string, string>();
+  /** Axes that loops run over outside of the innermost, in order. */
+  readonly #outer: number[];
+  readonly #types = new Map<string, Lane>();
+
+  constructor(readonly loop: VectorLoop, readonly vectors: Vectorizer) {
+    this.#layout = layoutOf(loop);
+    this.#outer = Array.from({ length: Math.max(0, loop.rank - 1) }, (_, a) => a);
+    loop.loads.forEach((l, i) => this.#types.set(`x${i}`, lane(l.dtype)));
+    for (const a of loop.applications) {
+      a.x.forEach((name, i) => name[0] === "c" && this.#types.set(name, lane(a.types[i])));
+    }
+  }
+
+  #local(name: string, type: string): string {
+    this.#locals.set(name, type);
+    return name;
+  }
+
+  text(): string {
+    const { loop } = this;
+    if (loop.rank === 0) throw new Unsupported("a single element");
+    const body = loop.fold === null ? this.#elements() : this.#fold();
+    const constants = this.#constants();
+    const locals = [...this.#locals].map(([name, type]) => `(local $${name} ${type})`).join(" ");
+    return `${this.vectors.text}
+(func $run (param $g i32) (param $from i32) (param $to i32) (param $scratch i32) ${locals}
+${constants}
+${body})`;
+  }
+
+  #constants(): string {
+    return Array.from({ length: this.loop.constants }, (_, c) => {
+      const type = this.#types.get(`c${c}`) ?? "f32", at = 4 * (this.#layout.constants + c);
+      this.#local(`c${c}`, "v128");
+      const bits = `(v128.load32_splat offset=${at} ${get("g")})`;
+      return set(`c${c}`, type === "bool" ? `(i32x4.ne ${bits} (i32x4.splat ${i32(0)}))` : bits);
+    }).join("\n");
+  }
+
+  /** A loop over axis `a`; pointers of accesses that it moves have a local for it. */
+  #nest(axes: readonly number[], pointers: ReadonlyMap<string, string>, inner: (p: ReadonlyMap<string, string>) => string, first: number): string {
+    if (axes.length === 0) return inner(pointers);
+    const [a, ...rest] = axes, i = this.#local(`i${a}`, "i32"), end = this.#local(`n${a}`, "i32");
+    const mine = new Map<string, string>(), start: string[] = [], move: string[] = [];
+    for (const [access, at] of pointers) {
+      const base = this.#base(access), isMoved = access[0] !== "y" || this.loop.fold === null || !this.loop.fold.reduced[a];
+      if (!isMoved) {
+        mine.set(access, at);
+        continue;
+      }
+      const name = this.#local(`${access}p${a}`, "i32");
+      const by = word(base + 1 + a);
+      start.push(set(name, a === first ? add(at, mul(get("from"), by)) : at));
+      move.push(set(name, add(get(name), by)));
+      mine.set(access, get(name));
+    }
+    return `${set(i, a === first ? get("from") : i32(0))} ${set(end, a === first ? get("to") : word(a))}
+${start.join(" ")}
+(block $end${a} (loop $axis${a}
+  (br_if $end${a} (i32.ge_s ${get(i)} ${get(end)}))
+  ${this.#nest(rest, mine, inner, first)}
+  ${move.join(" ")}
+  ${set(i, add(get(i), i32(1)))} (br $axis${a})))`;
+  }
+
+  #base(access: string): number {
+    const i = Number(access.slice(1));
+    return access[0] === "x" ? this.#layout.loads[i] : this.#layout.stores[i];
+  }
+
+  #start(stores: boolean): Map<string, string> {
+    const out = new Map<string, string>();
+    this.loop.loads.forEach((_, i) => out.set(`x${i}`, word(this.#layout.loads[i])));
+    if (stores) this.loop.stores.forEach((_, i) => out.set(`y${i}`, word(this.#layout.stores[i])));
+    return out;
+  }
+
+  /** Statements that compute all values of four elements, or of one; `j` counts elements from the row's start. */
+  #values(pointers: ReadonlyMap<string, string>, single: boolean): string {
+    const { loop } = this, out: string[] = [];
+    loop.loads.forEach((l, i) => {
+      if (!l.moves) return;
+      const at = add(pointers.get(`x${i}`)!, mul(get("j"), i32(bytes(l.dtype))));
+      out.push(set(this.#local(`x${i}`, "v128"), load(l.dtype, at, "", single)));
+    });
+    const types = new Map(this.#types);
+    loop.applications.forEach((a, t) => {
+      const v: Vector = this.vectors.expression(a.wgsl, types);
+      if (v.type !== lane(a.dtype)) throw new Unsupported(`${a.wgsl} of type ${v.type} for ${a.dtype}`);
+      types.set(`t${t}`, v.type);
+      out.push(set(this.#local(`t${t}`, "v128"), v.text));
+    });
+    return out.join("\n");
+  }
+
+  /** Loads that the innermost axis does not move. */
+  #hoisted(pointers: ReadonlyMap<string, string>): string {
+    return this.loop.loads.map((l, i) =>
+      l.moves ? "" : set(this.#local(`x${i}`, "v128"), load(l.dtype, pointers.get(`x${i}`)!, "", true))
+    ).join(" ");
+  }
+
+  /** `j` over the innermost axis: fours, then ones. */
+  #row(from: string, to: string, four: string, one: string): string {
+    this.#local("j", "i32");
+    this.#local("stop", "i32");
+    return `${set("j", from)} ${set("stop", `(i32.sub ${to} ${i32(3)})`)}
+(block $fours_end (loop $fours
+  (br_if $fours_end (i32.ge_s ${get("j")} ${get("stop")}))
+  ${four}
+  ${set("j", add(get("j"), i32(4)))} (br $fours)))
+(block $ones_end (loop $ones
+  (br_if $ones_end (i32.ge_s ${get("j")} ${to}))
+  ${one}
+  ${set("j", add(get("j"), i32(1)))} (br $ones)))`;
+  }
+
+  #elements(): string {
+    const { loop } = this, last = loop.rank - 1;
+    return this.#nest(this.#outer, this.#start(true), (p) => {
+      const step = (single: boolean): string =>
+        `${this.#values(p, single)}
+        ${
+          loop.stores.map((s, i) =>
+            store(s.dtype, add(p.get(`y${i}`)!, mul(get("j"), i32(bytes(s.dtype)))), get(s.value), single)
+          ).join(" ")
+        }`;
+      const [from, to] = last === 0 ? [get("from"), get("to")] : [i32(0), word(last)];
+      return `${this.#hoisted(p)} ${this.#row(from, to, step(false), step(true))}`;
+    }, last === 0 ? -1 : 0);
+  }
+
+  #fold(): string {
+    const { loop } = this, fold = loop.fold!, f = FOLDS[fold.name], value = loop.stores[0].value;
+    if (f === undefined || loop.stores[0].dtype !== "f32") throw new Unsupported(fold.name);
+    const last = loop.rank - 1, kept = this.#outer.filter((a) => !fold.reduced[a]);
+    const folded = this.#outer.filter((a) => fold.reduced[a]);
+    return fold.reduced[last] ? this.#foldRows(kept, folded, f, value) : this.#foldColumns(kept, folded, f, value);
+  }
+
+  /** The innermost axis is folded: partial results in vectors, joined at the end. */
+  #foldRows(kept: number[], folded: number[], f: (typeof FOLDS)[string], value: string): string {
+    const last = this.loop.rank - 1, first = [...kept, ...folded, last][0];
+    const total = this.#local("total", f.wide ? "f64" : "f32"), type = f.wide ? "f64" : "f32";
+    for (const name of f.wide ? ["low", "high"] : ["low"]) this.#local(name, "v128");
+    const init = f.wide ? `(f64x2.splat (f64.const ${f.init}))` : `(f32x4.splat (f32.const ${f.init}))`;
+    const v = get(value);
+    const four = f.wide
+      ? `${set("low", `(f64x2.${f.op} ${get("low")} (f64x2.promote_low_f32x4 ${v}))`)}
+        ${set("high", `(f64x2.${f.op} ${get("high")} (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v})))`)}`
+      : set("low", `(f32x4.${f.op} ${get("low")} ${v})`);
+    const element = f.wide ? `(f64.promote_f32 (f32x4.extract_lane 0 ${v}))` : `(f32x4.extract_lane 0 ${v})`;
+    const one = set(total, `(${type}.${f.op} ${get(total)} ${element})`);
+    const lanes = f.wide
+      ? ["low", "high"].flatMap((name) => [0, 1].map((i) => `(f64x2.extract_lane ${i} ${get(name)})`))
+      : [0, 1, 2, 3].map((i) => `(f32x4.extract_lane ${i} ${get("low")})`);
+    return this.#nest(kept, this.#start(true), (p) =>
+      `${set(total, `(${type}.const ${f.init})`)} ${set("low", init)} ${f.wide ? set("high", init) : ""}
+      ${
+        this.#nest(folded, new Map([...p].filter(([x]) => x[0] === "x")), (q) => {
+          const [from, to] = first === last ? [get("from"), get("to")] : [i32(0), word(last)];
+          return `${this.#hoisted(q)} ${
+            this.#row(from, to, `${this.#values(q, false)} ${four}`, `${this.#values(q, true)} ${one}`)
+          }`;
+        }, first)
+      }
+      ${lanes.map((x) => set(total, `(${type}.${f.op} ${get(total)} ${x})`)).join(" ")}
+      (f32.store ${p.get("y0")!} ${f.wide ? `(f32.demote_f64 ${get(total)})` : get(total)})`, first);
+  }
+
+  /** The innermost axis is kept and others are folded outside of it: a block of columns in memory. */
+  #foldColumns(kept: number[], folded: number[], f: (typeof FOLDS)[string], value: string): string {
+    const size = f.wide ? 8 : 4, v = get(value);
+    for (const name of ["block", "size", "q"]) this.#local(name, "i32");
+    const fill = f.wide ? `(f64.store ${get("q")} (f64.const ${f.init}))` : `(f32.store ${get("q")} (f32.const ${f.init}))`;
+    const at = add(get("scratch"), mul(`(i32.sub ${get("j")} ${get("block")})`, i32(size)));
+    const four = f.wide
+      ? `${set("q", at)}
+        (v128.store ${get("q")} (f64x2.${f.op} (v128.load ${get("q")}) (f64x2.promote_low_f32x4 ${v})))
+        (v128.store offset=16 ${get("q")} (f64x2.${f.op} (v128.load offset=16 ${get("q")}) (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v}))))`
+      : `${set("q", at)} (v128.store ${get("q")} (f32x4.${f.op} (v128.load ${get("q")}) ${v}))`;
+    const one = f.wide
+      ? `${set("q", at)} (f64.store ${get("q")} (f64.${f.op} (f64.load ${get("q")}) (f64.promote_f32 (f32x4.extract_lane 0 ${v}))))`
+      : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${get("q")}) (f32x4.extract_lane 0 ${v})))`;
+    const result = f.wide ? `(f32.demote_f64 (f64.load ${get("q")}))` : `(f32.load ${get("q")})`;
+    const bound = add(get("block"), get("size"));
+    return this.#nest(kept, this.#start(true), (p) =>
+      `${set("block", get("from"))}
+      (block $blocks_end (loop $blocks
+        (br_if $blocks_end (i32.ge_s ${get("block")} ${get("to")}))
+        ${set("size", `(i32.sub ${get("to")} ${get("block")})`)}
+        (if (i32.gt_s ${get("size")} ${i32(BLOCK)}) (then ${set("size", i32(BLOCK))}))
+        ${this.#each(bound, `${set("q", at)} ${fill}`)}
+        ${
+        this.#nest(folded, new Map([...p].filter(([x]) => x[0] === "x")), (q) =>
+          `${this.#hoisted(q)} ${
+            this.#row(get("block"), bound, `${this.#values(q, false)} ${four}`, `${this.#values(q, true)} ${one}`)
+          }`, -1)
+      }
+        ${
+        this.#each(bound, `${set("q", at)} (f32.store ${add(p.get("y0")!, mul(get("j"), i32(4)))} ${result})`)
+      }
+        ${set("block", bound)} (br $blocks)))`, -1);
+  }
+
+  /** `j` from the block's start to `to`. */
+  #each(to: string, body: string): string {
+    this.#local("j", "i32");
+    return `${set("j", get("block"))}
+(block $each_end (loop $each (br_if $each_end (i32.ge_s ${get("j")} ${to})) ${body} ${
+      set("j", add(get("j"), i32(1)))
+    } (br $each)))`;
+  }
+}

@@ -1,0 +1,212 @@
+/** The matrix product in WebAssembly: packed panels, a tile of 6 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
+
+/** Rows and columns of the tile that a thread keeps in registers. */
+const ROWS = 6, COLUMNS = 8;
+/** Depth, rows and columns of what is packed at once: a panel of b stays in L1, a block of a in L2. */
+const DEPTH = 256, HEIGHT = 96, WIDTH = 512;
+
+/** Bytes of scratch memory that one product needs: packed a, packed b, and a tile. */
+export const MATMUL_SCRATCH = 4 * (HEIGHT * DEPTH + WIDTH * DEPTH + ROWS * COLUMNS);
+
+const get = (x: string): string => `(local.get $${x})`;
+const set = (x: string, value: string): string => `(local.set $${x} ${value})`;
+const i32 = (n: number): string => `(i32.const ${n})`;
+const add = (a: string, b: string): string => `(i32.add ${a} ${b})`;
+const sub = (a: string, b: string): string => `(i32.sub ${a} ${b})`;
+const mul = (a: string, b: string): string => `(i32.mul ${a} ${b})`;
+const min = (a: string, b: string): string => `(select ${a} ${b} (i32.lt_s ${a} ${b}))`;
+const step = (x: string, by: string): string => set(x, add(get(x), by));
+/** A loop that runs while `condition`, which is asked first. */
+const loop = (label: string, condition: string, body: string): string =>
+  `(block $${label}_end (loop $${label} (br_if $${label}_end (i32.eqz ${condition})) ${body} (br $${label})))`;
+const each = (n: number, f: (i: number) => string): string => Array.from({ length: n }, (_, i) => f(i)).join("\n");
+const params = (names: string): string => names.split(" ").map((n) => `(param $${n} i32)`).join(" ");
+const locals = (names: string, type = "i32"): string => names.split(" ").map((n) => `(local $${n} ${type})`).join(" ");
+
+/** Rounds n up to a multiple of m, as text. */
+const upTo = (n: string, m: number): string => mul(`(i32.div_s ${add(n, i32(m - 1))} ${i32(m)})`, i32(m));
+
+/**
+ * `pack(x, row, column, rows, depth, to)` for panels of `size` rows: element (i, k) of a panel lands at
+ * `to + 4 (k size + i)`, missing rows are zero. Steps are in bytes.
+ */
+function pack(name: string, size: number): string {
+  return `(func $${name} ${params("x row column rows depth to")} ${locals("i k p n q")}
+${
+    loop(
+      "panel",
+      `(i32.gt_s ${get("rows")} ${i32(0)})`,
+      `${set("n", min(get("rows"), i32(size)))}
+      ${set("k", i32(0))}
+      ${
+        loop(
+          "depth",
+          `(i32.lt_s ${get("k")} ${get("depth")})`,
+          `${set("p", add(get("x"), mul(get("k"), get("column"))))}
+          ${set("q", get("to"))}
+          (if (i32.eq ${get("n")} ${i32(size)}) (then
+            ${
+            each(size, (i) =>
+              `(f32.store ${i > 0 ? `offset=${4 * i} ` : ""}${get("q")} (f32.load ${get("p")})) ${
+                i < size - 1 ? step("p", get("row")) : ""
+              }`)
+          }
+          ) (else
+            ${set("i", i32(0))}
+            ${
+            loop(
+              "row",
+              `(i32.lt_s ${get("i")} ${i32(size)})`,
+              `(if (i32.lt_s ${get("i")} ${get("n")})
+                (then (f32.store ${get("q")} (f32.load ${get("p")})))
+                (else (f32.store ${get("q")} (f32.const 0))))
+              ${step("p", get("row"))} ${step("q", i32(4))} ${step("i", i32(1))}`,
+            )
+          }
+          ))
+          ${step("to", i32(4 * size))} ${step("k", i32(1))}`,
+        )
+      }
+      ${step("x", mul(get("row"), i32(size)))}
+      ${step("rows", i32(-size))}`,
+    )
+  })`;
+}
+
+/** `c (+)= a b` for one tile of packed panels; `line` is the distance of c's rows in bytes. */
+function micro(): string {
+  const acc = (i: number, j: number): string => `s${i}${j}`;
+  const madd = (i: number, j: number): string =>
+    set(acc(i, j), `(f32x4.relaxed_madd ${get("a")} ${get(`b${j}`)} ${get(acc(i, j))})`);
+  const names = Array.from({ length: ROWS }, (_, i) => `${acc(i, 0)} ${acc(i, 1)}`).join(" ");
+  return `(func $micro ${params("depth pa pb c line first")} ${locals(`a b0 b1 ${names}`, "v128")}
+(block $k_end (loop $k
+  ${set("b0", `(v128.load ${get("pb")})`)}
+  ${set("b1", `(v128.load offset=16 ${get("pb")})`)}
+  ${
+    each(ROWS, (i) =>
+      `${set("a", `(v128.load32_splat ${i > 0 ? `offset=${4 * i} ` : ""}${get("pa")})`)} ${madd(i, 0)} ${madd(i, 1)}`)
+  }
+  ${step("pa", i32(4 * ROWS))} ${step("pb", i32(4 * COLUMNS))}
+  (br_if $k (local.tee $depth ${sub(get("depth"), i32(1))}))))
+(if ${get("first")} (then
+  ${
+    each(ROWS, (i) =>
+      `(v128.store ${get("c")} ${get(acc(i, 0))}) (v128.store offset=16 ${get("c")} ${get(acc(i, 1))}) ${
+        step("c", get("line"))
+      }`)
+  }
+) (else
+  ${
+    each(ROWS, (i) =>
+      each(2, (j) =>
+        `(v128.store offset=${16 * j} ${get("c")} (f32x4.add (v128.load offset=${16 * j} ${get("c")}) ${
+          get(acc(i, j))
+        }))`) + step("c", get("line")))
+  }
+)))`;
+}
+
+/** `c (+)= a b` for packed blocks of any height and width. */
+function macro(): string {
+  return `(func $macro ${params("rows columns depth pa pb c line first tile")} ${locals("i j m n p q r s t")}
+${
+    loop(
+      "j",
+      `(i32.lt_s ${get("j")} ${get("columns")})`,
+      `${set("n", min(sub(get("columns"), get("j")), i32(COLUMNS)))}
+      ${set("i", i32(0))}
+      ${set("p", get("pa"))}
+      ${
+        loop(
+          "i",
+          `(i32.lt_s ${get("i")} ${get("rows")})`,
+          `${set("m", min(sub(get("rows"), get("i")), i32(ROWS)))}
+          ${set("q", add(get("c"), add(mul(get("i"), get("line")), mul(get("j"), i32(4)))))}
+          (if (i32.and (i32.eq ${get("m")} ${i32(ROWS)}) (i32.eq ${get("n")} ${i32(COLUMNS)})) (then
+            (call $micro ${get("depth")} ${get("p")} ${get("pb")} ${get("q")} ${get("line")} ${get("first")})
+          ) (else
+            (call $micro ${get("depth")} ${get("p")} ${get("pb")} ${get("tile")} ${i32(4 * COLUMNS)} ${i32(1)})
+            ${set("r", i32(0))}
+            ${
+            loop(
+              "r",
+              `(i32.lt_s ${get("r")} ${get("m")})`,
+              `${set("s", i32(0))}
+              ${
+                loop(
+                  "s",
+                  `(i32.lt_s ${get("s")} ${get("n")})`,
+                  `${set("t", add(get("tile"), mul(i32(4), add(mul(get("r"), i32(COLUMNS)), get("s")))))}
+                  (if ${get("first")}
+                    (then (f32.store ${get("q")} (f32.load ${get("t")})))
+                    (else (f32.store ${get("q")} (f32.add (f32.load ${get("q")}) (f32.load ${get("t")})))))
+                  ${step("q", i32(4))} ${step("s", i32(1))}`,
+                )
+              }
+              ${set("q", add(get("q"), sub(get("line"), mul(get("n"), i32(4)))))}
+              ${step("r", i32(1))}`,
+            )
+          }
+          ))
+          ${step("p", mul(get("depth"), i32(4 * ROWS)))}
+          ${step("i", i32(ROWS))}`,
+        )
+      }
+      ${step("pb", mul(get("depth"), i32(4 * COLUMNS)))}
+      ${step("j", i32(COLUMNS))}`,
+    )
+  })`;
+}
+
+/**
+ * `matmul(M, N, K, a, aRow, aColumn, b, bRow, bColumn, c, cRow, scratch)`: c [M, N] with rows `cRow` bytes apart, from
+ * operands with any steps, in bytes.
+ */
+export function matmulText(): string {
+  const bytes = 4 * HEIGHT * DEPTH;
+  return `${pack("packRows", ROWS)}
+${pack("packColumns", COLUMNS)}
+${micro()}
+${macro()}
+(func $matmul ${params("M N K a aRow aColumn b bRow bColumn c cRow scratch")} ${locals("i j k m n d pb tile")}
+${set("pb", add(get("scratch"), i32(bytes)))}
+${set("tile", add(get("pb"), i32(4 * WIDTH * DEPTH)))}
+${
+    loop(
+      "jc",
+      `(i32.lt_s ${get("j")} ${get("N")})`,
+      `${set("n", min(sub(get("N"), get("j")), i32(WIDTH)))}
+      ${set("k", i32(0))}
+      ${
+        loop(
+          "kc",
+          `(i32.lt_s ${get("k")} ${get("K")})`,
+          `${set("d", min(sub(get("K"), get("k")), i32(DEPTH)))}
+          (call $packColumns ${
+            add(get("b"), add(mul(get("k"), get("bRow")), mul(get("j"), get("bColumn"))))
+          } ${get("bColumn")} ${get("bRow")} ${get("n")} ${get("d")} ${get("pb")})
+          ${set("i", i32(0))}
+          ${
+            loop(
+              "ic",
+              `(i32.lt_s ${get("i")} ${get("M")})`,
+              `${set("m", min(sub(get("M"), get("i")), i32(HEIGHT)))}
+              (call $packRows ${
+                add(get("a"), add(mul(get("i"), get("aRow")), mul(get("k"), get("aColumn"))))
+              } ${get("aRow")} ${get("aColumn")} ${get("m")} ${get("d")} ${get("scratch")})
+              (call $macro ${get("m")} ${get("n")} ${get("d")} ${get("scratch")} ${get("pb")} ${
+                add(get("c"), add(mul(get("i"), get("cRow")), mul(get("j"), i32(4))))
+              } ${get("cRow")} (i32.eqz ${get("k")}) ${get("tile")})
+              ${step("i", i32(HEIGHT))}`,
+            )
+          }
+          ${step("k", i32(DEPTH))}`,
+        )
+      }
+      ${step("j", i32(WIDTH))}`,
+    )
+  })`;
+}
+
+void upTo;
