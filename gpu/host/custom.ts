@@ -8,13 +8,15 @@ import { convolve } from "./convolution.ts";
 import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
 import { windowArgmax, windowPut, windowTake } from "./windows.ts";
+import { isShared } from "./memory.ts";
+import type { Runner } from "./wasm/runner.ts";
 
 interface MutableArray extends Aval {
   data: TypedArray;
 }
 
 /** Computes `y`, or returns false, having harmed nothing, where the record's kernel must (and throws its error). */
-type Fast = (x: readonly MutableArray[], y: MutableArray, p: Attributes) => boolean;
+type Fast = (x: readonly MutableArray[], y: MutableArray, p: Attributes, runner: Runner | null) => boolean;
 
 const EMPTY: TypedArray = new Float32Array(0);
 
@@ -29,6 +31,7 @@ export function customKernel(
   source: number,
   attributes: Attributes,
   wholes: readonly boolean[],
+  runner: Runner | null,
 ): Kernel {
   const x: MutableArray[] = avals.map((a) => ({ shape: a.shape, dtype: a.dtype, data: EMPTY }));
   const y: MutableArray = { shape: result.shape, dtype: result.dtype, data: EMPTY };
@@ -42,7 +45,7 @@ export function customKernel(
     }
     y.data = v[g[2 * n]];
     try {
-      if (fast === null || !fast(x, y, p)) {
+      if (fast === null || !fast(x, y, p, runner)) {
         y.data.fill(0); // as records may expect of new arrays
         op.host(x, y, p);
       }
@@ -60,17 +63,46 @@ function typesOf(x: readonly MutableArray[]): string {
   return types;
 }
 
+/** From so many elements on rows go through WebAssembly. */
+const ROWS = 4096;
+
+/** Rows of f32 in WebAssembly, where the axis is the last and there is enough to do. */
+function byRows(
+  name: "softmax" | "logsumexp" | "crossEntropy",
+  x: MutableArray,
+  y: MutableArray,
+  axis: number,
+  runner: Runner | null,
+  labels: TypedArray | null = null,
+): boolean {
+  const n = x.shape[axis], isLast = axis === x.shape.length - 1;
+  if (runner === null || x.dtype !== "f32" || !isLast || x.data.length < ROWS || n < 8) return false;
+  const from = runner.address(x.data), marks = labels === null ? 0 : runner.address(labels);
+  const to = isShared(y.data) ? y.data.byteOffset : runner.borrow(y.data.byteLength);
+  if (from !== null && marks !== null && to !== null) {
+    runner.rows[name](from, to, n, x.data.length / n, marks);
+    if (!isShared(y.data)) y.data.set(new Float32Array(runner.memory.buffer, to, y.data.length));
+  }
+  runner.finish();
+  return from !== null && marks !== null && to !== null;
+}
+
 const FAST: Record<string, Fast> = {
-  softmax: (x, y, { axis }) => {
+  softmax: (x, y, { axis }, runner) => {
+    if (byRows("softmax", x[0], y, axis, runner)) return true;
     specialise(softmaxLines, typesOf(x))(x[0].data, y.data, ...splitAt(y.shape, axis));
     return true;
   },
-  logsumexp: (x, y, { axis }) => {
+  logsumexp: (x, y, { axis }, runner) => {
+    if (byRows("logsumexp", x[0], y, axis, runner)) return true;
     specialise(logsumexpLines, typesOf(x))(x[0].data, y.data, ...splitAt(x[0].shape, axis));
     return true;
   },
-  crossEntropy: (x, y) => {
-    const C = x[0].shape[x[0].shape.length - 1];
+  crossEntropy: (x, y, _, runner) => {
+    const C = x[0].shape[x[0].shape.length - 1], labels = x[1].data;
+    if (x[1].dtype === "i32" && labels.every((k) => k >= 0 && k < C)) {
+      if (byRows("crossEntropy", x[0], y, x[0].shape.length - 1, runner, labels)) return true;
+    }
     return specialise(crossEntropyRows, typesOf(x))(x[0].data, x[1].data, y.data, C);
   },
   cumsum: (x, y, { axis, reverse }) => {

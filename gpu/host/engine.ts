@@ -4,7 +4,9 @@ import { collect, lower } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import { arrayAt, HostMemory, isShared } from "./memory.ts";
 import { makeSchedule, type Schedule } from "./schedule.ts";
+import { createRunner } from "./wasm/runner.ts";
 
 /** Limits of what {@linkcode HostEngine} keeps. */
 export interface HostEngineOptions {
@@ -16,16 +18,29 @@ export interface HostEngineOptions {
 
 /** What runs of a schedule share: its arrays in an arena, and its numbers. */
 interface Frame {
-  readonly arena: ArrayBuffer;
+  readonly arena: ArenaBlock;
   /** Arrays by slot; those of inputs and roots are set for the time of a run only. */
   readonly values: TypedArray[];
   readonly numbers: Float64Array;
 }
 
-/** A schedule in the cache. Its frame may be collected while nothing runs. */
+/** A schedule in the cache. */
 interface Entry {
   readonly schedule: Schedule;
-  frame: WeakRef<Frame> | null;
+  frame: Frame | null;
+}
+
+/** Where the intermediates of all schedules lie: in shared memory, or in a buffer of its own. */
+interface ArenaBlock {
+  readonly buffer: ArrayBuffer;
+  readonly at: number;
+  readonly bytes: number;
+}
+
+/** What is given back with an array: its bytes, and its place in shared memory or -1. */
+interface Held {
+  readonly bytes: number;
+  readonly at: number;
 }
 
 /** A value whose bytes are accounted for together with the others of its run. */
@@ -37,6 +52,8 @@ class AccountedStorage extends HostStorage {
 
 /** Arrays from this size on are accounted for on their own; of smaller ones a run's scalars together, and the rest. */
 const LARGE = 1 << 10, SCALAR = 8;
+/** Arrays from so many bytes on lie in shared memory. */
+const SHARED = 1 << 12;
 const SMALLEST_ARENA = 1 << 16;
 const NOTHING: TypedArray = new Float32Array(0);
 
@@ -47,11 +64,13 @@ export class HostEngine implements Engine {
   readonly #scheduleLimit: number;
   readonly #stepLimit: number;
   #cachedSteps = 0;
-  #arena: WeakRef<ArrayBuffer> | null = null;
+  readonly #memory = new HostMemory();
+  readonly #runner = createRunner(this.#memory);
+  #arena: ArenaBlock | null = null;
   #live = 0;
   #largest = 0;
   #peak = 0;
-  readonly #registry = new FinalizationRegistry<number>((bytes) => this.#live -= bytes);
+  readonly #registry = new FinalizationRegistry<Held>((held) => this.#release(held));
   /** How many storages share an array, where it is more than one. */
   readonly #shared = new WeakMap<StoredArray, number>();
 
@@ -61,14 +80,20 @@ export class HostEngine implements Engine {
   }
 
   upload(data: TypedArray, dtype: DType): Storage {
-    return this.#store(dtype === "bf16" ? packBf16(data) : data.slice());
+    if (dtype === "bf16") return this.#store(packBf16(data));
+    const own = this.#allocate(dtype, data.length);
+    own.set(data);
+    return this.#store(own);
   }
 
   run(roots: Node[]): void {
     const graph = collect(roots);
-    const entry = this.#entry(graph.key) ?? this.#add(graph.key, makeSchedule(lower(graph), graph.nodes));
+    const entry = this.#entry(graph.key) ??
+      this.#add(graph.key, makeSchedule(lower(graph), graph.nodes, this.#runner));
     const { schedule } = entry, { nodes } = graph;
-    const { values, numbers } = entry.frame?.deref() ?? this.#frame(entry);
+    const { values, numbers } = entry.frame?.arena === this.#arena && entry.frame !== null
+      ? entry.frame
+      : this.#frame(entry);
     const { slots, constants, dynamics, kernels, geometry } = schedule;
     try {
       for (let i = 0; i < slots.length; i++) {
@@ -76,7 +101,7 @@ export class HostEngine implements Engine {
         if (slot.kind === "arena") continue;
         if (slot.kind === "input") values[i] = elementsOf(nodes[slot.source].value as HostStorage);
         else {
-          values[i] = allocate(slot.dtype, slot.size);
+          values[i] = this.#allocate(slot.dtype, slot.size);
           if (slot.kind === "key") values[i].set(nodes[slot.source].p.value);
         }
       }
@@ -99,11 +124,12 @@ export class HostEngine implements Engine {
   }
 
   read(values: { storage: Storage }[]): Promise<TypedArray[]> {
+    // Copies, of arrays that nobody else shares.
     return Promise.resolve(values.map(({ storage }) => elementsOf(storage as HostStorage).slice()));
   }
 
   peek(storage: Storage): TypedArray | null {
-    return storage instanceof HostStorage && storage.error === null ? elementsOf(storage) : null;
+    return storage instanceof HostStorage && storage.error === null ? elementsOf(storage).slice() : null;
   }
 
   sync(): Promise<void> {
@@ -117,13 +143,13 @@ export class HostEngine implements Engine {
     const { data } = storage, others = this.#shared.get(data) ?? 0;
     (storage as { data: StoredArray }).data = data.subarray(0, 0).slice();
     if (others > 0) this.#shared.set(data, others - 1);
-    else if (this.#registry.unregister(data)) this.#live -= data.byteLength;
+    else if (this.#registry.unregister(data)) this.#release(heldBy(data));
   }
 
   memory(): MemoryReport {
     return {
       live: this.#live,
-      pooled: this.#arena?.deref()?.byteLength ?? 0,
+      pooled: this.#arena?.bytes ?? 0,
       arena: this.#largest,
       peak: Math.max(this.#peak, this.#live),
     };
@@ -157,20 +183,44 @@ export class HostEngine implements Engine {
   /** Arrays for the intermediates of a schedule, in an arena which all schedules share. */
   #frame(entry: Entry): Frame {
     const { schedule } = entry;
-    let arena = this.#arena?.deref();
-    if (arena === undefined || arena.byteLength < schedule.bytes) {
-      const twice = Math.min(2 * (arena?.byteLength ?? 0), 2 * schedule.bytes);
-      arena = new ArrayBuffer(Math.max(SMALLEST_ARENA, schedule.bytes, twice));
-      this.#arena = new WeakRef(arena);
-    }
-    const within = arena;
-    const values = schedule.slots.map((s) =>
-      s.kind === "arena" ? windowOf(s.dtype, within, s.at, s.size) : NOTHING
-    );
+    let arena = this.#arena;
+    if (arena === null || arena.bytes < schedule.bytes) this.#arena = arena = this.#newArena(schedule.bytes);
+    const { buffer, at } = arena;
+    const values = schedule.slots.map((s) => {
+      if (s.kind !== "arena") return NOTHING;
+      if (s.at + s.size * workingBytes(s.dtype) > arena.bytes) throw new Error("Internal: arena too small");
+      return arrayAt(s.dtype, buffer, at + s.at, s.size);
+    });
     const numbers = Float64Array.from(schedule.constants, (c) => c.value);
     const frame: Frame = { arena, values, numbers };
-    entry.frame = new WeakRef(frame);
+    entry.frame = frame;
     return frame;
+  }
+
+  /** An arena in the place of the one before, whose frames are made anew. */
+  #newArena(least: number): ArenaBlock {
+    const old = this.#arena,
+      bytes = Math.max(SMALLEST_ARENA, least, Math.min(2 * (old?.bytes ?? 0), 2 * least));
+    if (old !== null && old.at >= 0 && isShared(new Uint8Array(old.buffer, 0, 0))) {
+      this.#memory.give(old.at, old.bytes);
+    }
+    const at = this.#memory.take(bytes);
+    return at === null
+      ? { buffer: new ArrayBuffer(bytes), at: 0, bytes }
+      : { buffer: this.#memory.buffer, at, bytes };
+  }
+
+  /** An array for a result; its elements are anything. */
+  #allocate(dtype: DType, size: number): TypedArray {
+    const bytes = size * workingBytes(dtype);
+    // Brain floats are packed into an array of their own.
+    const at = bytes < SHARED || dtype === "bf16" ? null : this.#memory.take(bytes);
+    return at === null ? allocate(dtype, size) : arrayAt(dtype, this.#memory.buffer, at, size);
+  }
+
+  #release({ bytes, at }: Held): void {
+    this.#live -= bytes;
+    if (at >= 0) this.#memory.give(at, bytes);
   }
 
   /** Gives the roots their values, all at once. */
@@ -199,35 +249,19 @@ export class HostEngine implements Engine {
     accounts.forEach((account, kind) => {
       if (account === null) return;
       this.#live += bytes[kind];
-      this.#registry.register(account, bytes[kind]);
+      this.#registry.register(account, { bytes: bytes[kind], at: -1 });
     });
   }
 
   #store(data: StoredArray): HostStorage {
     this.#live += data.byteLength;
-    this.#registry.register(data, data.byteLength, data);
+    this.#registry.register(data, heldBy(data), data);
     return new HostStorage(data);
   }
 }
 
-/** An array of `size` elements at a place in a buffer. */
-function windowOf(dtype: DType, buffer: ArrayBuffer, at: number, size: number): TypedArray {
-  if (at + size * workingBytes(dtype) > buffer.byteLength) throw new Error("Internal: arena too small");
-  switch (dtype) {
-    case "f32":
-    case "bf16":
-      return new Float32Array(buffer, at, size);
-    case "f16":
-      return new Float16Array(buffer, at, size);
-    case "f64":
-      return new Float64Array(buffer, at, size);
-    case "i32":
-      return new Int32Array(buffer, at, size);
-    case "u32":
-      return new Uint32Array(buffer, at, size);
-    case "bool":
-      return new Uint8Array(buffer, at, size);
-  }
+function heldBy(data: StoredArray): Held {
+  return { bytes: data.byteLength, at: isShared(data) ? data.byteOffset : -1 };
 }
 
 /** The engine of device "host". */

@@ -24,6 +24,8 @@ export interface Application {
   readonly host: (...x: number[]) => number;
   /** Whether `host` is the record's `hostInteger`. */
   readonly integer: boolean;
+  /** The record's WGSL of the operands' names. */
+  readonly wgsl: () => string;
   readonly x: readonly string[];
   readonly types: readonly DType[];
   readonly dtype: DType;

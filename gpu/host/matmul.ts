@@ -3,7 +3,9 @@ import { type DType, roundToBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { View } from "../../ops/primitive.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import { collapse, type Kernel } from "./loops.ts";
+import { isShared } from "./memory.ts";
 import { specialise } from "./specialise.ts";
+import type { Runner } from "./wasm/runner.ts";
 
 /** Where a matrix lies: first element, and steps from row to row and from column to column. */
 export interface Matrix {
@@ -17,6 +19,8 @@ export interface Matrix {
 const ROWS = 128, COLUMNS = 256, DEPTH = 512;
 /** Below so many multiplications, or this few rows or columns, packing costs more than it gives. */
 const SMALL = 4096;
+/** From so many multiplications on, f32 goes through WebAssembly. */
+const VECTORS = 32768;
 
 let packedA = new Float64Array(0), packedB = packedA, tile = packedA;
 
@@ -273,7 +277,13 @@ export function multiply(
 }
 
 /** The product of batches of matrices; its geometry is `[slots of a, b and y, starts of a and b]`. */
-export function matmulKernel(a: View, b: View, [M, N, K]: readonly number[], type: DType): Kernel {
+export function matmulKernel(
+  a: View,
+  b: View,
+  [M, N, K]: readonly number[],
+  type: DType,
+  runner: Runner | null,
+): Kernel {
   const rank = a.shape.length, batch = a.shape.slice(0, rank - 2);
   const [ar, ac] = a.strides.slice(rank - 2), [br, bc] = b.strides.slice(rank - 2);
   const { lengths, strides: [sa, sb] } = collapse(
@@ -300,8 +310,22 @@ export function matmulKernel(a: View, b: View, [M, N, K]: readonly number[], typ
       starts.push([i, j]);
     }
   }
+  const vectors = type === "f32" && runner !== null && rows * N * K >= VECTORS && N >= 4 ? runner : null;
   return (v, _, g) => {
     const x = v[g[0]], w = v[g[1]], y = v[g[2]];
+    if (vectors !== null && isShared(y)) {
+      const left = vectors.address(x), right = vectors.address(w);
+      if (left !== null && right !== null) {
+        const { matmul, panels } = vectors;
+        for (let t = 0; t < starts.length; t++) {
+          const [i, j] = starts[t], to = y.byteOffset + 4 * t * M * N;
+          const p = left + 4 * (g[3] + i), q = right + 4 * (g[4] + j);
+          matmul(rows, N, K, p, 4 * ar, 4 * ac, q, 4 * br, 4 * bc, to, 4 * N, panels);
+        }
+        return vectors.finish();
+      }
+      vectors.finish();
+    }
     for (let t = 0; t < starts.length; t++) {
       const [i, j] = starts[t];
       multiply(

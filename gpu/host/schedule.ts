@@ -9,8 +9,18 @@ import { type Shape, sizeOf } from "../../ops/shape.ts";
 import { Arena } from "./arena.ts";
 import { customKernel } from "./custom.ts";
 import { fuse, type Fusion } from "./fusion.ts";
-import { type Application, collapse, compileLoop, type Kernel, type Load, strideClass } from "./loops.ts";
+import {
+  type Application,
+  collapse,
+  compileLoop,
+  type Kernel,
+  type Load,
+  type Loop,
+  strideClass,
+} from "./loops.ts";
 import { matmulKernel } from "./matmul.ts";
+import { vectorKernel } from "./wasm/kernel.ts";
+import type { Runner } from "./wasm/runner.ts";
 
 /** Where the array of a slot comes from. */
 export type SlotKind = "input" | "key" | "arena" | "root";
@@ -79,8 +89,8 @@ const SHORT = 16;
 const TILED = 1 << 14;
 
 /** Makes the schedule of a run on `nodes`, of which it keeps none. */
-export function makeSchedule(lowered: Lowered, nodes: readonly Node[]): Schedule {
-  return new Planner(lowered, nodes).plan();
+export function makeSchedule(lowered: Lowered, nodes: readonly Node[], runner: Runner | null): Schedule {
+  return new Planner(lowered, nodes, runner).plan();
 }
 
 class Planner {
@@ -97,8 +107,10 @@ class Planner {
   readonly #geometry: Int32Array[] = [];
   readonly #firstUse: number[] = [];
   readonly #lastUse: number[] = [];
+  readonly #runner: Runner | null;
 
-  constructor(lowered: Lowered, nodes: readonly Node[]) {
+  constructor(lowered: Lowered, nodes: readonly Node[], runner: Runner | null) {
+    this.#runner = runner;
     this.#nodes = nodes;
     this.#steps = lowered.steps;
     this.#rootSteps = lowered.roots;
@@ -223,12 +235,15 @@ class Planner {
     };
     for (const m of members) {
       const step = this.#steps[m], op = step.op as Elementwise;
+      const x = step.inputs.map(nameOf), types = step.inputs.map((s) => this.#steps[s].dtype);
+      const p = this.#attributes(step);
       applications.push({
         name: op.name,
         host: hostOf(op, step.dtype),
         integer: hostOf(op, step.dtype) !== op.host,
-        x: step.inputs.map(nameOf),
-        types: step.inputs.map((s) => this.#steps[s].dtype),
+        wgsl: () => op.wgsl(x, types, p),
+        x,
+        types,
         dtype: step.dtype,
       });
       index.set(m, `t${applications.length - 1}`);
@@ -309,7 +324,7 @@ class Planner {
       kinds.some((load) => load.strides[rank - 1] === "s" && load.strides[rank - 2] === "1");
     const innermost = axes.reduced.lastIndexOf(true);
     const y = this.#slots[stores[0].slot].dtype;
-    const kernel = compileLoop({
+    const loop: Loop = {
       rank,
       loads: kinds,
       constants: constants.length,
@@ -325,7 +340,9 @@ class Planner {
         short: innermost < 0 || axes.lengths[innermost] < SHORT || !BLOCKED.has(reduction.name),
       },
       tiled: opposed && reduction === null,
-    });
+    };
+    const plain = compileLoop(loop);
+    const kernel = (this.#runner && vectorKernel(loop, axes, plain, this.#runner)) ?? plain;
     const g: number[] = [...axes.lengths], offsets: number[] = [];
     loads.forEach((x, l) => {
       g.push(x.slot);
@@ -366,7 +383,7 @@ class Planner {
     const geometry = Int32Array.of(a.slot, b.slot, to, a.view.offset, b.view.offset);
     this.#follow(geometry, 3, a);
     this.#follow(geometry, 4, b);
-    const kernel = matmulKernel(a.view, b.view, [M, N, K], step.dtype);
+    const kernel = matmulKernel(a.view, b.view, [M, N, K], step.dtype, this.#runner);
     this.#add(kernel, geometry, [a.slot, b.slot], [to]);
     return this.#whole(to, step.shape);
   }
@@ -390,7 +407,15 @@ class Planner {
     windows.forEach((access, i) => this.#follow(geometry, i, access));
     const wholes = windows.map((access) => access.dynamic.length === 0 && this.#isWhole(access));
     this.#add(
-      customKernel(op, x, { shape: step.shape, dtype: step.dtype }, step.source, step.p, wholes),
+      customKernel(
+        op,
+        x,
+        { shape: step.shape, dtype: step.dtype },
+        step.source,
+        step.p,
+        wholes,
+        this.#runner,
+      ),
       geometry,
       slots,
       [to],

@@ -20,6 +20,13 @@ const FUNCTIONS: Record<string, string> = {
   threefry: threefryWgsl,
 };
 
+const sources = new Map(Object.entries(FUNCTIONS));
+
+/** The functions by name. */
+export function functionSources(): ReadonlyMap<string, string> {
+  return sources;
+}
+
 const uses = new Map<string, string[]>();
 
 function named(text: string, except = ""): string[] {

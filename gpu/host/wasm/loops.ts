@@ -52,7 +52,9 @@ function load(dtype: DType, at: string, offset: string, single: boolean): string
 }
 
 function store(dtype: DType, at: string, value: string, single: boolean): string {
-  if (dtype !== "bool") return single ? `(v128.store32_lane 0 ${at} ${value})` : `(v128.store ${at} ${value})`;
+  if (dtype !== "bool") {
+    return single ? `(v128.store32_lane 0 ${at} ${value})` : `(v128.store ${at} ${value})`;
+  }
   const bits = `(v128.and ${value} (i32x4.splat ${i32(1)}))`;
   if (single) return `(i32.store8 ${at} (i32x4.extract_lane 0 ${bits}))`;
   const words = `(i16x8.narrow_i32x4_u ${bits} ${bits})`;
@@ -144,12 +146,18 @@ ${body})`;
   }
 
   /** A loop over axis `a`; pointers of accesses that it moves have a local for it. */
-  #nest(axes: readonly number[], pointers: ReadonlyMap<string, string>, inner: (p: ReadonlyMap<string, string>) => string, first: number): string {
+  #nest(
+    axes: readonly number[],
+    pointers: ReadonlyMap<string, string>,
+    inner: (p: ReadonlyMap<string, string>) => string,
+    first: number,
+  ): string {
     if (axes.length === 0) return inner(pointers);
     const [a, ...rest] = axes, i = this.#local(`i${a}`, "i32"), end = this.#local(`n${a}`, "i32");
     const mine = new Map<string, string>(), start: string[] = [], move: string[] = [];
     for (const [access, at] of pointers) {
-      const base = this.#base(access), isMoved = access[0] !== "y" || this.loop.fold === null || !this.loop.fold.reduced[a];
+      const base = this.#base(access),
+        isMoved = access[0] !== "y" || this.loop.fold === null || !this.loop.fold.reduced[a];
       if (!isMoved) {
         mine.set(access, at);
         continue;
@@ -241,7 +249,9 @@ ${start.join(" ")}
     if (f === undefined || loop.stores[0].dtype !== "f32") throw new Unsupported(fold.name);
     const last = loop.rank - 1, kept = this.#outer.filter((a) => !fold.reduced[a]);
     const folded = this.#outer.filter((a) => fold.reduced[a]);
-    return fold.reduced[last] ? this.#foldRows(kept, folded, f, value) : this.#foldColumns(kept, folded, f, value);
+    return fold.reduced[last]
+      ? this.#foldRows(kept, folded, f, value)
+      : this.#foldColumns(kept, folded, f, value);
   }
 
   /** The innermost axis is folded: partial results in vectors, joined at the end. */
@@ -253,41 +263,59 @@ ${start.join(" ")}
     const v = get(value);
     const four = f.wide
       ? `${set("low", `(f64x2.${f.op} ${get("low")} (f64x2.promote_low_f32x4 ${v}))`)}
-        ${set("high", `(f64x2.${f.op} ${get("high")} (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v})))`)}`
+        ${
+        set(
+          "high",
+          `(f64x2.${f.op} ${get("high")} (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v})))`,
+        )
+      }`
       : set("low", `(f32x4.${f.op} ${get("low")} ${v})`);
     const element = f.wide ? `(f64.promote_f32 (f32x4.extract_lane 0 ${v}))` : `(f32x4.extract_lane 0 ${v})`;
     const one = set(total, `(${type}.${f.op} ${get(total)} ${element})`);
     const lanes = f.wide
       ? ["low", "high"].flatMap((name) => [0, 1].map((i) => `(f64x2.extract_lane ${i} ${get(name)})`))
       : [0, 1, 2, 3].map((i) => `(f32x4.extract_lane ${i} ${get("low")})`);
-    return this.#nest(kept, this.#start(true), (p) =>
-      `${set(total, `(${type}.const ${f.init})`)} ${set("low", init)} ${f.wide ? set("high", init) : ""}
+    return this.#nest(
+      kept,
+      this.#start(true),
+      (p) =>
+        `${set(total, `(${type}.const ${f.init})`)} ${set("low", init)} ${f.wide ? set("high", init) : ""}
       ${
-        this.#nest(folded, new Map([...p].filter(([x]) => x[0] === "x")), (q) => {
-          const [from, to] = first === last ? [get("from"), get("to")] : [i32(0), word(last)];
-          return `${this.#hoisted(q)} ${
-            this.#row(from, to, `${this.#values(q, false)} ${four}`, `${this.#values(q, true)} ${one}`)
-          }`;
-        }, first)
-      }
+          this.#nest(folded, new Map([...p].filter(([x]) => x[0] === "x")), (q) => {
+            const [from, to] = first === last ? [get("from"), get("to")] : [i32(0), word(last)];
+            return `${this.#hoisted(q)} ${
+              this.#row(from, to, `${this.#values(q, false)} ${four}`, `${this.#values(q, true)} ${one}`)
+            }`;
+          }, first)
+        }
       ${lanes.map((x) => set(total, `(${type}.${f.op} ${get(total)} ${x})`)).join(" ")}
-      (f32.store ${p.get("y0")!} ${f.wide ? `(f32.demote_f64 ${get(total)})` : get(total)})`, first);
+      (f32.store ${p.get("y0")!} ${f.wide ? `(f32.demote_f64 ${get(total)})` : get(total)})`,
+      first,
+    );
   }
 
   /** The innermost axis is kept and others are folded outside of it: a block of columns in memory. */
   #foldColumns(kept: number[], folded: number[], f: (typeof FOLDS)[string], value: string): string {
     const size = f.wide ? 8 : 4, v = get(value);
     for (const name of ["block", "size", "q"]) this.#local(name, "i32");
-    const fill = f.wide ? `(f64.store ${get("q")} (f64.const ${f.init}))` : `(f32.store ${get("q")} (f32.const ${f.init}))`;
+    const fill = f.wide
+      ? `(f64.store ${get("q")} (f64.const ${f.init}))`
+      : `(f32.store ${get("q")} (f32.const ${f.init}))`;
     const at = add(get("scratch"), mul(`(i32.sub ${get("j")} ${get("block")})`, i32(size)));
     const four = f.wide
       ? `${set("q", at)}
         (v128.store ${get("q")} (f64x2.${f.op} (v128.load ${get("q")}) (f64x2.promote_low_f32x4 ${v})))
-        (v128.store offset=16 ${get("q")} (f64x2.${f.op} (v128.load offset=16 ${get("q")}) (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v}))))`
+        (v128.store offset=16 ${get("q")} (f64x2.${f.op} (v128.load offset=16 ${
+        get("q")
+      }) (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v}))))`
       : `${set("q", at)} (v128.store ${get("q")} (f32x4.${f.op} (v128.load ${get("q")}) ${v}))`;
     const one = f.wide
-      ? `${set("q", at)} (f64.store ${get("q")} (f64.${f.op} (f64.load ${get("q")}) (f64.promote_f32 (f32x4.extract_lane 0 ${v}))))`
-      : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${get("q")}) (f32x4.extract_lane 0 ${v})))`;
+      ? `${set("q", at)} (f64.store ${get("q")} (f64.${f.op} (f64.load ${
+        get("q")
+      }) (f64.promote_f32 (f32x4.extract_lane 0 ${v}))))`
+      : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${
+        get("q")
+      }) (f32x4.extract_lane 0 ${v})))`;
     const result = f.wide ? `(f32.demote_f64 (f64.load ${get("q")}))` : `(f32.load ${get("q")})`;
     const bound = add(get("block"), get("size"));
     return this.#nest(kept, this.#start(true), (p) =>
@@ -298,10 +326,20 @@ ${start.join(" ")}
         (if (i32.gt_s ${get("size")} ${i32(BLOCK)}) (then ${set("size", i32(BLOCK))}))
         ${this.#each(bound, `${set("q", at)} ${fill}`)}
         ${
-        this.#nest(folded, new Map([...p].filter(([x]) => x[0] === "x")), (q) =>
-          `${this.#hoisted(q)} ${
-            this.#row(get("block"), bound, `${this.#values(q, false)} ${four}`, `${this.#values(q, true)} ${one}`)
-          }`, -1)
+        this.#nest(
+          folded,
+          new Map([...p].filter(([x]) => x[0] === "x")),
+          (q) =>
+            `${this.#hoisted(q)} ${
+              this.#row(
+                get("block"),
+                bound,
+                `${this.#values(q, false)} ${four}`,
+                `${this.#values(q, true)} ${one}`,
+              )
+            }`,
+          -1,
+        )
       }
         ${
         this.#each(bound, `${set("q", at)} (f32.store ${add(p.get("y0")!, mul(get("j"), i32(4)))} ${result})`)

@@ -19,12 +19,11 @@ const step = (x: string, by: string): string => set(x, add(get(x), by));
 /** A loop that runs while `condition`, which is asked first. */
 const loop = (label: string, condition: string, body: string): string =>
   `(block $${label}_end (loop $${label} (br_if $${label}_end (i32.eqz ${condition})) ${body} (br $${label})))`;
-const each = (n: number, f: (i: number) => string): string => Array.from({ length: n }, (_, i) => f(i)).join("\n");
+const each = (n: number, f: (i: number) => string): string =>
+  Array.from({ length: n }, (_, i) => f(i)).join("\n");
 const params = (names: string): string => names.split(" ").map((n) => `(param $${n} i32)`).join(" ");
-const locals = (names: string, type = "i32"): string => names.split(" ").map((n) => `(local $${n} ${type})`).join(" ");
-
-/** Rounds n up to a multiple of m, as text. */
-const upTo = (n: string, m: number): string => mul(`(i32.div_s ${add(n, i32(m - 1))} ${i32(m)})`, i32(m));
+const locals = (names: string, type = "i32"): string =>
+  names.split(" ").map((n) => `(local $${n} ${type})`).join(" ");
 
 /**
  * `pack(x, row, column, rows, depth, to)` for panels of `size` rows: element (i, k) of a panel lands at
@@ -74,10 +73,15 @@ ${
 }
 
 /** `c (+)= a b` for one tile of packed panels; `line` is the distance of c's rows in bytes. */
-function micro(): string {
+function micro(fused: boolean): string {
   const acc = (i: number, j: number): string => `s${i}${j}`;
   const madd = (i: number, j: number): string =>
-    set(acc(i, j), `(f32x4.relaxed_madd ${get("a")} ${get(`b${j}`)} ${get(acc(i, j))})`);
+    set(
+      acc(i, j),
+      fused
+        ? `(f32x4.relaxed_madd ${get("a")} ${get(`b${j}`)} ${get(acc(i, j))})`
+        : `(f32x4.add (f32x4.mul ${get("a")} ${get(`b${j}`)}) ${get(acc(i, j))})`,
+    );
   const names = Array.from({ length: ROWS }, (_, i) => `${acc(i, 0)} ${acc(i, 1)}`).join(" ");
   return `(func $micro ${params("depth pa pb c line first")} ${locals(`a b0 b1 ${names}`, "v128")}
 (block $k_end (loop $k
@@ -85,7 +89,9 @@ function micro(): string {
   ${set("b1", `(v128.load offset=16 ${get("pb")})`)}
   ${
     each(ROWS, (i) =>
-      `${set("a", `(v128.load32_splat ${i > 0 ? `offset=${4 * i} ` : ""}${get("pa")})`)} ${madd(i, 0)} ${madd(i, 1)}`)
+      `${set("a", `(v128.load32_splat ${i > 0 ? `offset=${4 * i} ` : ""}${get("pa")})`)} ${madd(i, 0)} ${
+        madd(i, 1)
+      }`)
   }
   ${step("pa", i32(4 * ROWS))} ${step("pb", i32(4 * COLUMNS))}
   (br_if $k (local.tee $depth ${sub(get("depth"), i32(1))}))))
@@ -126,7 +132,9 @@ ${
           (if (i32.and (i32.eq ${get("m")} ${i32(ROWS)}) (i32.eq ${get("n")} ${i32(COLUMNS)})) (then
             (call $micro ${get("depth")} ${get("p")} ${get("pb")} ${get("q")} ${get("line")} ${get("first")})
           ) (else
-            (call $micro ${get("depth")} ${get("p")} ${get("pb")} ${get("tile")} ${i32(4 * COLUMNS)} ${i32(1)})
+            (call $micro ${get("depth")} ${get("p")} ${get("pb")} ${get("tile")} ${i32(4 * COLUMNS)} ${
+            i32(1)
+          })
             ${set("r", i32(0))}
             ${
             loop(
@@ -163,11 +171,11 @@ ${
  * `matmul(M, N, K, a, aRow, aColumn, b, bRow, bColumn, c, cRow, scratch)`: c [M, N] with rows `cRow` bytes apart, from
  * operands with any steps, in bytes.
  */
-export function matmulText(): string {
+export function matmulText(fused: boolean): string {
   const bytes = 4 * HEIGHT * DEPTH;
   return `${pack("packRows", ROWS)}
 ${pack("packColumns", COLUMNS)}
-${micro()}
+${micro(fused)}
 ${macro()}
 (func $matmul ${params("M N K a aRow aColumn b bRow bColumn c cRow scratch")} ${locals("i j k m n d pb tile")}
 ${set("pb", add(get("scratch"), i32(bytes)))}
@@ -208,5 +216,3 @@ ${
     )
   })`;
 }
-
-void upTo;

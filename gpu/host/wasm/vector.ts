@@ -1,5 +1,12 @@
 /** From WGSL to vectors of four lanes: branches become masks, so that every lane takes the path that it would alone. */
-import { type Expr, type Function, parseExpression, parseFunctions, type Statement, Unsupported } from "./wgsl.ts";
+import {
+  type Expr,
+  type Function,
+  parseExpression,
+  parseFunctions,
+  type Statement,
+  Unsupported,
+} from "./wgsl.ts";
 
 /** The types of lanes; booleans are masks of ones or zeros. */
 export type Lane = "f32" | "i32" | "u32" | "bool";
@@ -36,7 +43,14 @@ const NATIVE: Record<string, { type: Lane; text: (...x: string[]) => string }> =
 };
 
 const ARITHMETIC: Record<string, string> = { "+": "add", "-": "sub", "*": "mul", "/": "div" };
-const COMPARISON: Record<string, string> = { "==": "eq", "!=": "ne", "<": "lt", ">": "gt", "<=": "le", ">=": "ge" };
+const COMPARISON: Record<string, string> = {
+  "==": "eq",
+  "!=": "ne",
+  "<": "lt",
+  ">": "gt",
+  "<=": "le",
+  ">=": "ge",
+};
 const BITS: Record<string, string> = { "&": "and", "|": "or", "^": "xor", "&&": "and", "||": "or" };
 
 /** Compiles functions as they are asked for, and expressions that call them. */
@@ -172,7 +186,10 @@ class Scope {
   #text(e: Expr, type: Lane): string {
     switch (e.kind) {
       case "number":
-        return splat(type, String(type === "f32" ? Number(e.text.replace(/f$/, "")) : Number(e.text.replace(/[ui]$/, ""))));
+        return splat(
+          type,
+          String(type === "f32" ? Number(e.text.replace(/f$/, "")) : Number(e.text.replace(/[ui]$/, ""))),
+        );
       case "name":
         return e.name === "true" ? ones : e.name === "false" ? splat("bool", "0") : `(local.get $${e.name})`;
       case "unary": {
@@ -189,7 +206,8 @@ class Scope {
 
   #binary({ op, a, b }: Extract<Expr, { kind: "binary" }>, type: Lane): string {
     if (op in COMPARISON) {
-      const joined = this.#join([a, b]), of: Lane = joined === "whole" ? "i32" : joined === "real" ? "f32" : joined;
+      const joined = this.#join([a, b]),
+        of: Lane = joined === "whole" ? "i32" : joined === "real" ? "f32" : joined;
       const x = this.value(a, of).text, y = this.value(b, of).text;
       if (of === "bool") {
         const same = `(v128.xor ${x} ${y})`;
@@ -206,7 +224,9 @@ class Scope {
     if (op === "<<" || op === ">>") {
       if (b.kind !== "number") throw new Unsupported("a shift by lanes");
       const by = Number(b.text.replace(/[ui]$/, ""));
-      return `(i32x4.${op === "<<" ? "shl" : type === "u32" ? "shr_u" : "shr_s"} ${this.value(a, type).text} (i32.const ${by}))`;
+      return `(i32x4.${op === "<<" ? "shl" : type === "u32" ? "shr_u" : "shr_s"} ${
+        this.value(a, type).text
+      } (i32.const ${by}))`;
     }
     const x = this.value(a, type).text;
     if (type === "f32") {
@@ -215,8 +235,12 @@ class Scope {
     }
     if (op === "/" || op === "%") {
       // Halves only, rounded to zero.
-      if (op === "%" || b.kind !== "number" || Number(b.text) !== 2 || type !== "i32") throw new Unsupported(op);
-      return `(i32x4.shr_s (i32x4.add ${x} (i32x4.shr_u ${this.#text(a, type)} (i32.const 31))) (i32.const 1))`;
+      if (op === "%" || b.kind !== "number" || Number(b.text) !== 2 || type !== "i32") {
+        throw new Unsupported(op);
+      }
+      return `(i32x4.shr_s (i32x4.add ${x} (i32x4.shr_u ${
+        this.#text(a, type)
+      } (i32.const 31))) (i32.const 1))`;
     }
     return `(i32x4.${ARITHMETIC[op]} ${x} ${this.value(b, type).text})`;
   }
@@ -236,13 +260,21 @@ class Scope {
       case "min":
       case "max":
         // The second where they are equal or not ordered, as hardware does.
-        return type === "f32" ? `(f32x4.p${name} ${text(0)} ${text(1)})` : `(i32x4.${name}_${type === "u32" ? "u" : "s"} ${text(0)} ${text(1)})`;
+        return type === "f32"
+          ? `(f32x4.p${name} ${text(0)} ${text(1)})`
+          : `(i32x4.${name}_${type === "u32" ? "u" : "s"} ${text(0)} ${text(1)})`;
       case "abs":
-        return type === "f32" ? `(f32x4.abs ${text(0)})` : type === "i32" ? `(i32x4.abs ${text(0)})` : text(0);
+        return type === "f32"
+          ? `(f32x4.abs ${text(0)})`
+          : type === "i32"
+          ? `(i32x4.abs ${text(0)})`
+          : text(0);
       case "sign": {
         if (type !== "f32") throw new Unsupported("sign of whole numbers");
         const v = text(0), zero = splat("f32", "0");
-        return `(v128.or (v128.and (f32x4.gt ${v} ${zero}) ${splat("f32", "1")}) (v128.and (f32x4.lt ${v} ${zero}) ${splat("f32", "-1")}))`;
+        return `(v128.or (v128.and (f32x4.gt ${v} ${zero}) ${
+          splat("f32", "1")
+        }) (v128.and (f32x4.lt ${v} ${zero}) ${splat("f32", "-1")}))`;
       }
       case "fma":
         return this.vectors.fused
@@ -278,7 +310,9 @@ function convert({ type, text }: Vector, to: Lane): string {
         ? `(i32x4.trunc_sat_f32x4_${to === "i32" ? "s" : "u"} ${text})`
         : text;
     case "bool":
-      return type === "f32" ? `(f32x4.ne ${text} ${splat("f32", "0")})` : `(i32x4.ne ${text} ${splat("i32", "0")})`;
+      return type === "f32"
+        ? `(f32x4.ne ${text} ${splat("f32", "0")})`
+        : `(i32x4.ne ${text} ${splat("i32", "0")})`;
   }
 }
 
@@ -307,7 +341,9 @@ class Block {
         const type = scope.types.get(s.name);
         if (type === undefined) throw new Unsupported(s.name);
         const { text } = scope.value(s.value, type);
-        return `(local.set $${s.name} ${mask === null ? text : `(v128.bitselect ${text} (local.get $${s.name}) ${mask})`})`;
+        return `(local.set $${s.name} ${
+          mask === null ? text : `(v128.bitselect ${text} (local.get $${s.name}) ${mask})`
+        })`;
       }
       case "return": {
         const { text } = scope.value(s.value, this.result);
@@ -315,9 +351,7 @@ class Block {
         // Lanes that left earlier keep what they left with.
         const where = mask === null ? live : live === null ? mask : `(v128.and ${mask} ${live})`;
         const value = where === null ? text : `(v128.bitselect ${text} (local.get $result) ${where})`;
-        const leave = mask === null
-          ? ""
-          : `(local.set $live (v128.andnot ${live ?? ones} ${mask}))`;
+        const leave = mask === null ? "" : `(local.set $live (v128.andnot ${live ?? ones} ${mask}))`;
         this.#returned = true;
         return `(local.set $result ${value}) ${leave}`;
       }
@@ -356,5 +390,6 @@ class Block {
 }
 
 function returns(s: Statement): boolean {
-  return s.kind === "return" || (s.kind === "while" && s.body.some(returns)) || (s.kind === "if" && [...s.yes, ...s.no].some(returns));
+  return s.kind === "return" || (s.kind === "while" && s.body.some(returns)) ||
+    (s.kind === "if" && [...s.yes, ...s.no].some(returns));
 }

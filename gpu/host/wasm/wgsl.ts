@@ -4,7 +4,12 @@
 export type Expr =
   | { readonly kind: "number"; readonly text: string }
   | { readonly kind: "name"; readonly name: string }
-  | { readonly kind: "call"; readonly name: string; readonly type: string | null; readonly x: readonly Expr[] }
+  | {
+    readonly kind: "call";
+    readonly name: string;
+    readonly type: string | null;
+    readonly x: readonly Expr[];
+  }
   | { readonly kind: "unary"; readonly op: string; readonly x: Expr }
   | { readonly kind: "binary"; readonly op: string; readonly a: Expr; readonly b: Expr };
 
@@ -12,7 +17,12 @@ export type Expr =
 export type Statement =
   | { readonly kind: "let"; readonly name: string; readonly value: Expr }
   | { readonly kind: "assign"; readonly name: string; readonly value: Expr }
-  | { readonly kind: "if"; readonly condition: Expr; readonly yes: readonly Statement[]; readonly no: readonly Statement[] }
+  | {
+    readonly kind: "if";
+    readonly condition: Expr;
+    readonly yes: readonly Statement[];
+    readonly no: readonly Statement[];
+  }
   | { readonly kind: "while"; readonly condition: Expr; readonly body: readonly Statement[] }
   | { readonly kind: "return"; readonly value: Expr };
 
@@ -32,8 +42,24 @@ const TOKENS =
 
 /** Binary operators by how tightly they bind. */
 const BINDING: Record<string, number> = {
-  "||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<": 7, ">": 7, "<=": 7, ">=": 7, "<<": 8, ">>": 8,
-  "+": 9, "-": 9, "*": 10, "/": 10, "%": 10,
+  "||": 1,
+  "&&": 2,
+  "|": 3,
+  "^": 4,
+  "&": 5,
+  "==": 6,
+  "!=": 6,
+  "<": 7,
+  ">": 7,
+  "<=": 7,
+  ">=": 7,
+  "<<": 8,
+  ">>": 8,
+  "+": 9,
+  "-": 9,
+  "*": 10,
+  "/": 10,
+  "%": 10,
 };
 
 class Parser {
@@ -149,11 +175,15 @@ class Parser {
     }
     const first = this.#take();
     const isNew = first === "let" || first === "var", name = isNew ? this.#take() : first, op = this.#take();
-    if (!/^[A-Za-z_]/.test(name) || !(isNew ? op === "=" : op.endsWith("="))) throw new Unsupported(`${name} ${op}`);
+    if (!/^[A-Za-z_]/.test(name) || !(isNew ? op === "=" : op.endsWith("="))) {
+      throw new Unsupported(`${name} ${op}`);
+    }
     const right = this.expression();
     this.#expect(";");
     if (isNew) return { kind: "let", name, value: right };
-    const value: Expr = op === "=" ? right : { kind: "binary", op: op[0], a: { kind: "name", name }, b: right };
+    const value: Expr = op === "="
+      ? right
+      : { kind: "binary", op: op[0], a: { kind: "name", name }, b: right };
     return { kind: "assign", name, value };
   }
 }

@@ -1,0 +1,102 @@
+/** A fused loop as a kernel of the host engine: WebAssembly where it can, the generated JavaScript elsewhere. */
+import { type DType, roundTo } from "../../../ops/dtype.ts";
+import type { Axes, Kernel, Loop } from "../loops.ts";
+import { isShared } from "../memory.ts";
+import { layoutOf, loopText, type VectorLoop } from "./loops.ts";
+import type { Runner } from "./runner.ts";
+import { Unsupported } from "./wgsl.ts";
+
+/** From so many elements on a loop goes through WebAssembly. */
+const LEAST = 4096;
+/** Shortest innermost axis that is worth vectors. */
+const ROW = 8;
+
+const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
+
+/**
+ * The loop over `axes` in WebAssembly, whose geometry is that of `plain`: there slots and offsets are read. Null where
+ * vectors cannot do it, or not faster.
+ */
+export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runner): Kernel | null {
+  const { lengths, strides } = axes, last = loop.rank - 1;
+  if (loop.rank === 0 || lengths.reduce((n, m) => n * m, 1) < LEAST || lengths[last] < ROW) return null;
+  if (loop.applications.length === 0 && loop.fold === null) return null;
+  if (
+    strides.some((s) => s[last] !== 0 && s[last] !== 1) || (loop.fold !== null && loop.fold.from !== "f32")
+  ) return null;
+  const constantTypes: DType[] = [];
+  for (const a of loop.applications) {
+    a.x.forEach((name, i) => {
+      if (name[0] === "c") constantTypes[Number(name.slice(1))] = a.types[i];
+    });
+  }
+  const vectors: VectorLoop = {
+    rank: loop.rank,
+    loads: loop.loads.map((l, i) => ({ dtype: l.dtype, moves: strides[i][last] === 1 })),
+    constants: loop.constants,
+    applications: loop.applications.map((a) => ({ ...a, wgsl: a.wgsl() })),
+    stores: loop.stores,
+    fold: loop.fold === null ? null : { name: loop.fold.name, reduced: loop.fold.reduced },
+  };
+  let run: (g: number, from: number, to: number, scratch: number) => void;
+  try {
+    run = runner.module(loopText(vectors, runner.functions, runner.fused)).run;
+  } catch (error) {
+    if (error instanceof Unsupported) return null;
+    throw error;
+  }
+  const layout = layoutOf(vectors), template = new Int32Array(layout.words);
+  if (layout.words > runner.words.length) return null;
+  template.set(lengths);
+  loop.loads.forEach((l, i) => {
+    for (let a = 0; a < last; a++) template[layout.loads[i] + 1 + a] = strides[i][a] * bytes(l.dtype);
+  });
+  loop.stores.forEach((s, i) => {
+    let step = bytes(s.dtype);
+    for (let a = last; a >= 0; a--) {
+      if (loop.fold?.reduced[a]) continue;
+      if (a < last) template[layout.stores[i] + 1 + a] = step;
+      step *= lengths[a];
+    }
+  });
+  const reduced = loop.fold?.reduced;
+  const first = reduced === undefined
+    ? 0
+    : !reduced[last]
+    ? last
+    : [...reduced.keys()].find((a) => !reduced[a]) ?? 0;
+  const end = lengths[first];
+  // Places in the plain geometry: lengths; slot, offset and outer strides of each load; slots of stores; constants.
+  const slots: number[] = [];
+  let at = loop.rank;
+  for (const l of loop.loads) {
+    slots.push(at);
+    at += 2 + l.strides.filter((s) => s === "s").length;
+  }
+  const stores = at,
+    constants = at + loop.stores.length,
+    floats = new Float32Array(runner.words.buffer, runner.words.byteOffset);
+  return (v, k, g, nodes) => {
+    for (let i = 0; i < loop.stores.length; i++) {
+      if (!isShared(v[g[stores + i]])) return plain(v, k, g, nodes);
+    }
+    const { words } = runner;
+    words.set(template);
+    for (let i = 0; i < slots.length; i++) {
+      const address = runner.address(v[g[slots[i]]]);
+      if (address === null) {
+        runner.finish();
+        return plain(v, k, g, nodes);
+      }
+      words[layout.loads[i]] = address + g[slots[i] + 1] * bytes(loop.loads[i].dtype);
+    }
+    for (let i = 0; i < loop.stores.length; i++) words[layout.stores[i]] = v[g[stores + i]].byteOffset;
+    for (let c = 0; c < loop.constants; c++) {
+      const value = k[g[constants + c]];
+      if ((constantTypes[c] ?? "f32") === "f32") floats[layout.constants + c] = value;
+      else words[layout.constants + c] = roundTo("i32", value);
+    }
+    run(runner.geometry, 0, end, runner.sums);
+    runner.finish();
+  };
+}
