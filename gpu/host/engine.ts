@@ -4,6 +4,7 @@ import { collect, lower } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import { Collector } from "../collector.ts";
 import { arrayAt, HostMemory, isShared } from "./memory.ts";
 import { makeSchedule, type Schedule } from "./schedule.ts";
 import { createRunner } from "./wasm/runner.ts";
@@ -24,10 +25,10 @@ interface Frame {
   readonly numbers: Float64Array;
 }
 
-/** A schedule in the cache. */
+/** A schedule in the cache. Its frame may be collected while nothing runs. */
 interface Entry {
   readonly schedule: Schedule;
-  frame: Frame | null;
+  frame: WeakRef<Frame> | null;
 }
 
 /** Where the intermediates of all schedules lie: in shared memory, or in a buffer of its own. */
@@ -37,8 +38,9 @@ interface ArenaBlock {
   readonly bytes: number;
 }
 
-/** What is given back with an array: its bytes, and its place in shared memory or -1. */
+/** What is given back with an array: bytes of the account, and a place in shared memory or -1. */
 interface Held {
+  readonly live: number;
   readonly bytes: number;
   readonly at: number;
 }
@@ -52,8 +54,8 @@ class AccountedStorage extends HostStorage {
 
 /** Arrays from this size on are accounted for on their own; of smaller ones a run's scalars together, and the rest. */
 const LARGE = 1 << 10, SCALAR = 8;
-/** Arrays from so many bytes on lie in shared memory. */
-const SHARED = 1 << 12;
+/** Arrays from so many bytes on lie in shared memory; results that may be taken from it while none comes back. */
+const SHARED = 1 << 12, UNRETURNED = 1 << 28;
 const SMALLEST_ARENA = 1 << 16;
 const NOTHING: TypedArray = new Float32Array(0);
 
@@ -66,9 +68,12 @@ export class HostEngine implements Engine {
   #cachedSteps = 0;
   readonly #memory = new HostMemory();
   readonly #runner = createRunner(this.#memory);
-  #arena: ArenaBlock | null = null;
+  #arena: WeakRef<ArenaBlock> | null = null;
   #live = 0;
   #largest = 0;
+  readonly #collector = new Collector(() => this.#live);
+  /** Bytes of results in shared memory since any came back. */
+  #taken = 0;
   #peak = 0;
   readonly #registry = new FinalizationRegistry<Held>((held) => this.#release(held));
   /** How many storages share an array, where it is more than one. */
@@ -81,7 +86,9 @@ export class HostEngine implements Engine {
 
   upload(data: TypedArray, dtype: DType): Storage {
     if (dtype === "bf16") return this.#store(packBf16(data));
-    const own = this.#allocate(dtype, data.length);
+    const at = data.byteLength < SHARED ? null : this.#memory.take(data.byteLength);
+    if (at === null) return this.#store(data.slice());
+    const own = arrayAt(dtype, this.#memory.buffer, at, data.length);
     own.set(data);
     return this.#store(own);
   }
@@ -91,9 +98,7 @@ export class HostEngine implements Engine {
     const entry = this.#entry(graph.key) ??
       this.#add(graph.key, makeSchedule(lower(graph), graph.nodes, this.#runner));
     const { schedule } = entry, { nodes } = graph;
-    const { values, numbers } = entry.frame?.arena === this.#arena && entry.frame !== null
-      ? entry.frame
-      : this.#frame(entry);
+    const { values, numbers } = this.#frame(entry);
     const { slots, constants, dynamics, kernels, geometry } = schedule;
     try {
       for (let i = 0; i < slots.length; i++) {
@@ -121,6 +126,7 @@ export class HostEngine implements Engine {
       for (let i = 0; i < slots.length; i++) if (slots[i].kind !== "arena") values[i] = NOTHING;
     }
     this.#peak = Math.max(this.#peak, this.#live + schedule.bytes);
+    this.#collector.check();
   }
 
   read(values: { storage: Storage }[]): Promise<TypedArray[]> {
@@ -149,7 +155,7 @@ export class HostEngine implements Engine {
   memory(): MemoryReport {
     return {
       live: this.#live,
-      pooled: this.#arena?.bytes ?? 0,
+      pooled: this.#arena?.deref()?.bytes ?? 0,
       arena: this.#largest,
       peak: Math.max(this.#peak, this.#live),
     };
@@ -182,9 +188,10 @@ export class HostEngine implements Engine {
 
   /** Arrays for the intermediates of a schedule, in an arena which all schedules share. */
   #frame(entry: Entry): Frame {
-    const { schedule } = entry;
-    let arena = this.#arena;
-    if (arena === null || arena.bytes < schedule.bytes) this.#arena = arena = this.#newArena(schedule.bytes);
+    const { schedule } = entry, made = entry.frame?.deref();
+    let arena = this.#arena?.deref();
+    if (made !== undefined && made.arena === arena) return made;
+    if (arena === undefined || arena.bytes < schedule.bytes) arena = this.#newArena(schedule.bytes, arena);
     const { buffer, at } = arena;
     const values = schedule.slots.map((s) => {
       if (s.kind !== "arena") return NOTHING;
@@ -193,34 +200,40 @@ export class HostEngine implements Engine {
     });
     const numbers = Float64Array.from(schedule.constants, (c) => c.value);
     const frame: Frame = { arena, values, numbers };
-    entry.frame = frame;
+    entry.frame = new WeakRef(frame);
     return frame;
   }
 
   /** An arena in the place of the one before, whose frames are made anew. */
-  #newArena(least: number): ArenaBlock {
-    const old = this.#arena,
-      bytes = Math.max(SMALLEST_ARENA, least, Math.min(2 * (old?.bytes ?? 0), 2 * least));
-    if (old !== null && old.at >= 0 && isShared(new Uint8Array(old.buffer, 0, 0))) {
-      this.#memory.give(old.at, old.bytes);
-    }
+  #newArena(least: number, old: ArenaBlock | undefined): ArenaBlock {
+    const bytes = Math.max(SMALLEST_ARENA, least, Math.min(2 * (old?.bytes ?? 0), 2 * least));
+    if (old !== undefined && this.#registry.unregister(old)) this.#memory.give(old.at, old.bytes);
     const at = this.#memory.take(bytes);
-    return at === null
+    const arena: ArenaBlock = at === null
       ? { buffer: new ArrayBuffer(bytes), at: 0, bytes }
       : { buffer: this.#memory.buffer, at, bytes };
+    if (at !== null) this.#registry.register(arena, { live: 0, bytes, at }, arena);
+    this.#arena = new WeakRef(arena);
+    return arena;
   }
 
   /** An array for a result; its elements are anything. */
   #allocate(dtype: DType, size: number): TypedArray {
     const bytes = size * workingBytes(dtype);
-    // Brain floats are packed into an array of their own.
-    const at = bytes < SHARED || dtype === "bf16" ? null : this.#memory.take(bytes);
-    return at === null ? allocate(dtype, size) : arrayAt(dtype, this.#memory.buffer, at, size);
+    // Brain floats are packed into an array of their own. What a loop takes that never lets anything come back is left
+    // to the heap, whose collector needs no turn of the event loop.
+    if (bytes < SHARED || dtype === "bf16" || this.#taken + bytes > UNRETURNED) return allocate(dtype, size);
+    const at = this.#memory.take(bytes);
+    if (at === null) return allocate(dtype, size);
+    this.#taken += bytes;
+    return arrayAt(dtype, this.#memory.buffer, at, size);
   }
 
-  #release({ bytes, at }: Held): void {
-    this.#live -= bytes;
-    if (at >= 0) this.#memory.give(at, bytes);
+  #release({ live, bytes, at }: Held): void {
+    this.#live -= live;
+    if (at < 0) return;
+    this.#memory.give(at, bytes);
+    this.#taken = 0;
   }
 
   /** Gives the roots their values, all at once. */
@@ -249,7 +262,7 @@ export class HostEngine implements Engine {
     accounts.forEach((account, kind) => {
       if (account === null) return;
       this.#live += bytes[kind];
-      this.#registry.register(account, { bytes: bytes[kind], at: -1 });
+      this.#registry.register(account, { live: bytes[kind], bytes: 0, at: -1 });
     });
   }
 
@@ -261,7 +274,8 @@ export class HostEngine implements Engine {
 }
 
 function heldBy(data: StoredArray): Held {
-  return { bytes: data.byteLength, at: isShared(data) ? data.byteOffset : -1 };
+  const bytes = data.byteLength;
+  return { live: bytes, bytes, at: isShared(data) ? data.byteOffset : -1 };
 }
 
 /** The engine of device "host". */

@@ -3,7 +3,7 @@ import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
-import { Collector } from "./collector.ts";
+import { Collector } from "../collector.ts";
 import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
 import { checkType, makePlan } from "./emit.ts";
 import type { Plan } from "./plan.ts";

@@ -1,4 +1,4 @@
-/** Garbage collection when device memory asks for it: the engine of JavaScript does not see that memory. */
+/** Garbage collection when tensors ask for it: the engine of JavaScript sees neither device memory nor shared memory. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
