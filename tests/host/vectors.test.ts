@@ -1,0 +1,217 @@
+/** Loops in WebAssembly: every function within two units in the last place of f32, whatever the layout. */
+
+import { assert, assertEquals } from "@std/assert";
+import { assemble } from "../../gpu/host/wasm/assembler.ts";
+import { Vectorizer } from "../../gpu/host/wasm/vector.ts";
+import { Unsupported } from "../../gpu/host/wasm/wgsl.ts";
+import { functionSources } from "../../gpu/webgpu/prelude.ts";
+import type { DType } from "../../ops/dtype.ts";
+import type { Node } from "../../ops/node.ts";
+import { type Elementwise, primitives } from "../../ops/primitive.ts";
+import { generator, leaf, op, random, same, values } from "./compare.ts";
+import { HostEngine } from "../../gpu/host/engine.ts";
+import { stored } from "../support/numbers.ts";
+
+const engine = new HostEngine();
+/** Enough elements for vectors, and some over. */
+const N = 5003;
+
+const SPECIAL = [
+  0,
+  -0,
+  1,
+  -1,
+  0.5,
+  -0.5,
+  1.5,
+  2.5,
+  -2.5,
+  100,
+  -100,
+  88.8,
+  1e4,
+  -1e4,
+  1e-30,
+  3e38,
+  -3e38,
+  Infinity,
+  -Infinity,
+  NaN,
+];
+
+/** Units in the last place of the f32 nearest to `truth`, that `x` is off by. */
+function ulps(x: number, truth: number, least: number): number {
+  const nearest = Math.fround(truth);
+  if (Object.is(x, nearest) || x === nearest || (Number.isNaN(x) && Number.isNaN(truth))) return 0;
+  if (!Number.isFinite(nearest) || !Number.isFinite(x)) return Infinity;
+  const unit = 2 ** Math.floor(Math.log2(Math.max(least, Math.abs(nearest)))) - 23;
+  return Math.abs(x - truth) / unit;
+}
+
+/** Functions whose error is more than two units (those of the kernels on WebGPU, which they are made from). */
+const WIDER: Record<string, number> = {
+  expm1: 4,
+  xlog1py: 3,
+  asin: 3,
+  atan: 3,
+  asinh: 3,
+  atanh: 3,
+  atan2: 3,
+  sinc: 3,
+  softplus: 3,
+  logSigmoid: 3,
+  gelu: 6,
+  geluTanh: 7,
+  erf: 3,
+  erfc: 4,
+  erfinv: 5,
+};
+/** Magnitudes below which errors count as if they were of that size: subnormal numbers, and what cancels. */
+const LEAST: Record<string, number> = { logaddexp: 1, logaddexp2: 1 };
+/** Where f32 overflows on the way and doubles do not. */
+const OVERFLOWS = new Set(["lerp"]);
+
+function typesOf(record: Elementwise): DType[] | null {
+  for (const first of ["f32", "bool"] as const) {
+    const types: DType[] = [first, ...Array<DType>(record.inputs - 1).fill("f32")];
+    try {
+      record.infer(types.map((dtype) => ({ shape: [N], dtype })), null);
+      return types;
+    } catch { /* It takes other types. */ }
+  }
+  return null;
+}
+
+function isVectorised(record: Elementwise, types: readonly DType[]): boolean {
+  const names = types.map((_, i) => `x${i}`);
+  try {
+    const v = new Vectorizer(functionSources(), true);
+    v.expression(
+      record.wgsl(names, [...types], null),
+      new Map(names.map((n, i) => [n, types[i] as "f32" | "bool"])),
+    );
+    return true;
+  } catch (error) {
+    if (error instanceof Unsupported) return false;
+    throw error;
+  }
+}
+
+const plain: string[] = [];
+
+for (const record of primitives().values()) {
+  if (record.family !== "elementwise" || record.name === "cast") continue;
+  const types = typesOf(record);
+  if (types === null) continue;
+  if (!isVectorised(record, types)) {
+    plain.push(record.name);
+    continue;
+  }
+  Deno.test(`${record.name} in vectors is within two units in the last place`, () => {
+    const rng = generator(7), most = WIDER[record.name] ?? 2;
+    const inputs = types.map((dtype, i) => {
+      const [lo, hi] = record.domain[i];
+      const data = Array.from(
+        { length: N },
+        (_, k) => k < 400 ? SPECIAL[Math.floor(k / 20 ** i) % 20] : lo + (hi - lo) * rng(),
+      );
+      return stored(data, dtype);
+    });
+    const [y] = values(() => [op(record.name, inputs.map((x, i) => leaf(x, [N], types[i])))], engine);
+    const isBool = y instanceof Uint8Array;
+    let worst = 0, at = 0;
+    for (let k = 0; k < N; k++) {
+      const truth = record.host(...inputs.map((x) => x[k]));
+      if (OVERFLOWS.has(record.name) && inputs.some((x) => Math.abs(x[k]) > 1e38)) continue;
+      const off = isBool ? Math.abs(y[k] - truth) : ulps(y[k], truth, LEAST[record.name] ?? 2 ** -120);
+      if (off > worst) worst = off, at = k;
+    }
+    assert(
+      worst <= most,
+      `${record.name}(${inputs.map((x) => x[at])}) is ${y[at]}, off by ${worst.toFixed(2)} units`,
+    );
+  });
+}
+
+Deno.test("most functions are vectorised; the others are listed", () => {
+  console.log(`Functions that run as JavaScript: ${plain.join(", ")}`);
+  assertEquals(Object.keys(WIDER).filter((name) => plain.includes(name)), []);
+});
+
+Deno.test("fused loops over any layout are what the reference has", () => {
+  const rng = (): () => number => generator(3);
+  const x = (shape: number[], dtype: DType = "f32"): Node => random(rng(), shape, dtype, -2, 2);
+  const chain = (a: Node, b: Node): Node => op("mul", [op("add", [a, b]), op("sub", [a, leaf([0.5], [])])]);
+  for (
+    const [a, b] of [[[70, 90], [70, 90]], [[70, 90], [90]], [[70, 90], [70, 1]], [[9, 20, 50], [20, 1]], [[
+      8,
+      1,
+      90,
+    ], [9, 90]], [[6000], []]]
+  ) {
+    same(`chain ${a} ${b}`, () => [chain(x(a), x(b))], 1);
+    same(`compare ${a} ${b}`, () => [op("where", [op("lt", [x(a), x(b)]), x(a), leaf([3], [])])]);
+    same(
+      `masks ${a} ${b}`,
+      () => [op("logicalAnd", [op("gt", [x(a), leaf([0], [])]), op("isfinite", [x(a)])])],
+    );
+    for (let axis = 0; axis < a.length; axis++) {
+      for (const fold of ["sum", "prod", "amax", "amin"]) {
+        same(
+          `${fold} ${a} ${axis}`,
+          () => [op(fold, [op("abs", [op("add", [x(a), x(b)])])], { axes: [axis] })],
+          2,
+        );
+      }
+    }
+    const all = a.map((_, i) => i);
+    same(`sum of all ${a}`, () => [op("sum", [op("square", [x(a)])], { axes: all })], 2);
+    if (a.length > 2) same(`sum outside ${a}`, () => [op("sum", [x(a)], { axes: [0, 1] })], 2);
+    if (a.length > 2) same(`sum around ${a}`, () => [op("sum", [x(a)], { axes: [0, 2] })], 2);
+  }
+  // A part of an array, views that repeat, one that runs backwards (which JavaScript does).
+  same(
+    "window",
+    () => [op("exp", [op("slice", [x([90, 80])], { starts: [3, 5], sizes: [80, 70], steps: [1, 1] })])],
+    2,
+  );
+  same("expanded", () => [chain(op("expand", [x([80])], { shape: [70, 80] }), x([70, 80]))], 1);
+  same("flipped", () => [chain(op("flip", [x([70, 80])], { axes: [1] }), x([70, 80]))], 1);
+  same("long columns", () => [op("sum", [x([5, 3000])], { axes: [0] })], 2);
+});
+
+Deno.test("integer chains wrap, and NaN goes through extremes", () => {
+  const i = (): Node => leaf(Array.from({ length: N }, (_, k) => (k * 2654435761) | 0), [N], "i32");
+  same("i32", () => [op("add", [op("mul", [i(), i()]), op("neg", [i()])])]);
+  const x = (): Node => leaf(Array.from({ length: N }, (_, k) => k === 4000 ? NaN : k % 7), [N]);
+  same("amax", () => [op("amax", [x()], { axes: [0] })]);
+  same("amin", () => [op("amin", [op("neg", [x()])], { axes: [0] })]);
+});
+
+Deno.test("rows in vectors: softmax, logsumexp, with infinities and NaN", () => {
+  for (const [rows, n] of [[5, 1000], [700, 9], [3, 4099]]) {
+    const x = (): Node => {
+      const rng = generator(2), data = Array.from({ length: rows * n }, () => 60 * rng() - 30);
+      data[1] = -Infinity;
+      if (rows > 3) data[n] = NaN, data[2 * n] = Infinity;
+      if (rows > 4) data.fill(-Infinity, 3 * n, 4 * n);
+      return leaf(data, [rows, n]);
+    };
+    same(`softmax ${rows} ${n}`, () => [op("softmax", [x()], { axis: 1 })], 4);
+    same(`logsumexp ${rows} ${n}`, () => [op("logsumexp", [x()], { axis: 1 })], 4);
+  }
+});
+
+Deno.test("the assembler refuses what it does not know", () => {
+  for (
+    const text of ["(func $f (f32x4.cube))", "(func $f (local.get $x))", "(func $f (br $out))", "(func $f"]
+  ) {
+    let message = "";
+    try {
+      assemble(text);
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    assert(message.startsWith("Internal:"), text);
+  }
+});
