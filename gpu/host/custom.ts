@@ -80,7 +80,14 @@ function byRows(
   const from = runner.address(x.data), marks = labels === null ? 0 : runner.address(labels);
   const to = isShared(y.data) ? y.data.byteOffset : runner.borrow(y.data.byteLength);
   if (from !== null && marks !== null && to !== null) {
-    runner.rows[name](from, to, n, x.data.length / n, marks);
+    const isSoftmax = name === "softmax";
+    runner.run(runner.rows, name, x.data.length / n, 1, 4 * x.data.length, (a, b) => [
+      from + 4 * a * n,
+      to + 4 * a * (isSoftmax ? n : 1),
+      n,
+      b - a,
+      ...labels === null ? [] : [marks + 4 * a],
+    ]);
     if (!isShared(y.data)) y.data.set(new Float32Array(runner.memory.buffer, to, y.data.length));
   }
   runner.finish();

@@ -316,11 +316,35 @@ export function matmulKernel(
     if (vectors !== null && isShared(y)) {
       const left = vectors.address(x), right = vectors.address(w);
       if (left !== null && right !== null) {
-        const { matmul, panels } = vectors;
+        const shape = (m: number, n: number): number[] => [m, n, K];
+        const p = left + 4 * g[3], q = right + 4 * g[4], to = y.byteOffset;
+        const isBatch = starts.length > 1 && lengths.length === 1;
+        if (isBatch) {
+          const work = starts.length * M * N * K / 16;
+          vectors.run(vectors.matmul, "many", starts.length, 1, work, (from, until, { panels }) => [
+            ...shape(M, N),
+            ...[p + 4 * from * sa[0], 4 * ar, 4 * ac, q + 4 * from * sb[0], 4 * br, 4 * bc],
+            ...[to + 4 * from * M * N, 4 * N, panels, until - from, 4 * sa[0], 4 * sb[0], 4 * M * N],
+          ]);
+          return vectors.finish();
+        }
         for (let t = 0; t < starts.length; t++) {
-          const [i, j] = starts[t], to = y.byteOffset + 4 * t * M * N;
-          const p = left + 4 * (g[3] + i), q = right + 4 * (g[4] + j);
-          matmul(rows, N, K, p, 4 * ar, 4 * ac, q, 4 * br, 4 * bc, to, 4 * N, panels);
+          const a = p + 4 * starts[t][0],
+            b = q + 4 * starts[t][1],
+            c = to + 4 * t * M * N,
+            work = rows * N * K / 16;
+          // The longer side is shared out, by whole tiles.
+          if (rows >= N) {
+            vectors.run(vectors.matmul, "matmul", rows, 6, work, (from, until, { panels }) => [
+              ...shape(until - from, N),
+              ...[a + 4 * from * ar, 4 * ar, 4 * ac, b, 4 * br, 4 * bc, c + 4 * from * N, 4 * N, panels],
+            ]);
+          } else {
+            vectors.run(vectors.matmul, "matmul", N, 8, work, (from, until, { panels }) => [
+              ...shape(rows, until - from),
+              ...[a, 4 * ar, 4 * ac, b + 4 * from * bc, 4 * br, 4 * bc, c + 4 * from, 4 * N, panels],
+            ]);
+          }
         }
         return vectors.finish();
       }

@@ -3,7 +3,7 @@ import { type DType, roundTo } from "../../../ops/dtype.ts";
 import type { Axes, Kernel, Loop } from "../loops.ts";
 import { isShared } from "../memory.ts";
 import { layoutOf, loopText, type VectorLoop } from "./loops.ts";
-import type { Runner } from "./runner.ts";
+import type { Module, Runner } from "./runner.ts";
 import { Unsupported } from "./wgsl.ts";
 
 /** From so many elements on a loop goes through WebAssembly. */
@@ -38,9 +38,9 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
     stores: loop.stores,
     fold: loop.fold === null ? null : { name: loop.fold.name, reduced: loop.fold.reduced },
   };
-  let run: (g: number, from: number, to: number, scratch: number) => void;
+  let module: Module;
   try {
-    run = runner.module(loopText(vectors, runner.functions, runner.fused)).run;
+    module = runner.module(loopText(vectors, runner.functions, runner.fused));
   } catch (error) {
     if (error instanceof Unsupported) return null;
     throw error;
@@ -65,7 +65,10 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
     : !reduced[last]
     ? last
     : [...reduced.keys()].find((a) => !reduced[a]) ?? 0;
-  const end = lengths[first];
+  const end = lengths[first], elements = lengths.reduce((n, m) => n * m, 1);
+  // A fold of everything is one thread's; parts of a row begin where vectors do.
+  const splits = reduced === undefined || !reduced[first], grain = first === last ? 64 : 1;
+  const work = elements * (1 + loop.applications.length);
   // Places in the plain geometry: lengths; slot, offset and outer strides of each load; slots of stores; constants.
   const slots: number[] = [];
   let at = loop.rank;
@@ -96,7 +99,12 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
       if ((constantTypes[c] ?? "f32") === "f32") floats[layout.constants + c] = value;
       else words[layout.constants + c] = roundTo("i32", value);
     }
-    run(runner.geometry, 0, end, runner.sums);
+    runner.run(module, "run", splits ? end : 1, grain, work, (from, to, { sums }) => [
+      runner.geometry,
+      from,
+      splits ? to : end,
+      sums,
+    ]);
     runner.finish();
   };
 }

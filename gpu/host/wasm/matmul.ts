@@ -167,13 +167,29 @@ ${
   })`;
 }
 
+/** What one product costs is told by its multiplications; a batch runs in steps of bytes along each array. */
+function batch(): string {
+  return `(func $many ${params("M N K a aRow aColumn b bRow bColumn c cRow scratch count aStep bStep cStep")}
+${
+    loop(
+      "t",
+      `(i32.gt_s ${get("count")} ${i32(0)})`,
+      `(call $matmul ${"M N K a aRow aColumn b bRow bColumn c cRow scratch".split(" ").map(get).join(" ")})
+      ${step("a", get("aStep"))} ${step("b", get("bStep"))} ${step("c", get("cStep"))} ${
+        step("count", i32(-1))
+      }`,
+    )
+  })`;
+}
+
 /**
  * `matmul(M, N, K, a, aRow, aColumn, b, bRow, bColumn, c, cRow, scratch)`: c [M, N] with rows `cRow` bytes apart, from
- * operands with any steps, in bytes.
+ * operands with any steps, in bytes; and `many(..., count, aStep, bStep, cStep)`, which does it `count` times.
  */
 export function matmulText(fused: boolean): string {
   const bytes = 4 * HEIGHT * DEPTH;
-  return `${pack("packRows", ROWS)}
+  return `${batch()}
+${pack("packRows", ROWS)}
 ${pack("packColumns", COLUMNS)}
 ${micro(fused)}
 ${macro()}

@@ -1,69 +1,128 @@
-/** Runs WebAssembly on the engine's memory: modules by text, and the arrays that they reach. */
+/** Runs WebAssembly on the engine's memory: modules by text, the arrays that they reach, and the threads that help. */
 import type { TypedArray } from "../../../ops/dtype.ts";
-import { type HostMemory, isShared } from "../memory.ts";
 import { functionSources } from "../../webgpu/prelude.ts";
+import { type HostMemory, isShared } from "../memory.ts";
 import { assemble } from "./assembler.ts";
 import { LOOP_SCRATCH } from "./loops.ts";
 import { MATMUL_SCRATCH, matmulText } from "./matmul.ts";
 import { rowsText } from "./rows.ts";
+import { CONTROL_WORDS, type SharedModule, threadCount, Threads } from "./threads.ts";
 
 /** A function of numbers that a module exports. */
-export type Exported = (...x: number[]) => void;
+type Exported = (...x: number[]) => void;
+
+/** A module in use. */
+export interface Module extends SharedModule {
+  readonly functions: Readonly<Record<string, Exported>>;
+}
+
+/** Arguments of a call on one part of the work; what is a thread's own comes from `scratch`. */
+export type Part = (from: number, to: number, scratch: Scratch) => readonly number[];
+
+/** Memory of one thread: for sums of loops, and for panels of matrices. */
+export interface Scratch {
+  readonly sums: number;
+  readonly panels: number;
+}
 
 const FUSED =
   `(func $f (param $x v128) (result v128) (f32x4.relaxed_madd (local.get $x) (local.get $x) (local.get $x)))`;
 /** Words of a kernel's geometry. */
 const WORDS = 1024;
+/** Work, in steps of about a nanosecond, from which on threads are woken: it takes them some 30 microseconds. */
+const WORTH = 150_000;
 
 /** Modules on one memory. */
 export class Runner {
   /** Whether there is a fused multiply-add. */
   readonly fused: boolean;
-  readonly #modules = new Map<string, Record<string, Exported>>();
-  /** Where geometry, sums of loops, and panels of matrices stand. */
+  readonly #modules = new Map<string, Module>();
+  /** Where the geometry of the kernel that runs stands. */
   readonly geometry: number;
-  readonly sums: number;
-  readonly panels: number;
   readonly words: Int32Array;
-  #matmul: Exported | null = null;
-  #rows: Record<string, Exported> | null = null;
+  readonly #scratch: Scratch;
+  #threads: { readonly pool: Threads; readonly scratch: readonly Scratch[] } | null = null;
+  #matmul: Module | null = null;
+  #rows: Module | null = null;
   readonly #borrowed: [number, number][] = [];
 
   constructor(readonly memory: HostMemory) {
     this.fused = WebAssembly.validate(assemble(FUSED));
-    const at = memory.take(4 * WORDS + LOOP_SCRATCH + MATMUL_SCRATCH);
-    if (at === null) throw new Error("Internal: no memory for kernels");
+    const at = memory.take(4 * WORDS), scratch = this.#takeScratch();
+    if (at === null || scratch === null) throw new Error("Internal: no memory for kernels");
     this.geometry = at;
-    this.sums = at + 4 * WORDS;
-    this.panels = this.sums + LOOP_SCRATCH;
+    this.#scratch = scratch;
     this.words = new Int32Array(memory.buffer, at, WORDS);
   }
 
-  /** What a module's functions are called by; equal texts are one module. */
-  module(text: string): Record<string, Exported> {
+  #takeScratch(): Scratch | null {
+    const at = this.memory.take(LOOP_SCRATCH + MATMUL_SCRATCH);
+    return at === null ? null : { sums: at, panels: at + LOOP_SCRATCH };
+  }
+
+  /** The module of a text; equal texts are one. */
+  module(text: string): Module {
     let found = this.#modules.get(text);
     if (found === undefined) {
-      const instance = new WebAssembly.Instance(new WebAssembly.Module(assemble(text)), {
-        m: { m: this.memory.memory! },
-      });
-      this.#modules.set(text, found = instance.exports as unknown as Record<string, Exported>);
+      const module = new WebAssembly.Module(assemble(text));
+      const { exports } = new WebAssembly.Instance(module, { m: { m: this.memory.memory! } });
+      const functions = exports as unknown as Record<string, Exported>;
+      found = { id: this.#modules.size, module, names: Object.keys(functions), functions };
+      this.#modules.set(text, found);
     }
     return found;
   }
 
   /** The matrix product. */
-  get matmul(): Exported {
-    return this.#matmul ??= this.module(matmulText(this.fused)).matmul;
+  get matmul(): Module {
+    return this.#matmul ??= this.module(matmulText(this.fused));
   }
 
   /** Softmax and what is like it. */
-  get rows(): Record<string, Exported> {
+  get rows(): Module {
     return this.#rows ??= this.module(rowsText(this.functions, this.fused));
   }
 
   /** WGSL of the functions that kernels call. */
   get functions(): ReadonlyMap<string, string> {
     return functionSources();
+  }
+
+  /**
+   * Calls a function on parts from 0 to `n`, which begin at multiples of `grain`, on as many threads as `work` (steps of
+   * about a nanosecond) is worth. Which element is computed how does not hang on the number of threads.
+   */
+  run(module: Module, name: string, n: number, grain: number, work: number, part: Part): void {
+    const call = module.functions[name], pieces = Math.ceil(n / grain);
+    const ready = work < WORTH || pieces < 2 ? 0 : this.#helpers().pool.ready;
+    const count = Math.min(ready, pieces - 1, Math.floor(work / WORTH));
+    if (count === 0) return call(...part(0, n, this.#scratch));
+    const size = Math.ceil(pieces / (count + 1)) * grain, parts: (readonly [number, number])[] = [];
+    for (let from = size; from < n; from += size) parts.push([from, Math.min(n, from + size)]);
+    const { pool, scratch } = this.#helpers();
+    const busy = pool.start(
+      module,
+      module.names.indexOf(name),
+      parts.map(([a, b], i) => part(a, b, scratch[i])),
+    );
+    call(...part(0, Math.min(n, size), this.#scratch));
+    // What no thread took, or one failed at, is done here.
+    const done = pool.finish(busy);
+    parts.forEach(([a, b], i) => done[i] === true || call(...part(a, b, this.#scratch)));
+  }
+
+  #helpers(): { readonly pool: Threads; readonly scratch: readonly Scratch[] } {
+    if (this.#threads === null) {
+      const controls: number[] = [], scratch: Scratch[] = [];
+      for (let i = threadCount(); i > 0; i--) {
+        const at = this.memory.take(4 * CONTROL_WORDS), own = this.#takeScratch();
+        if (at === null || own === null) break;
+        controls.push(at);
+        scratch.push(own);
+      }
+      this.#threads = { pool: new Threads(this.memory.memory!, controls), scratch };
+    }
+    return this.#threads;
   }
 
   /** The address of an array's elements, of a copy where WebAssembly does not reach it; `finish` ends its life. */
