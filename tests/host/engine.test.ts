@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotStrictEquals, assertThrows } from "@std/assert";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { createHostEngine } from "../../gpu/host/engine.ts";
