@@ -142,6 +142,9 @@ function adaptiveWindows(action: string, x: Tensor, rank: number, size: OutputSi
   return { kernel: ones, stride: ones, before: ones.map(() => 0), dilation: ones, size: to, adaptive: true };
 }
 
+/** Elements of a window that one thread looks through: some devices end its loops after 65,535 turns. */
+const LONGEST_ON_GPU = 32768;
+
 /** The largest element of each window and its place. */
 function maxima(action: string, x: Tensor, rank: number, p: Windows): Pooled {
   const { flat, back } = joinLeading(x, rank), I = flat.shape.slice(1);
@@ -158,6 +161,17 @@ function maxima(action: string, x: Tensor, rank: number, p: Windows): Pooled {
   });
   // One window for all is an axis, whatever its length.
   const all = p.adaptive && p.size.every((n) => n === 1);
+  const longest = sizeOf(
+    I.map((n, a) => p.adaptive ? Math.ceil(n / p.size[a]) + 1 : Math.min(n, p.kernel[a])),
+  );
+  if (!all && longest > LONGEST_ON_GPU && x.device === "webgpu") {
+    throw new RangeError(
+      `Cannot ${action} shape ${
+        showShape(x.shape)
+      } by windows of ${longest} elements on webgpu: a thread takes ` +
+        `at most ${LONGEST_ON_GPU}. Pool in two steps, by parts of the window and then by the rest, or on the host`,
+    );
+  }
   const indices = all
     ? flat.reshape([flat.shape[0], sizeOf(I)]).argmax(1).reshape([flat.shape[0], ...p.size])
     : apply(windowArgmax, [flat], p);

@@ -1,12 +1,14 @@
 /** Large, empty, odd and many: sizes at which kernels, bindings and dispatches change. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   arange,
   cat,
+  conv1d,
   crossEntropy,
   embedding,
   grad,
   layerNorm,
+  maxPool1d,
   ones,
   rmsNorm,
   type Tensor,
@@ -235,6 +237,16 @@ async function longRows(f: (x: Tensor) => Tensor): Promise<void> {
 
 /** Custom primitives whose kernels loop, along what length. */
 const loops: Record<string, () => Promise<void>> = {
+  convolution: async () => {
+    const [wide, deep] = await read([
+      conv1d(ones([1, 1, LONG + 1]), ones([1, 1, LONG])),
+      conv1d(ones([1, 300, 300]), ones([2, 300, 300])),
+    ]);
+    assertEquals([...wide, ...deep], [LONG, LONG, 90_000, 90_000]);
+    assertThrows(() => maxPool1d(ones([1, 1, LONG]), 40_000), RangeError, "at most 32768");
+    const count = arange(LONG, { dtype: "f32" }).reshape([1, 1, LONG]);
+    assertEquals(await maxPool1d(count, 30_000).toArray(), [[[29_999, 59_999]]]);
+  },
   softmax: async () => {
     const x = Float32Array.from({ length: 2 * LONG }, (_, i) => ((i * 7919) % 1000) / 100);
     const [rows, columns] = await read([
@@ -464,6 +476,10 @@ test("no kernel's loop is so long that a device ends it", async (t) => {
     "randomBits",
     "foldKey",
     "searchsorted",
+    // Over the elements of a window, of which maxPool takes few enough on a GPU, or over the windows at a place.
+    ...["windowArgmax", "windowTake", "windowPut", "unfoldWindows", "foldWindows"],
+    // Over a row or a column of a matrix: one fits in memory before it is too long. Rounds and pivots are turns.
+    ...["choleskyKernel", "luKernel", "rowOrder", "qrKernel", "eighKernel", "svdKernel", "solveTriangular"],
   ];
   const custom = [...primitives().values()].filter((p) => p.family === "custom").map((p) => p.name);
   assertEquals(custom.filter((name) => !short.includes(name) && !(name in loops)), []);
