@@ -156,6 +156,8 @@ export type {
   MeshgridOptions,
   VanderOptions,
 } from "./ops/functions.ts";
+export { scaledDotProductAttention } from "./ops/functions/attention.ts";
+export type { AttentionOptions } from "./ops/functions/attention.ts";
 export { batchNorm, groupNorm, instanceNorm, layerNorm, rmsNorm } from "./ops/functions/normalization.ts";
 export type { NormOptions, RmsNormOptions, RunningNormOptions } from "./ops/functions/normalization.ts";
 /** Linear algebra on matrices in the last two axes: PyTorch's torch.linalg in camelCase. */

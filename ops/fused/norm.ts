@@ -5,6 +5,7 @@ import { apply } from "../node.ts";
 import type { Aval, Custom, HostArray } from "../primitive.ts";
 import { sameShape, type Shape, showShape, sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import { f32Bits } from "./uniforms.ts";
 import { type Definition, jvpOf, vjpOf } from "../transforms/by_definition.ts";
 
 /** Attributes of a normalisation: how many axes at the end, and what comes behind the operand. */
@@ -21,14 +22,6 @@ export interface NormAttributes {
 
 const tail = (shape: Shape, axes: number): Shape => shape.slice(shape.length - axes);
 const lastAxes = (n: number): number[] => Array.from({ length: n }, (_, i) => i - n);
-const bits = new DataView(new ArrayBuffer(4));
-
-/** A number as the uniform that `bitcast<f32>` reads. */
-export function f32Bits(x: number): number {
-  bits.setFloat32(0, x);
-  return bits.getInt32(0);
-}
-
 /** Sums of half precision go through single. */
 function sumIn(t: Tensor, shape: Shape, like: Tensor): Tensor {
   return t.sumTo(shape).to(like.dtype);

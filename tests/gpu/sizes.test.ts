@@ -11,6 +11,7 @@ import {
   maxPool1d,
   ones,
   rmsNorm,
+  scaledDotProductAttention,
   type Tensor,
   tensor,
   zeros,
@@ -235,6 +236,30 @@ async function longRows(f: (x: Tensor) => Tensor): Promise<void> {
   }
 }
 
+/** Attention of and over many rows, and its gradients, which sum over either. */
+async function longAttention(): Promise<void> {
+  const numbers = (n: number, k: number): Float32Array<ArrayBuffer> =>
+    Float32Array.from({ length: n }, (_, i) => Math.sin(i * k));
+  for (const [T, S, causal] of [[2, LONG, false], [LONG, 2, false], [LONG, 2, true]] as const) {
+    const both = (device: "host" | "webgpu"): Tensor[] => {
+      const [q, k, v] = [T, S, S].map((n, i) =>
+        tensor(numbers(2 * n, i === 0 ? 1 : 2), { shape: [n, 2], device })
+      );
+      const f = (...x: Tensor[]): Tensor => scaledDotProductAttention(x[0], x[1], x[2], { causal });
+      const w = f(q, k, v).stopGradient().cos();
+      const g = grad((...x: Tensor[]) => f(...x).mul(w).sum(), { argnums: [0, 1, 2] })(q, k, v) as Tensor[];
+      return [f(q, k, v), ...g];
+    };
+    const got = await read(both("webgpu")), want = await read(both("host"));
+    want.forEach((e, i) => {
+      const expected = Array.from(e), scale = expected.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+      expected.forEach((x, j) =>
+        assert(Math.abs(got[i][j] - x) <= 1e-3 * scale, `${[T, S, causal, i, j]}: ${[got[i][j], x]}`)
+      );
+    });
+  }
+}
+
 /** Custom primitives whose kernels loop, along what length. */
 const loops: Record<string, () => Promise<void>> = {
   convolution: async () => {
@@ -279,6 +304,9 @@ const loops: Record<string, () => Promise<void>> = {
       Array(2).fill(Math.f16round(Math.log(LONG))),
     ]);
   },
+  attention: longAttention,
+  attentionQueryGrad: () => Promise.resolve(), // with attention
+  attentionKeyValueGrad: () => Promise.resolve(),
   layerNorm: () => longRows((x) => layerNorm(x, LONG)),
   layerNormGrad: () => longRows((x) => layerNorm(x, LONG)),
   rmsNorm: () => longRows((x) => rmsNorm(x, LONG)),

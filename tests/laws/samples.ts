@@ -14,6 +14,7 @@ import {
   layerNorm,
   nllLoss,
   rmsNorm,
+  scaledDotProductAttention,
   scan,
   type Tensor,
   vmap,
@@ -54,6 +55,13 @@ const windows = (
 ): Windows => ({ kernel, stride, before, dilation, size, adaptive: false });
 
 const INDEX: Pick<Entry, "dtypes"> = { dtypes: [undefined, "i32"] };
+
+/** A backward kernel of causal attention. */
+const attentionGrad = (of: string): (...x: Tensor[]) => Tensor =>
+  direct(`attention${of}Grad`, {
+    ...{ scale: 0.8, causal: true, mask: "none", rate: 0 },
+    ...{ firstQuery: 1, firstKey: 0, queries: 4, keys: 4 },
+  });
 
 const ROWS: Partial<Entry> = { notSpecial: "squares of large numbers overflow in single precision only" };
 const SOLVED: Partial<Entry> = { notSpecial: "what a solver makes of infinities is its own" };
@@ -272,6 +280,44 @@ const table: Record<string, Entry[]> = {
       values: [undefined, [0, 3, 1]],
       domain: [[-1.5, 1.5], [0, 1], [0.2, 2]],
     }),
+  ],
+  attention: [
+    of([[2, 2, 3, 2], [2, 2, 4, 2], [2, 2, 4, 3]], (q, k, v) => scaledDotProductAttention(q, k, v), ROWS),
+    of([[4, 3, 2], [2, 3, 2], [2, 3, 2]], (q, k, v) => {
+      return scaledDotProductAttention(q, k, v, { causal: true, groupedHeads: true, scale: 0.7 });
+    }, ROWS),
+    of([[3, 2], [4, 2], [4, 2], [3, 4]], (q, k, v, mask) => scaledDotProductAttention(q, k, v, { mask }), {
+      ...ROWS,
+      dtypes: [undefined, undefined, undefined, "bool"],
+      values: [undefined, undefined, undefined, [1, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0]],
+    }),
+    of(
+      [[2, 3, 2], [2, 4, 2], [2, 4, 2], [2, 1, 4]],
+      (q, k, v, mask) => scaledDotProductAttention(q, k, v, { mask }),
+      ROWS,
+    ),
+    of(
+      [[2, 2, 3, 2], [2, 1, 4, 2], [2, 1, 4, 3], [1, 2]],
+      direct("attention", {
+        ...{ scale: 0.8, causal: false, mask: "none", rate: 0.4 },
+        ...{ firstQuery: 0, firstKey: 0, queries: 3, keys: 4 },
+      }),
+      {
+        ...ROWS,
+        dtypes: [undefined, undefined, undefined, "u32"],
+        values: [undefined, undefined, undefined, [7, 9]],
+      },
+    ),
+  ],
+  attentionQueryGrad: [
+    of([[1, 2, 3, 2], [1, 1, 4, 2], [1, 1, 4, 2], [1, 2, 3, 2], [1, 2, 3, 2]], attentionGrad("Query"), ROWS),
+  ],
+  attentionKeyValueGrad: [
+    of(
+      [[1, 2, 3, 2], [1, 1, 4, 2], [1, 1, 4, 2], [1, 2, 3, 2], [1, 2, 3, 2]],
+      attentionGrad("KeyValue"),
+      ROWS,
+    ),
   ],
   layerNorm: [
     of([[2, 3], [3], [3]], (x, weight, bias) => layerNorm(x, 3, { weight, bias }), ROWS),

@@ -78,6 +78,7 @@ import {
   type Pooled,
   type ReduceOptions,
   rmsNorm,
+  scaledDotProductAttention,
   searchsorted,
   smoothL1Loss,
   softMarginLoss,
@@ -824,6 +825,18 @@ export const mapping: Record<string, Mapped> = {
   "nn.functional.normalize": op(
     "x, p, dim, eps",
     ({ x, p = 2, dim = 1, eps = 1e-12 }) => normalize(x, { p, axis: dim, eps }),
+  ),
+  "nn.functional.scaled_dot_product_attention": op(
+    "query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa",
+    ({ query, key, value, attn_mask: mask, dropout_p = 0, is_causal = false, scale, enable_gqa = false }) => {
+      only(dropout_p === 0, "dropout by PyTorch's own generator");
+      const more = { ...mask === undefined ? {} : { mask }, ...scale === undefined ? {} : { scale } };
+      return scaledDotProductAttention(query, key, value, {
+        causal: is_causal,
+        groupedHeads: enable_gqa,
+        ...more,
+      });
+    },
   ),
   "nn.functional.layer_norm": op(
     "x, shape, weight, bias, eps",

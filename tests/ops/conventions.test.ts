@@ -1,7 +1,15 @@
 /** The numerical conventions, each by name, on every engine, plain and under jit: what PyTorch does at the corners. */
-import { assertEquals } from "@std/assert";
-import * as api from "../../mod.ts";
-import { grad, jit, type Tensor, tensor, vmap } from "../../mod.ts";
+import { assert, assertEquals } from "@std/assert";
+import {
+  grad,
+  jit,
+  layerNorm,
+  rmsNorm,
+  scaledDotProductAttention,
+  type Tensor,
+  tensor,
+  vmap,
+} from "../../mod.ts";
 import type { DType } from "../../ops/dtype.ts";
 import { testEach } from "../support/engines.ts";
 import { assertClose } from "../support/numbers.ts";
@@ -184,19 +192,33 @@ testEach("softmax of a fully masked row = 0 with zero gradient, in masked attent
   ], [0, 0]]);
 });
 
-const { attention } = api as { attention?: (...x: unknown[]) => Tensor };
-if (attention === undefined) {
-  Deno.test.ignore("attention of a fully masked row [NOT RUN: there is no attention op yet]", () => {});
-} else {
-  testEach("attention of a fully masked row = 0 with zero gradient", async () => {
-    const q = tensor([[[[1, 0], [0, 1]]]]), mask = tensor([[true, true], [false, false]]);
-    const f = (x: Tensor): Tensor => attention(x, q, q, { mask });
+testEach("attention of a fully masked row = 0 with zero gradient", async () => {
+  const q = tensor([[[[1, 0], [0, 1]]]]), seen = tensor([[true, true], [false, false]]);
+  for (const mask of [seen, tensor([[0, 0], [-Infinity, -Infinity]])]) {
+    const f = (x: Tensor): Tensor => scaledDotProductAttention(x, q, q, { mask });
     const y = await f(q).toArray();
     assertEquals(y[0][0][1], [0, 0]);
     const g = await grad((x: Tensor) => f(x).sum())(q).toArray();
     assertEquals(g[0][0][1], [0, 0]);
-  });
-}
+  }
+});
+
+testEach("a key that no query sees changes nothing, be it NaN", async () => {
+  const q = tensor([[1, 0], [0, 1]]), k = tensor([[1, 2], [NaN, NaN]]), mask = tensor([true, false]);
+  const f = (x: Tensor, y: Tensor): Tensor => scaledDotProductAttention(x, y, y, { mask }).sum();
+  assertEquals(await scaledDotProductAttention(q, k, k, { mask }).toArray(), [[1, 2], [1, 2]]);
+  const [dq, dk] = grad(f, { argnums: [0, 1] })(q, k) as Tensor[];
+  assertEquals([await dq.toArray(), await dk.toArray()], [[[0, 0], [0, 0]], [[2, 2], [0, 0]]]);
+});
+
+testEach("rows of equal numbers and of zeros have finite normalisations and gradients", async () => {
+  for (const x of [tensor([[2, 2, 2]]), tensor([[0, 0, 0]])]) {
+    for (const f of [(t: Tensor) => layerNorm(t, 3), (t: Tensor) => rmsNorm(t, 3, { eps: 1e-5 })]) {
+      const g = grad((t: Tensor) => f(t).mul(tensor([1, 2, 3])).sum())(x) as Tensor;
+      assert([...await f(x).data(), ...await g.data()].every(Number.isFinite));
+    }
+  }
+});
 
 testEach("types promote as PyTorch's", async () => {
   const types = async (a: DType, b: DType, scalar = false): Promise<DType> => {
