@@ -221,14 +221,36 @@ export {
   Flatten,
   GELU,
   gelu,
+  GLU,
   Lambda,
+  LogSigmoid,
+  LogSoftmax,
+  Mish,
   ReLU,
   Sigmoid,
   SiLU,
   Softmax,
+  Softmin,
   Softplus,
+  Softsign,
   Tanh,
+  Tanhshrink,
 } from "./nn/activation.ts";
+export {
+  CELU,
+  ELU,
+  Hardshrink,
+  Hardsigmoid,
+  Hardswish,
+  Hardtanh,
+  LeakyReLU,
+  PReLU,
+  ReLU6,
+  SELU,
+  Softshrink,
+  Threshold,
+} from "./nn/piecewise.ts";
+export type { PReLUOptions } from "./nn/piecewise.ts";
 export { Adam, AdamW } from "./nn/adam.ts";
 export type { AdamOptions } from "./nn/adam.ts";
 export type { Bucket, BucketState, Decay, FlatStep, FlatUpdate, Pair } from "./nn/bucket.ts";

@@ -1,5 +1,5 @@
 /** Functions without parameters as modules. */
-import { asTensor, type GeluOptions, type Tensor } from "../ops/tensor.ts";
+import { asTensor, type GeluOptions, type SoftplusOptions, type Tensor } from "../ops/tensor.ts";
 import { Module } from "./module.ts";
 
 /** Any function of tensors as a module. */
@@ -53,11 +53,47 @@ export class SiLU extends Module {
   }
 }
 
-/** ln(1 + eˣ). */
+/** ln(1 + e^(beta x)) / beta: {@linkcode Tensor.softplus}. */
 export class Softplus extends Module {
+  /** With beta 1 and no threshold, unless options say otherwise. */
+  constructor(readonly options: SoftplusOptions = {}) {
+    super();
+  }
   /** Any shape to the same. */
   override forward(x: Tensor): Tensor {
-    return x.softplus();
+    return x.softplus(this.options);
+  }
+}
+
+/** ln(1 / (1 + e⁻ˣ)). */
+export class LogSigmoid extends Module {
+  /** Any shape to the same. */
+  override forward(x: Tensor): Tensor {
+    return x.logSigmoid();
+  }
+}
+
+/** x tanh(ln(1 + eˣ)): Misra (2019), "Mish: a self regularized non-monotonic activation function". */
+export class Mish extends Module {
+  /** Any shape to the same. */
+  override forward(x: Tensor): Tensor {
+    return x.mish();
+  }
+}
+
+/** x / (1 + |x|). */
+export class Softsign extends Module {
+  /** Any shape to the same. */
+  override forward(x: Tensor): Tensor {
+    return x.softsign();
+  }
+}
+
+/** x - tanh x. */
+export class Tanhshrink extends Module {
+  /** Any shape to the same. */
+  override forward(x: Tensor): Tensor {
+    return x.tanhshrink();
   }
 }
 
@@ -87,6 +123,42 @@ export class Softmax extends Module {
   /** Any shape to the same. */
   override forward(x: Tensor): Tensor {
     return x.softmax(this.axis);
+  }
+}
+
+/** ln softmax along an axis, computed without the softmax. */
+export class LogSoftmax extends Module {
+  /** Along `axis`, by default the last. */
+  constructor(readonly axis: number = -1) {
+    super();
+  }
+  /** Any shape to the same. */
+  override forward(x: Tensor): Tensor {
+    return x.logSoftmax(this.axis);
+  }
+}
+
+/** e⁻ˣ / Σ e⁻ˣ along an axis. */
+export class Softmin extends Module {
+  /** Along `axis`, by default the last. */
+  constructor(readonly axis: number = -1) {
+    super();
+  }
+  /** Any shape to the same. */
+  override forward(x: Tensor): Tensor {
+    return x.softmin(this.axis);
+  }
+}
+
+/** The first half of an axis times the sigmoid of the second: {@linkcode Tensor.glu}. */
+export class GLU extends Module {
+  /** Along `axis`, by default the last. */
+  constructor(readonly axis: number = -1) {
+    super();
+  }
+  /** Halves the axis. */
+  override forward(x: Tensor): Tensor {
+    return x.glu(this.axis);
   }
 }
 

@@ -109,9 +109,9 @@ export function testEach(
     Deno.test({
       name: missing ? `${name} [${backend.name}: NOT RUN, ${backend.missing}]` : `${name} [${backend.name}]`,
       ignore: missing && backend.name === "webgpu" && !isRequired,
-      // A device keeps resources open, and its callbacks come when they come.
+      // A device keeps resources open, and its callbacks come when they come; the host engine keeps its threads.
       sanitizeOps: backend.name !== "webgpu",
-      sanitizeResources: backend.name !== "webgpu",
+      sanitizeResources: backend.name === "reference",
       fn: async (t) => {
         use(backend);
         try {
