@@ -59,10 +59,15 @@ export {
 } from "./ops/create.ts";
 export type { TensorOptions } from "./ops/create.ts";
 export {
+  alphaDropout,
   bernoulli,
   categorical,
   dropout,
+  dropout1d,
+  dropout2d,
+  dropout3d,
   exponential,
+  featureAlphaDropout,
   gumbel,
   multinomial,
   normal,
@@ -254,6 +259,8 @@ export type { PReLUOptions } from "./nn/piecewise.ts";
 export { Adam, AdamW } from "./nn/adam.ts";
 export type { AdamOptions } from "./nn/adam.ts";
 export type { Bucket, BucketState, Decay, FlatStep, FlatUpdate, Pair } from "./nn/bucket.ts";
+export { MultiheadAttention } from "./nn/attention.ts";
+export type { AttendOptions, MultiheadAttentionOptions } from "./nn/attention.ts";
 export { loadCheckpoint, saveCheckpoint } from "./nn/checkpoint.ts";
 export type { CheckpointParts, Stateful } from "./nn/checkpoint.ts";
 export { clipGradNorm, clipGradValue } from "./nn/clip.ts";
@@ -272,7 +279,7 @@ export {
 export type { ConvLayerOptions, ConvTransposeLayerOptions } from "./nn/convolution.ts";
 export { DataLoader } from "./nn/data_loader.ts";
 export type { LoaderOptions, LoaderState } from "./nn/data_loader.ts";
-export { Dropout } from "./nn/dropout.ts";
+export { AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout } from "./nn/dropout.ts";
 export { Embedding } from "./nn/embedding.ts";
 export type { EmbeddingOptions } from "./nn/embedding.ts";
 export { fit } from "./nn/fit.ts";
@@ -385,6 +392,13 @@ export * as schedules from "./nn/schedule.ts";
 export { Sequential } from "./nn/sequential.ts";
 export { SGD } from "./nn/sgd.ts";
 export type { SGDOptions } from "./nn/sgd.ts";
+export {
+  rotaryPositions,
+  sinusoidalPositions,
+  TransformerDecoderLayer,
+  TransformerEncoderLayer,
+} from "./nn/transformer.ts";
+export type { RotaryOptions, TransformerLayerOptions } from "./nn/transformer.ts";
 export { graph } from "./display/graph_of.ts";
 export type { TensorGraphOptions } from "./display/graph_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";

@@ -229,10 +229,74 @@ export function multinomial(weights: Tensor, draws: number, options: Multinomial
 
 /** Zeroes elements with probability `p` and scales the others by 1 / (1 - p). */
 export function dropout(x: Tensor, p = 0.5): Tensor {
-  if (!(p >= 0 && p <= 1)) throw new RangeError(`Cannot drop out with probability ${p}: it lies in [0, 1]`);
+  return dropped(x, p, x.shape);
+}
+
+/** The same for all elements that share a draw; `shape` broadcasts to that of x. */
+function dropped(x: Tensor, p: number, shape: Shape): Tensor {
+  const keep = kept(x, p, shape);
+  return keep === true ? x : keep === false ? x.mul(0) : x.mul(1 / (1 - p)).where(keep, 0);
+}
+
+/** What stays: all, nothing, or as drawn. */
+function kept(x: Tensor, p: number, shape: Shape): Tensor | boolean {
   asTensor("drop out", x);
-  if (p === 0) return x;
-  if (p === 1) return x.mul(0);
-  const keep = rand(x.shape, { device: x.device }).ge(p);
-  return x.mul(1 / (1 - p)).where(keep, 0);
+  if (!(p >= 0 && p <= 1)) throw new RangeError(`Cannot drop out with probability ${p}: it lies in [0, 1]`);
+  if (p === 0 || p === 1) return p === 0;
+  return rand(shape, { device: x.device }).ge(p);
+}
+
+/** A draw for each channel: `[N, C, 1, ...]`, or `[C, 1, ...]` where there is no batch. */
+function channels(x: Tensor, axes: number, ranks: readonly number[]): Shape {
+  asTensor("drop out", x);
+  if (!ranks.includes(x.rank)) {
+    throw new RangeError(
+      `Cannot drop out channels of a tensor of shape ${showShape(x.shape)}: it must have ${
+        ranks.join(" or ")
+      } axes`,
+    );
+  }
+  return x.shape.map((n, i) => i < x.rank - axes ? n : 1);
+}
+
+/** {@linkcode dropout} of whole channels of `[N, C, T]` or `[C, T]`: Tompson et al. (2015). */
+export function dropout1d(x: Tensor, p = 0.5): Tensor {
+  return dropped(x, p, channels(x, 1, [2, 3]));
+}
+
+/** {@linkcode dropout} of whole channels of `[N, C, H, W]`. */
+export function dropout2d(x: Tensor, p = 0.5): Tensor {
+  return dropped(x, p, channels(x, 2, [4]));
+}
+
+/** {@linkcode dropout} of whole channels of `[N, C, D, H, W]` or `[C, D, H, W]`. */
+export function dropout3d(x: Tensor, p = 0.5): Tensor {
+  return dropped(x, p, channels(x, 3, [4, 5]));
+}
+
+/** The limit of selu at -infinity, which dropped elements become. */
+const SELU_FLOOR = -1.7580993408473766;
+
+/** Dropped to the floor of selu, then a x + b with which mean 0 and variance 1 stay. */
+function dropToFloor(x: Tensor, p: number, shape: Shape): Tensor {
+  const keep = kept(x, p, shape);
+  if (typeof keep === "boolean") return keep ? x : x.mul(0);
+  const a = 1 / Math.sqrt((SELU_FLOOR ** 2 * p + 1) * (1 - p));
+  return x.where(keep, SELU_FLOOR).mul(a).sub(a * p * SELU_FLOOR);
+}
+
+/** Dropout that keeps mean 0 and variance 1, for selu: Klambauer et al. (2017), "Self-normalizing neural networks". */
+export function alphaDropout(x: Tensor, p = 0.5): Tensor {
+  return dropToFloor(x, p, x.shape);
+}
+
+/** {@linkcode alphaDropout} of whole channels of `[N, C, ...]`. */
+export function featureAlphaDropout(x: Tensor, p = 0.5): Tensor {
+  asTensor("drop out", x);
+  if (x.rank < 2) {
+    throw new RangeError(
+      `Cannot drop out channels of a tensor of shape ${showShape(x.shape)}: it must be [N, C, ...]`,
+    );
+  }
+  return dropToFloor(x, p, x.shape.map((n, i) => i < 2 ? n : 1));
 }
