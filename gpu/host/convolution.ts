@@ -4,7 +4,10 @@ import type { Convolution } from "../../ops/definitions/convolution.ts";
 import type { HostArray } from "../../ops/primitive.ts";
 import { type Shape, sizeOf } from "../../ops/shape.ts";
 import { type Matrix, multiply } from "./matmul.ts";
+import { isShared } from "./memory.ts";
 import { specialise } from "./specialise.ts";
+import { product as vectors, VECTORS } from "./wasm/product.ts";
+import type { Runner } from "./wasm/runner.ts";
 
 /** Elements of a block of columns; as many as are laid out at once at most. */
 const BLOCK = 1 << 19, MOST = 1 << 24;
@@ -21,6 +24,12 @@ function borrow(name: string, dtype: DType, n: number): TypedArray {
   return found;
 }
 
+/** The same in memory that WebAssembly reaches, until `finish`, where there is some. */
+function borrowFrom(runner: Runner | null, name: string, dtype: DType, n: number): TypedArray {
+  const at = runner === null || dtype !== "f32" ? null : runner.borrow(4 * n);
+  return at === null ? borrow(name, dtype, n) : new Float32Array(runner!.memory.buffer, at, n);
+}
+
 /** Three spatial axes, the missing ones in front. */
 const three = (list: Shape, filling: number): number[] => [filling, filling, filling, ...list].slice(-3);
 
@@ -29,7 +38,27 @@ const three = (list: Shape, filling: number): number[] => [filling, filling, fil
  * nothing is a product with zero. False where that is not the same (a weight that is not finite), and for more than
  * three axes.
  */
-export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolution): boolean {
+export function convolve(
+  x: HostArray,
+  w: HostArray,
+  y: HostArray,
+  p: Convolution,
+  runner: Runner | null,
+): boolean {
+  try {
+    return convolved(x, w, y, p, runner);
+  } finally {
+    runner?.finish();
+  }
+}
+
+function convolved(
+  x: HostArray,
+  w: HostArray,
+  y: HostArray,
+  p: Convolution,
+  runner: Runner | null,
+): boolean {
   const rank = x.shape.length - 3, dtype = y.dtype;
   if (rank > 3) return false;
   const [N, G, C] = x.shape, O = w.shape[1];
@@ -67,6 +96,15 @@ export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolutio
   // `[O, depth]` times columns `[depth, width]`.
   const product = (g: number, columns: Matrix, width: number, to: TypedArray, start: number): void => {
     const filters = { data: w.data, offset: g * O * depth, row: depth, column: 1 };
+    if (runner !== null && dtype === "f32" && O * width * depth >= VECTORS && isShared(to)) {
+      const [a, b] = [filters, columns].map(({ data, offset, row, column }) => {
+        const at = runner.address(data);
+        return at === null ? null : { at: at + 4 * offset, row: 4 * row, column: 4 * column };
+      });
+      if (a !== null && b !== null) {
+        return vectors(runner, [O, width, depth], a, b, to.byteOffset + 4 * start);
+      }
+    }
     multiply(filters, columns, to, start, O, width, depth, dtype);
   };
   const plain = K.every((k, a) =>
@@ -81,6 +119,7 @@ export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolutio
   }
   const lay = specialise(layOut, dtype), put = specialise(putRows, dtype);
   const image = Y[0] * Y[1], example = G * C * inputs;
+  let sums: TypedArray | null = null;
   const finish = (
     g: number,
     columns: Matrix,
@@ -94,14 +133,15 @@ export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolutio
       product(g, columns, outputs, y.data, ((row / image) * G + g) * O * outputs);
       return;
     }
-    const sums = borrow("sums", dtype, O * count * length);
+    const n = O * count * length;
+    if (sums === null || sums.length < n) sums = borrowFrom(runner, "sums", dtype, n);
     product(g, columns, count * length, sums, 0);
     put(sums, y.data, O, G, g, image, Y[2], row, count, t, length);
   };
   if (K[2] > Y[2] && depth * outputs <= MOST) {
     // A large window in few places, as in a filter's gradient: its columns are laid out one after the other.
     const each = Math.max(1, Math.min(N, Math.floor(BLOCK / (depth * outputs)))), lines = C * K[0] * K[1];
-    const data = borrow("columns", dtype, depth * each * outputs);
+    const data = borrowFrom(runner, "columns", dtype, depth * each * outputs);
     for (let g = 0; g < G; g++) {
       for (let n = 0; n < N; n += each) {
         const count = Math.min(each, N - n), from = (n * G + g) * C * inputs;
@@ -132,7 +172,7 @@ export function convolve(x: HostArray, w: HostArray, y: HostArray, p: Convolutio
   const most = Math.min(COLUMNS, Math.max(FEWEST, Math.floor(BLOCK / depth)));
   const rows = N * image, each = Math.max(1, Math.min(rows, Math.floor(most / Y[2])));
   const piece = each > 1 ? Y[2] : Math.min(Y[2], most);
-  const data = borrow("columns", dtype, depth * each * piece);
+  const data = borrowFrom(runner, "columns", dtype, depth * each * piece);
   for (let g = 0; g < G; g++) {
     for (let row = 0; row < rows; row += each) {
       const count = Math.min(each, rows - row), from = g * C * inputs;

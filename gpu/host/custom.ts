@@ -188,7 +188,7 @@ const FAST: Record<string, Fast> = {
     specialise(windowRows, y.dtype)(x[0].data, y.data, x[0].shape, to, at);
     return true;
   },
-  convolution: (x, y, p) => convolve(x[0], x[1], y, p),
+  convolution: (x, y, p, runner) => convolve(x[0], x[1], y, p, runner),
   windowArgmax: (x, y, p) => windowArgmax(x[0], y, p),
   windowTake: (x, y) => windowTake(x[0], x[1], y),
   windowPut: (x, y) => windowPut(x[0], x[1], y),

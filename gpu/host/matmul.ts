@@ -5,6 +5,7 @@ import { sizeOf } from "../../ops/shape.ts";
 import { collapse, type Kernel } from "./loops.ts";
 import { isShared } from "./memory.ts";
 import { specialise } from "./specialise.ts";
+import { product, products, VECTORS } from "./wasm/product.ts";
 import type { Runner } from "./wasm/runner.ts";
 
 /** Where a matrix lies: first element, and steps from row to row and from column to column. */
@@ -19,8 +20,6 @@ export interface Matrix {
 const ROWS = 128, COLUMNS = 256, DEPTH = 512;
 /** Below so many multiplications, or this few rows or columns, packing costs more than it gives. */
 const SMALL = 4096;
-/** From so many multiplications on, f32 goes through WebAssembly. */
-const VECTORS = 32768;
 
 let packedA = new Float64Array(0), packedB = packedA, tile = packedA;
 
@@ -310,41 +309,27 @@ export function matmulKernel(
       starts.push([i, j]);
     }
   }
-  const vectors = type === "f32" && runner !== null && rows * N * K >= VECTORS && N >= 4 ? runner : null;
+  const isBatch = starts.length > 1 && lengths.length === 1;
+  const each = rows * N * K, least = isBatch ? VECTORS / starts.length : VECTORS;
+  const vectors = type === "f32" && runner !== null && N >= 4 && each >= Math.max(512, least) ? runner : null;
   return (v, _, g) => {
     const x = v[g[0]], w = v[g[1]], y = v[g[2]];
     if (vectors !== null && isShared(y)) {
-      const left = vectors.address(x), right = vectors.address(w);
+      const left = vectors.address(x), right = vectors.address(w), to = y.byteOffset;
       if (left !== null && right !== null) {
-        const shape = (m: number, n: number): number[] => [m, n, K];
-        const p = left + 4 * g[3], q = right + 4 * g[4], to = y.byteOffset;
-        const isBatch = starts.length > 1 && lengths.length === 1;
-        if (isBatch) {
-          const work = starts.length * M * N * K / 16;
-          vectors.run(vectors.matmul, "many", starts.length, 1, work, (from, until, { panels }) => [
-            ...shape(M, N),
-            ...[p + 4 * from * sa[0], 4 * ar, 4 * ac, q + 4 * from * sb[0], 4 * br, 4 * bc],
-            ...[to + 4 * from * M * N, 4 * N, panels, until - from, 4 * sa[0], 4 * sb[0], 4 * M * N],
-          ]);
-          return vectors.finish();
-        }
-        for (let t = 0; t < starts.length; t++) {
-          const a = p + 4 * starts[t][0],
-            b = q + 4 * starts[t][1],
-            c = to + 4 * t * M * N,
-            work = rows * N * K / 16;
-          // The longer side is shared out, by whole tiles.
-          if (rows >= N) {
-            vectors.run(vectors.matmul, "matmul", rows, 6, work, (from, until, { panels }) => [
-              ...shape(until - from, N),
-              ...[a + 4 * from * ar, 4 * ar, 4 * ac, b, 4 * br, 4 * bc, c + 4 * from * N, 4 * N, panels],
-            ]);
-          } else {
-            vectors.run(vectors.matmul, "matmul", N, 8, work, (from, until, { panels }) => [
-              ...shape(rows, until - from),
-              ...[a, 4 * ar, 4 * ac, b + 4 * from * bc, 4 * br, 4 * bc, c + 4 * from, 4 * N, panels],
-            ]);
-          }
+        const l = { at: left + 4 * g[3], row: 4 * ar, column: 4 * ac };
+        const r = { at: right + 4 * g[4], row: 4 * br, column: 4 * bc };
+        if (isBatch) products(vectors, [M, N, K], l, r, to, starts.length, 4 * sa[0], 4 * sb[0]);
+        else {
+          starts.forEach(([i, j], t) =>
+            product(
+              vectors,
+              [rows, N, K],
+              { ...l, at: l.at + 4 * i },
+              { ...r, at: r.at + 4 * j },
+              to + 4 * t * M * N,
+            )
+          );
         }
         return vectors.finish();
       }

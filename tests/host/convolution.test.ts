@@ -19,6 +19,7 @@ function convolves(x: Shape, w: Shape, p: Partial<Convolution>, dtype: DType = "
   same(
     `convolution of ${JSON.stringify([x, w, all, dtype])}`,
     () => [op("convolution", [random(generator(1), x, dtype), random(generator(2), w, dtype)], all)],
+    dtype === "f32" ? 32 : 0, // large products of f32 run in vectors, whose sums lose a few bits
   );
 }
 
