@@ -2,11 +2,6 @@
 
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
-/** Names of issue 4 which we do not have yet. */
-const NOT_YET = words(`
-  
-`);
-
 /** Names that issue 4 does not ask for and that would be one line of its ops. */
 const BESIDE = words(`
   renorm
@@ -53,14 +48,13 @@ const OUT_OF_SCOPE: readonly [string, string | RegExp][] = [
   ["signal windows", /^signal\.windows\./],
 ];
 
-const notYet = new Set(NOT_YET), beside = new Set(BESIDE);
+const beside = new Set(BESIDE);
 const explained = OUT_OF_SCOPE.map(([reason, which]) =>
   [reason, typeof which === "string" ? new Set(words(which)) : which] as const
 );
 
 /** Why a name is not mapped. */
 export function whyLeftOut(name: string): string {
-  if (notYet.has(name)) return "not yet (issue 4)";
   if (beside.has(name)) return "not asked for by issue 4, but near";
   for (const [reason, which] of explained) {
     if (which instanceof RegExp ? which.test(name) : which.has(name)) return `out of scope: ${reason}`;
@@ -70,7 +64,6 @@ export function whyLeftOut(name: string): string {
 
 /** All names with a reason of their own, which must exist and not be mapped. */
 export const listed: readonly string[] = [
-  ...NOT_YET,
   ...BESIDE,
   ...OUT_OF_SCOPE.flatMap(([, which]) => typeof which === "string" ? words(which) : []),
 ];
