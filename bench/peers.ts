@@ -123,7 +123,7 @@ for line in sys.stdin:
 `;
 
 /** PyTorch in a process of its own: milliseconds a call, or null without it. */
-async function torch(python: string): Promise<((name: string, n: number) => Promise<number>) | null> {
+function torch(python: string): ((name: string, n: number) => Promise<number>) | null {
   try {
     const child = new Deno.Command(python, {
       args: ["-c", TORCH, `${navigator.hardwareConcurrency}`],
@@ -141,7 +141,7 @@ async function torch(python: string): Promise<((name: string, n: number) => Prom
   }
 }
 
-const theirs = Deno.args[0] === undefined ? null : await torch(Deno.args[0]);
+const theirs = Deno.args[0] === undefined ? null : torch(Deno.args[0]);
 const rows: Record<string, string | number>[] = [];
 const median = (list: number[]): number => list.sort((p, q) => p - q)[list.length >> 1];
 for (const [name, work] of Object.entries(works)) {

@@ -151,7 +151,10 @@ export function randintLike(x: Tensor, low: number, high: number, options: Tenso
 
 /** The same values; a run that finds no distribution in them throws. */
 function checked(x: Tensor, kind: DistributionKind, action: string, draws = 1): Tensor {
-  return apply(checkDistribution, [x], { kind, action, draws });
+  const p = { kind, action, draws };
+  if (kind === "probability" || kind === "deviation") return apply(checkDistribution, [x], p);
+  const possible = (kind === "weights" ? x.gt(0) : x.isfinite()).to("i32").sum(-1);
+  return apply(checkDistribution, [x, possible], p);
 }
 
 /**

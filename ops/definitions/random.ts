@@ -1,6 +1,6 @@
 /** Counter-based random numbers: bits are a pure function of a key, so recomputation repeats itself. */
 import { apply } from "../node.ts";
-import { custom } from "../families.ts";
+import { allBatched, custom } from "../families.ts";
 import { sizeOf } from "../shape.ts";
 
 const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24];
@@ -136,8 +136,6 @@ const KINDS: Record<
   },
 };
 
-const isRow = (kind: DistributionKind): boolean => kind === "weights" || kind === "logits";
-
 /** What is wrong: with an element (0), or with a row that has only k - 1 possible classes. */
 function complaint(k: number, p: { kind: DistributionKind; action: string; draws: number }): string {
   return k === 0
@@ -145,14 +143,20 @@ function complaint(k: number, p: { kind: DistributionKind; action: string; draws
     : `Cannot ${p.action} by ${p.kind} of which ${k - 1} are possible: at least ${p.draws} must be`;
 }
 
-/** The operand itself, if it is a distribution of its `kind` with `draws` possible classes in each row; a fault if not. */
+/**
+ * The operand itself, if it is a distribution of its `kind`; a fault if not. In rows, a second operand says how many
+ * classes are possible in each, and `draws` how many must be.
+ */
 export const checkDistribution = custom({
   name: "checkDistribution",
   tex: ([x]) => x,
   samples: [
     {
       shapes: [[2, 3]],
-      call: (x) => apply(checkDistribution, [x], { kind: "weights", action: "draw", draws: 2 }),
+      call: (x) => {
+        const possible = x.gt(0).to("i32").sum(-1);
+        return apply(checkDistribution, [x, possible], { kind: "weights", action: "draw", draws: 2 });
+      },
       domain: [[0.5, 2]],
       notSpecial: "what is no distribution is refused",
     },
@@ -164,34 +168,24 @@ export const checkDistribution = custom({
     },
   ],
   infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
-  host: ([x], y, p) => {
+  host: ([x, possible], y, p) => {
     const { good } = KINDS[p.kind as DistributionKind];
     if (!x.data.every(good)) throw new RangeError(complaint(0, p));
-    const C = isRow(p.kind) ? x.shape[x.shape.length - 1] : 0;
-    for (let at = 0; C > 0 && at < x.data.length; at += C) {
-      const possible = x.data.subarray(at, at + C).filter((v) =>
-        v > (p.kind === "weights" ? 0 : -Infinity)
-      ).length;
-      if (possible < p.draws) throw new RangeError(complaint(possible + 1, p));
-    }
+    const few = possible?.data.find((n) => n < p.draws);
+    if (few !== undefined && x.data.length > 0) throw new RangeError(complaint(few + 1, p));
     y.data.set(x.data);
   },
   fault: (k, _, p) => complaint(k, p),
   wgsl: {
-    threads: ([x], _, { kind }) => isRow(kind) ? sizeOf(x.shape.slice(0, -1)) : sizeOf(x.shape),
-    uniforms: ([x], _, { kind, draws }) => [isRow(kind) ? x.shape[x.shape.length - 1] : 1, draws],
-    body: (_, __, { kind }: { kind: DistributionKind }) =>
-      `var possible = 0;
-      for (var k = 0; k < u(0); k++) {
-        let v = x0(t * u(0) + k);
-        if (!(${KINDS[kind].wgsl})) { fault(0); }
-        if (${kind === "weights" ? "v > 0.0" : "isFinite(v)"}) { possible++; }
-        put(t * u(0) + k, v);
-      }
-      ${isRow(kind) ? "if (possible < u(1)) { fault(possible + 1); }" : ""}`,
+    threads: ([x]) => sizeOf(x.shape),
+    uniforms: ([x], _, { draws }) => [x.shape[x.shape.length - 1] ?? 1, draws],
+    body: ([, possible], __, { kind }: { kind: DistributionKind }) =>
+      `let v = x0(t); put(t, v);
+      if (!(${KINDS[kind].wgsl})) { fault(0); }
+      ${possible === undefined ? "" : "let n = x1(t / u(0)); if (n < u(1)) { fault(n + 1); }"}`,
   },
   flops: ([x]) => sizeOf(x.shape),
-  vjp: (ct) => [ct],
+  vjp: (ct, { x }) => x.map((_, i) => i === 0 ? ct : null),
   jvp: ([dx]) => dx,
-  batch: ([x], _, p) => apply(checkDistribution, [x], p),
+  batch: (x, batched, p, B) => apply(checkDistribution, allBatched(x, batched, B), p),
 });

@@ -504,6 +504,7 @@ test("no kernel's loop is so long that a device ends it", async (t) => {
     "randomBits",
     "foldKey",
     "searchsorted",
+    "checkDistribution",
     // Over the elements of a window, of which maxPool takes few enough on a GPU, or over the windows at a place.
     ...["windowArgmax", "windowTake", "windowPut", "unfoldWindows", "foldWindows"],
     // Over a row or a column of a matrix: one fits in memory before it is too long. Rounds and pivots are turns.
