@@ -22,6 +22,8 @@ interface Evaluation {
   readonly inputs: Node[];
   readonly output: Tree;
   readonly leaves: Tensor[];
+  /** Behind the leaves: a pullback that jit records later must go through them, and not begin at new holes. */
+  readonly nodes: Node[];
   readonly paths: string[];
   readonly rebuild: (leaves: readonly Tensor[]) => Tree;
   readonly mask: number;
@@ -64,7 +66,7 @@ function evaluate(
   };
   return then(withAmbient(inside, () => f(...aliases)), (output: Tree): Evaluation => {
     const { leaves, paths, rebuild } = flatten(output, `${action} a function that returns`);
-    return { inputs, output, leaves, paths, rebuild, mask, leave };
+    return { inputs, output, leaves, nodes: leaves.map(nodeOf), paths, rebuild, mask, leave };
   });
 }
 
@@ -81,7 +83,7 @@ export type Pullback = (ct: Tree) => Tree;
 function pull(e: Evaluation, cts: readonly (Tensor | null)[]): Tensor[] {
   const targets = new Set(e.inputs);
   return e.leave(() => {
-    const found = reverse(e.leaves.map(nodeOf), cts, {
+    const found = reverse(e.nodes, cts, {
       mask: e.mask,
       isTarget: (n) => targets.has(n),
     });
@@ -137,9 +139,7 @@ export function vjp(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
 function push(e: Evaluation, tangents: readonly Tensor[]): Tensor[] {
   return e.leave(() => {
     const map = new Map(e.inputs.map((n, i) => [n, tangents[i]]));
-    return forward(e.leaves.map(nodeOf), map, e.mask).map((t, i) =>
-      t ?? e.leaves[i].stopGradient().zerosLike()
-    );
+    return forward(e.nodes, map, e.mask).map((t, i) => t ?? e.leaves[i].stopGradient().zerosLike());
   }) as Tensor[];
 }
 

@@ -26,7 +26,11 @@ export class Program {
           stack.pop(), next.pop();
           continue;
         }
-        const outside = node.serial < start || node.op.family === "leaf" || node.value !== null;
+        // An output of a tuple outside is outside, also where a rule asked for it only now.
+        const made = node.op.family === "output" && node.inputs.length > 0
+          ? node.inputs[0].serial
+          : node.serial;
+        const outside = made < start || node.op.family === "leaf" || node.value !== null;
         if (!outside && next[top] < node.inputs.length) {
           const x = node.inputs[next[top]++];
           if (!known.has(x)) stack.push(x), next.push(0);

@@ -5,8 +5,10 @@ import {
   customVjp,
   grad,
   hvp,
+  jacrev,
   jit,
   jvp,
+  linearize,
   ones,
   scan,
   SGD,
@@ -188,4 +190,22 @@ testEach("impossible shapes and places are refused", () => {
   assertThrows(() => tensor([1, 2, 3, 4], { shape: [-2, -2] }), RangeError, "-2 is not a length");
   assertThrows(() => tensor([1, 2, 3, 4], { shape: [0.5, 8] }), RangeError, "0.5 is not a length");
   assertThrows(() => tensor([1, 2, 3, 4]).slice([0.5, 2.5]), RangeError, "whole number");
+});
+
+testEach("a pullback through scan can be mapped", async () => {
+  const powers = (w: Tensor): Tensor =>
+    scan((c: Tensor, x: Tensor) => [c.mul(w), c.mul(x)] as [Tensor, Tensor], w, tensor([1, 1, 1]))[1];
+  assertEquals(await jacrev(powers)(tensor(2)).toArray(), [1, 4, 12]);
+  const [, pullback] = vjp(powers, tensor(2)), rows = tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]]);
+  assertEquals(await vmap((ct: Tensor) => pullback(ct)[0])(rows).toArray(), [1, 4, 12]);
+  assertEquals(await jit((ct: Tensor) => pullback(ct)[0])(rows.select(0, 2)).item(), 12);
+});
+
+testEach("jit records a pullback and a linear map that were made outside of it", async () => {
+  const [, pullback] = vjp((x: Tensor) => x.pow(3), tensor(2));
+  assertEquals(await jit((ct: Tensor) => pullback(ct)[0])(tensor(1)).item(), 12);
+  const [, push] = linearize((x: Tensor) => x.pow(3), tensor(2));
+  assertEquals(await jit((dx: Tensor) => push(dx))(tensor(1)).item(), 12);
+  const f = jit((ct: Tensor) => pullback(ct.square())[0]);
+  assertEquals(await grad((x: Tensor) => f(x).add(push(x)))(tensor(5)).item(), 132);
 });
