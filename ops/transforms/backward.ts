@@ -38,7 +38,11 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
     flush(); // what the last step left
   }
   const handles = options.inputs === undefined ? null : new Map(options.inputs.map((t) => [nodeOf(t), t]));
-  const isTarget = handles === null ? (node: Node) => node.cell !== null : (node: Node) => handles.has(node);
+  const isTarget = (node: Node) => {
+    if (handles === null ? node.cell !== null : handles.has(node)) return true;
+    if (node.op.name === "placeholder") refuseHole(node);
+    return false;
+  };
   const node = nodeOf(root);
   const found = withAmbient(
     options.createGraph ? { noGrad: false } : { noGrad: true },
@@ -55,6 +59,18 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
     }
   });
   if (currentTrace() === null) registerRoot(node);
+}
+
+/** A hole for a tensor with a graph of its own: gradients would end here instead of reaching its parameters. */
+function refuseHole(node: Node): void {
+  const kind = currentTrace()?.kind;
+  if (kind === undefined) return;
+  throw new Error(
+    `Cannot call backward inside ${kind} through a tensor of shape ${
+      showShape(node.shape)
+    } that was computed ` +
+      `outside from parameters: compute it inside, take it in with x.detach(), or call backward outside`,
+  );
 }
 
 setBackward(backward);

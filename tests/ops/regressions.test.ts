@@ -209,3 +209,16 @@ testEach("jit records a pullback and a linear map that were made outside of it",
   const f = jit((ct: Tensor) => pullback(ct.square())[0]);
   assertEquals(await grad((x: Tensor) => f(x).add(push(x)))(tensor(5)).item(), 132);
 });
+
+testEach("backward inside jit does not lose the gradients of what was computed outside", async () => {
+  const w = tensor([2], { requiresGrad: true }), v = tensor([3], { requiresGrad: true }), h = w.mul(2);
+  const message = "through a tensor of shape [1] that was computed outside";
+  const taken = jit((x: Tensor) => (x.mul(v).sum().backward(), x));
+  assertThrows(() => taken(h), Error, message);
+  assertThrows(() => jit(() => (h.mul(v).sum().backward(), v))(), Error, message);
+  assertEquals([w.grad, v.grad], [null, null]);
+  taken(h.detach());
+  assertEquals(await v.grad!.toArray(), [4]);
+  taken(w);
+  assertEquals([await v.grad!.toArray(), await w.grad!.toArray()], [[6], [3]]);
+});
