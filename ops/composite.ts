@@ -5,10 +5,14 @@ import type { Sample } from "./primitive.ts";
 export interface Composite {
   readonly family: "composite";
   readonly name: string;
+  /** How users call it, where that is not by its name: another public name, or a call with its options. */
+  readonly call?: string;
   /** LaTeX of the result from LaTeX of the operands. */
   readonly tex: (x: string[]) => string;
   /** LaTeX of the derivative by each operand, from LaTeX of the operands and the result. */
   readonly texPartials?: (x: string[], y: string) => string[];
+  /** LaTeX of the cotangent of each operand, where it says more: `\bar{y}` is the result's. */
+  readonly texPullbacks?: (x: string[], y: string) => string[];
   /** What the registry laws call it with. */
   readonly samples: readonly Sample[];
 }

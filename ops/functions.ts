@@ -52,6 +52,7 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 composite({
   name: "stack",
   tex: (x) => `[${x.join(", ")}]`,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_${i + 1}`),
   samples: [
     { shapes: [[2, 3], [2, 3]], call: (a, b) => stack([a, b]) },
     { shapes: [[2], [2], [2]], call: (a, b, c) => stack([a, b, c], -1) },

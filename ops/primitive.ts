@@ -61,6 +61,8 @@ export interface Cost {
 /** Parts that every record has. */
 export interface Common {
   readonly name: string;
+  /** How users call it, where that is not by its name: another public name, or a call with its options. */
+  readonly call?: string;
   /** LaTeX of the result from LaTeX of the operands. */
   readonly tex: (x: string[], p: Attributes) => string;
   /** LaTeX of the derivative by each operand, from LaTeX of the operands and the result. */

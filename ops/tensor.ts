@@ -1022,9 +1022,9 @@ export class Tensor {
   atan(): Tensor {
     return this.#float().#unary(E.atan);
   }
-  /** The angle of the point (y, x), this being its ordinate, from -π to π; the derivative at the origin is 0. */
-  atan2(x: Operand): Tensor {
-    return this.#floatBinary(E.atan2, x);
+  /** The angle of the point (abscissa, this), from -π to π; the derivative at the origin is 0. */
+  atan2(abscissa: Operand): Tensor {
+    return this.#floatBinary(E.atan2, abscissa);
   }
   /** Degrees as radians. */
   deg2rad(): Tensor {

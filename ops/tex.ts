@@ -30,14 +30,46 @@ const SIGNS: Record<string, string> = {
   bmod: "mod",
   top: "ᵀ",
   square: "□",
+  odot: "⊙",
+  otimes: "⊗",
+  times: "×",
+  partial: "∂",
+  nabla: "∇",
+  star: "⋆",
+  int: "∫",
+  lambda: "λ",
+  delta: "δ",
+  alpha: "α",
+  beta: "β",
+  epsilon: "ε",
+  pi: "π",
+  leftarrow: "←",
+  langle: "⟨",
+  rangle: "⟩",
+  lVert: "‖",
+  rVert: "‖",
+  ldots: "…",
   left: "",
   right: "",
 };
 
 /** Signs that stand between two operands. */
-const SPACED = new Set(["cdot", "le", "ge", "ne", "land", "lor", "bmod"]);
+const SPACED = new Set([
+  "cdot",
+  "le",
+  "ge",
+  "ne",
+  "land",
+  "lor",
+  "bmod",
+  "odot",
+  "otimes",
+  "times",
+  "star",
+  "leftarrow",
+]);
 
-const SUPERSCRIPT: Record<string, string> = { "2": "²", "3": "³", "ᵀ": "ᵀ", "-1": "⁻¹" };
+const SUPERSCRIPT: Record<string, string> = { "2": "²", "3": "³", "ᵀ": "ᵀ", "-ᵀ": "⁻ᵀ", "-1": "⁻¹" };
 
 /** A name as LaTeX, letter by letter what the program calls it. */
 export function texName(name: string): string {
@@ -51,7 +83,7 @@ export function texNumber(value: number): string {
 
 /** The group in braces, the command or the character that starts at `at`, and where it ends. */
 function argument(tex: string, at: number): [string, number] {
-  const command = /^\\(text|bar)(?=\{)|^\\[a-zA-Z]+/.exec(tex.slice(at));
+  const command = /^\\(text|bar|hat)(?=\{)|^\\[a-zA-Z]+/.exec(tex.slice(at));
   if (command !== null) {
     const behind = at + command[0].length, end = command[1] === undefined ? behind : argument(tex, behind)[1];
     return [tex.slice(at, end), end];
@@ -70,9 +102,12 @@ const wrapped = (text: string): string => /^\([^()]*\)$/.test(text) ? text : `($
 /** What stands for itself beside any sign; all else is put in parentheses. */
 const group = (text: string): string => /^[^\s+\-·/()]+$/.test(text) ? text : wrapped(text);
 
-/** The name with a bar above it: each letter of a short one, `bar(name)` of a long one. */
-function barred(name: string): string {
-  if (!/^[\p{L}\p{N}]{1,3}$/u.test(name)) return `bar(${name})`;
+/** The name with a bar or a hat above it: each letter of a short one, `bar(name)` of a long one. */
+function accented(accent: "bar" | "hat", name: string): string {
+  if (!/^[\p{L}\p{N}]{1,3}$/u.test(name) || (accent === "hat" && [...name].length > 1)) {
+    return `${accent}(${name})`;
+  }
+  if (accent === "hat") return `${name}\u0302`;
   // A macron on a letter, an overline that joins over several.
   return name.replaceAll(/./gu, [...name].length === 1 ? "$&\u0304" : "$&\u0305");
 }
@@ -93,7 +128,7 @@ export function texText(tex: string): string {
     if (c === "\\") {
       const name = /^[a-zA-Z]+/.exec(tex.slice(i + 1))?.[0];
       if (name === undefined) {
-        out += tex[i + 1] === "," ? " " : tex[i + 1] ?? "";
+        out += tex[i + 1] === "," || tex[i + 1] === ";" ? " " : tex[i + 1] ?? "";
         i += 2;
         continue;
       }
@@ -106,10 +141,10 @@ export function texText(tex: string): string {
         [out, i] = [out + argument(tex, i)[0], argument(tex, i)[1]];
       } else if (name === "mathrel") {
         [out, i] = [out + texText(argument(tex, i)[0]), argument(tex, i)[1]];
-      } else if (name === "bar" || name === "sqrt") {
+      } else if (name === "bar" || name === "hat" || name === "sqrt") {
         if (tex[i] === " ") i++;
         const [a, j] = argument(tex, i);
-        out += name === "bar" ? barred(texText(a)) : `√${group(texText(a))}`;
+        out += name === "sqrt" ? `√${group(texText(a))}` : accented(name, texText(a));
         i = j;
       } else if (name === "operatorname" || name in FUNCTIONS) {
         const [word, j] = name === "operatorname" ? argument(tex, i) : [FUNCTIONS[name], i];

@@ -117,7 +117,13 @@ const SLOPE = 2 * Math.sqrt(2 / Math.PI);
 /** The same with Φ approximated by tanh: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))). */
 export const geluTanh = elementwise({
   name: "geluTanh",
+  call: 'x.gelu({ approximate: "tanh" })',
   tex: ([x]) => `\\tfrac12 ${x}\\,(1 + \\tanh(\\sqrt{2 / \\pi}\\,(${x} + 0.044715\\,{${x}}^3)))`,
+  texPartials: (
+    [x],
+  ) => [
+    `\\tfrac12 (1 + t) + \\tfrac12 ${x}\\,(1 - t^2) \\sqrt{2 / \\pi}\\,(1 + 0.134145\\,{${x}}^2), t = \\tanh(\\sqrt{2 / \\pi}\\,(${x} + 0.044715\\,{${x}}^3))`,
+  ],
   accepts: "float",
   // (1 + tanh u) / 2 is sigmoid(2 u), which does not cancel.
   host: (x) => x * sigmoidOf(SLOPE * x * (1 + 0.044715 * x * x)),
@@ -135,6 +141,7 @@ export const geluTanh = elementwise({
 export const softplusScaled = composite(
   {
     name: "softplusScaled",
+    call: "x.softplus({ beta })",
     tex: ([x]) => `\\tfrac{1}{\\beta} \\ln(1 + e^{\\beta ${x}})`,
     texPartials: ([x]) => [`\\sigma(\\beta ${x})`],
     samples: [
@@ -192,6 +199,9 @@ export const selu = composite({
   name: "selu",
   tex: ([x]) =>
     `1.0507\\,\\begin{cases}${x} & ${x} > 0\\\\1.6733\\,(e^{${x}} - 1) & \\text{else}\\end{cases}`,
+  texPartials: (
+    [x],
+  ) => [`1.0507\\,\\begin{cases}1 & ${x} > 0\\\\1.6733\\,e^{${x}} & \\text{else}\\end{cases}`],
   samples: samples((x) => x.selu()),
 }, (x: Tensor): Tensor => bent(x, 1.6732632423543772848170429916717).mul(1.0507009873554804934193349852946));
 
@@ -224,6 +234,7 @@ export const hardsigmoid = composite({
 export const hardswish = composite({
   name: "hardswish",
   tex: ([x]) => `\\tfrac16 ${x} \\min(\\max(${x} + 3, 0), 6)`,
+  texPartials: ([x]) => [`[${x} \\ge 3] + (\\tfrac13 ${x} + \\tfrac12)\\,[-3 < ${x} < 3]`],
   samples: samples((x) => x.hardswish()),
 }, (x: Tensor): Tensor => x.mul(between(x.add(3), 0, 6).div(6)));
 
@@ -269,6 +280,7 @@ export const threshold = composite({
 export const glu = composite({
   name: "glu",
   tex: ([x]) => `${x}_a\\,\\sigma(${x}_b)`,
+  texPartials: ([x]) => [`(\\sigma({${x}}_b), \\; {${x}}_a\\,\\sigma({${x}}_b)\\,\\sigma(-{${x}}_b))`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.glu() },
     { shapes: [[2, 4, 3]], call: (x) => x.glu(1) },
@@ -296,6 +308,7 @@ export const prelu = composite({
 export const logSoftmax = composite({
   name: "logSoftmax",
   tex: ([x]) => `\\ln \\operatorname{softmax}(${x})`,
+  texPullbacks: ([x], f) => [`\\bar{${f}} - \\operatorname{softmax}(${x}) \\sum \\bar{${f}}`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.logSoftmax() },
     { shapes: [[2, 3, 2]], call: (x) => x.logSoftmax(1) },

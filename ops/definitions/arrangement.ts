@@ -13,7 +13,7 @@ const whole = (n: unknown): n is number => Number.isInteger(n) && n as number >=
 export const unflatten = composite({
   name: "unflatten",
   tex: ([x]) => `\\operatorname{unflatten} ${x}`,
-  texPartials: () => ["\\operatorname{flatten}"],
+  texPullbacks: (_, f) => [`\\operatorname{flatten} \\bar{${f}}`],
   samples: [{ shapes: [[2, 6]], call: (x) => x.unflatten(1, [2, -1]) }],
 }, (x: Tensor, axis: number, lengths: Shape): Tensor => {
   const a = normalizeAxis("unflatten", axis, x.rank), n = x.shape[a];
@@ -31,7 +31,7 @@ export const unflatten = composite({
 export const repeat = composite({
   name: "repeat",
   tex: ([x]) => `\\operatorname{repeat} ${x}`,
-  texPartials: () => ["\\sum"],
+  texPullbacks: (_, f) => [`\\sum \\bar{${f}}`],
   samples: [
     { shapes: [[2, 3]], call: (x) => x.repeat([2, 1, 3]) },
     { shapes: [[3]], call: (x) => x.tile([2]) },
@@ -54,7 +54,7 @@ export const repeat = composite({
 export const repeatInterleave = composite({
   name: "repeatInterleave",
   tex: ([x]) => `\\operatorname{repeat} ${x}`,
-  texPartials: () => ["\\sum"],
+  texPullbacks: (_, f) => [`\\sum \\bar{${f}}`],
   samples: [
     { shapes: [[2, 3]], call: (x) => x.repeatInterleave(2) },
     { shapes: [[2, 3]], call: (x) => x.repeatInterleave(3, 0) },
@@ -88,7 +88,7 @@ function repeatInterleaveAxis(x: Tensor, times: number | readonly number[], a: n
 export const roll = composite({
   name: "roll",
   tex: ([x]) => `\\operatorname{roll} ${x}`,
-  texPartials: () => ["\\operatorname{roll}^{-1}"],
+  texPullbacks: (_, f) => [`\\operatorname{roll}^{-1} \\bar{${f}}`],
   samples: [
     { shapes: [[5]], call: (x) => x.roll(2) },
     { shapes: [[2, 3]], call: (x) => x.roll(-1) },
@@ -121,7 +121,7 @@ function rollAxis(x: Tensor, shift: number, a: number): Tensor {
 export const rot90 = composite({
   name: "rot90",
   tex: ([x]) => `\\operatorname{rot90} ${x}`,
-  texPartials: () => ["\\operatorname{rot90}^{-1}"],
+  texPullbacks: (_, f) => [`\\operatorname{rot90}^{-1} \\bar{${f}}`],
   samples: [
     { shapes: [[2, 3]], call: (x) => x.rot90() },
     { shapes: [[2, 3, 2]], call: (x) => x.rot90(-1, [1, 2]) },
@@ -158,6 +158,7 @@ function cut(x: Tensor, a: number, lengths: readonly number[]): Tensor[] {
 export const split = composite({
   name: "split",
   tex: ([x]) => `\\operatorname{split} ${x}`,
+  texPullbacks: (_, f) => [`[\\bar{${f}}_1, \\bar{${f}}_2, \\ldots]`],
   samples: [
     { shapes: [[5, 2]], call: (x) => x.split(2) },
     { shapes: [[2, 5]], call: (x) => x.split([1, 4], 1) },
@@ -190,6 +191,7 @@ export const split = composite({
 export const chunk = composite({
   name: "chunk",
   tex: ([x]) => `\\operatorname{chunk} ${x}`,
+  texPullbacks: (_, f) => [`[\\bar{${f}}_1, \\bar{${f}}_2, \\ldots]`],
   samples: [{ shapes: [[5, 2]], call: (x) => x.chunk(2) }, { shapes: [[2, 6]], call: (x) => x.chunk(4, 1) }],
 }, (x: Tensor, count: number, axis: number): Tensor[] => {
   const a = normalizeAxis("chunk", axis, x.rank), n = x.shape[a];
@@ -205,6 +207,7 @@ export const chunk = composite({
 export const tensorSplit = composite({
   name: "tensorSplit",
   tex: ([x]) => `\\operatorname{split} ${x}`,
+  texPullbacks: (_, f) => [`[\\bar{${f}}_1, \\bar{${f}}_2, \\ldots]`],
   samples: [
     { shapes: [[5, 2]], call: (x) => x.tensorSplit(3) },
     { shapes: [[2, 5]], call: (x) => x.tensorSplit([1, 3], 1) },
@@ -248,6 +251,7 @@ export function splitEvenly(
 export const unbind = composite({
   name: "unbind",
   tex: ([x]) => `\\operatorname{unbind} ${x}`,
+  texPullbacks: (_, f) => [`[\\bar{${f}}_1, \\bar{${f}}_2, \\ldots]`],
   samples: [{ shapes: [[2, 3]], call: (x) => x.unbind() }, { shapes: [[2, 3]], call: (x) => x.unbind(-1) }],
 }, (x: Tensor, axis: number): Tensor[] => {
   const a = normalizeAxis("unbind", axis, x.rank);
@@ -257,6 +261,7 @@ export const unbind = composite({
 export const sliceScatter = composite({
   name: "sliceScatter",
   tex: ([x, s]) => `${x}[\\cdot] \\leftarrow ${s}`,
+  texPullbacks: (_, f) => [`\\bar{${f}}[\\cdot] \\leftarrow 0`, `\\bar{${f}}[\\cdot]`],
   samples: [
     { shapes: [[5, 2], [2, 2]], call: (x, s) => x.sliceScatter(s, [[1, 5, 2]]) },
     { shapes: [[2, 4], [2, 2]], call: (x, s) => x.sliceScatter(s, [":", [null, null, -2]]) },
@@ -279,6 +284,7 @@ export const sliceScatter = composite({
 export const pixelShuffle = composite({
   name: "pixelShuffle",
   tex: ([x]) => `\\operatorname{shuffle} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{unshuffle} \\bar{${f}}`],
   samples: [{ shapes: [[1, 4, 2, 3]], call: (x) => x.pixelShuffle(2) }],
 }, (x: Tensor, factor: number): Tensor => {
   const [C, H, W] = x.shape.slice(-3), r = factor;
@@ -297,6 +303,7 @@ export const pixelShuffle = composite({
 export const pixelUnshuffle = composite({
   name: "pixelUnshuffle",
   tex: ([x]) => `\\operatorname{unshuffle} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{shuffle} \\bar{${f}}`],
   samples: [{ shapes: [[1, 2, 4, 2]], call: (x) => x.pixelUnshuffle(2) }],
 }, (x: Tensor, factor: number): Tensor => {
   const [C, H, W] = x.shape.slice(-3), r = factor;
@@ -315,6 +322,7 @@ export const pixelUnshuffle = composite({
 export const channelShuffle = composite({
   name: "channelShuffle",
   tex: ([x]) => `\\operatorname{shuffle} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{shuffle}^{-1} \\bar{${f}}`],
   samples: [{ shapes: [[2, 6, 2]], call: (x) => x.channelShuffle(3) }],
 }, (x: Tensor, groups: number): Tensor => {
   const [B, C, ...rest] = x.shape;

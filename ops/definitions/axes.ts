@@ -6,7 +6,7 @@ import type { Tensor } from "../tensor.ts";
 export const transpose = composite({
   name: "transpose",
   tex: ([x]) => `{${x}}^\\top`,
-  texPartials: () => ["{\\cdot}^\\top"],
+  texPullbacks: (_, f) => [`{\\bar{${f}}}^\\top`],
   samples: [
     { shapes: [[2, 3]], call: (x) => x.transpose() },
     { shapes: [[2, 3, 2]], call: (x) => x.swapaxes(0, -1) },
@@ -19,6 +19,7 @@ export const transpose = composite({
 export const movedim = composite({
   name: "movedim",
   tex: ([x]) => `\\operatorname{permute} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{permute}^{-1} \\bar{${f}}`],
   samples: [
     { shapes: [[2, 3, 2]], call: (x) => x.movedim(0, -1) },
     { shapes: [[2, 3, 4]], call: (x) => x.movedim([0, 1], [2, 0]) },
@@ -66,7 +67,7 @@ export const squeeze = composite({
 export const flatten = composite({
   name: "flatten",
   tex: ([x]) => `\\operatorname{flatten} ${x}`,
-  texPartials: () => ["\\operatorname{unflatten}"],
+  texPullbacks: (_, f) => [`\\operatorname{unflatten} \\bar{${f}}`],
   samples: [
     { shapes: [[2, 3, 2]], call: (x) => x.flatten(1) },
     { shapes: [[2, 3]], call: (x) => x.ravel() },
@@ -85,6 +86,7 @@ export const flatten = composite({
 export const narrow = composite({
   name: "narrow",
   tex: ([x]) => `${x}[\\cdot]`,
+  texPullbacks: (_, f) => [`\\operatorname{pad} \\bar{${f}}`],
   samples: [
     { shapes: [[4, 3]], call: (x) => x.narrow(0, 1, 2) },
     { shapes: [[2, 5]], call: (x) => x.narrow(-1, -3, 2) },
@@ -109,6 +111,7 @@ export const narrow = composite({
 export const select = composite({
   name: "select",
   tex: ([x]) => `${x}[k]`,
+  texPullbacks: (_, f) => [`\\operatorname{pad} \\bar{${f}}`],
   samples: [
     { shapes: [[3, 2]], call: (x) => x.select(0, -1) },
     { shapes: [[2, 3, 2]], call: (x) => x.select(1, 1) },

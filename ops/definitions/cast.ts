@@ -8,6 +8,7 @@ const BOTH: [number, number] = [-2, 2];
 /** Conversion between element types; its transpose is the conversion back. */
 export const cast: Elementwise = define({
   name: "cast",
+  call: "x.to",
   family: "elementwise",
   tex: ([x]) => `${x}`,
   texPartials: () => ["1"],

@@ -39,7 +39,7 @@ function last(rank: number, a: number, b: number): number[] {
 export const diagonal = composite({
   name: "diagonal",
   tex: ([x]) => `\\operatorname{diagonal} ${x}`,
-  texPartials: () => ["\\operatorname{diagEmbed}"],
+  texPullbacks: (_, f) => [`\\operatorname{diagEmbed} \\bar{${f}}`],
   samples: [
     { shapes: [[3, 4]], call: (x) => x.diagonal() },
     { shapes: [[4, 3]], call: (x) => x.diagonal(1) },
@@ -57,7 +57,7 @@ export const diagonal = composite({
 export const diagEmbed = composite({
   name: "diagEmbed",
   tex: ([x]) => `\\operatorname{diag} ${x}`,
-  texPartials: () => ["\\operatorname{diagonal}"],
+  texPullbacks: (_, f) => [`\\operatorname{diagonal} \\bar{${f}}`],
   samples: [
     { shapes: [[3]], call: (x) => x.diagEmbed() },
     { shapes: [[2, 3]], call: (x) => x.diagEmbed(1) },
@@ -75,6 +75,7 @@ export const diagEmbed = composite({
 export const diag = composite({
   name: "diag",
   tex: ([x]) => `\\operatorname{diag} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{diag} \\bar{${f}}`],
   samples: [
     { shapes: [[3]], call: (x) => x.diag(1) },
     { shapes: [[3, 4]], call: (x) => x.diag(-1) },
@@ -92,13 +93,14 @@ export const diag = composite({
 export const diagflat = composite({
   name: "diagflat",
   tex: ([x]) => `\\operatorname{diag} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{diag} \\bar{${f}}`],
   samples: [{ shapes: [[2, 2]], call: (x) => x.diagflat(-1) }, { shapes: [[]], call: (x) => x.diagflat() }],
 }, (x: Tensor, offset: number): Tensor => x.reshape([x.size]).diagEmbed(offset));
 
 export const trace = composite({
   name: "trace",
   tex: ([x]) => `\\operatorname{tr} ${x}`,
-  texPartials: () => ["I"],
+  texPullbacks: (_, f) => [`\\bar{${f}}\\,I`],
   samples: [{ shapes: [[3, 4]], call: (x) => x.trace() }, { shapes: [[2, 3, 3]], call: (x) => x.trace() }],
 }, (x: Tensor): Tensor => {
   if (x.rank < 2) {
@@ -110,6 +112,10 @@ export const trace = composite({
 export const diagonalScatter = composite({
   name: "diagonalScatter",
   tex: ([x, s]) => `\\operatorname{diagonal} ${x} \\leftarrow ${s}`,
+  texPullbacks: (
+    _,
+    f,
+  ) => [`\\operatorname{diagonal} \\bar{${f}} \\leftarrow 0`, `\\operatorname{diagonal} \\bar{${f}}`],
   samples: [
     { shapes: [[3, 4], [2]], call: (x, s) => x.diagonalScatter(s, 2) },
     { shapes: [[3, 2, 3], [2, 2]], call: (x, s) => x.diagonalScatter(s, -1, 0, 2) },

@@ -7,6 +7,7 @@ import type { Tensor } from "../tensor.ts";
 export const diff = composite({
   name: "diff",
   tex: ([x]) => `{${x}}_{k+1} - {${x}}_k`,
+  texPartials: ([x], f) => [`\\partial {${f}}_k / \\partial {${x}}_i = [i = k + 1] - [i = k]`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.diff() },
     { shapes: [[4, 2]], call: (x) => x.diff(2, 0) },

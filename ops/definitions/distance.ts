@@ -26,6 +26,12 @@ export const normalize = composite(
   {
     name: "normalize",
     tex: ([x]) => `${x} / \\max(\\lVert ${x} \\rVert_p, \\epsilon)`,
+    texPullbacks: (
+      [x],
+      f,
+    ) => [
+      `\\frac{\\bar{${f}} - ${f} \\langle ${f}, \\bar{${f}} \\rangle}{\\lVert ${x} \\rVert} \\quad (p = 2)`,
+    ],
     samples: [[2, 1], [2, 0], [1, 1], [3, -1], [0, 1], [Infinity, 1]].map(([p, axis]): Sample => ({
       shapes: [[2, 3]],
       call: (x): Tensor => normalize(x, { p, axis, eps: 1e-12 }),
@@ -41,6 +47,13 @@ export const cosineSimilarity = composite({
   name: "cosineSimilarity",
   tex: ([x, y]) =>
     `\\frac{${x} \\cdot ${y}}{\\max(\\lVert ${x} \\rVert, \\epsilon) \\max(\\lVert ${y} \\rVert, \\epsilon)}`,
+  texPartials: (
+    [x, y],
+    f,
+  ) => [
+    `\\frac{1}{\\lVert ${x} \\rVert} \\left(\\frac{${y}}{\\lVert ${y} \\rVert} - ${f} \\frac{${x}}{\\lVert ${x} \\rVert}\\right)`,
+    `\\frac{1}{\\lVert ${y} \\rVert} \\left(\\frac{${x}}{\\lVert ${x} \\rVert} - ${f} \\frac{${y}}{\\lVert ${y} \\rVert}\\right)`,
+  ],
   samples: [
     {
       shapes: [[2, 3], [2, 3]],
@@ -108,6 +121,13 @@ const distanceSample = (p: number): Sample => ({
 export const cdist = composite({
   name: "cdist",
   tex: ([x, y]) => `\\lVert {${x}}_i - {${y}}_j \\rVert_p`,
+  texPartials: (
+    [x, y],
+    f,
+  ) => [
+    `\\operatorname{sign}(d)\\,(|d| / ${f})^{p - 1}, \\; d = {${x}}_i - {${y}}_j`,
+    `-\\operatorname{sign}(d)\\,(|d| / ${f})^{p - 1}`,
+  ],
   samples: [
     ...[1, 2, 3, 0, Infinity].map(distanceSample),
     // Two points coincide.
@@ -125,6 +145,7 @@ export const cdist = composite({
 export const pdist = composite({
   name: "pdist",
   tex: ([x]) => `\\lVert {${x}}_i - {${x}}_j \\rVert_p, i < j`,
+  texPartials: ([x], f) => [`\\operatorname{sign}(d)\\,(|d| / ${f})^{p - 1}, \\; d = {${x}}_i - {${x}}_j`],
   samples: [2, 1, Infinity].map((p): Sample => ({
     shapes: [[4, 2]],
     call: (x): Tensor => pdist(x, p),
@@ -146,6 +167,13 @@ export const pairwiseDistance = composite(
   {
     name: "pairwiseDistance",
     tex: ([x, y]) => `\\lVert ${x} - ${y} + \\epsilon \\rVert_p`,
+    texPartials: (
+      [x, y],
+      f,
+    ) => [
+      `\\operatorname{sign}(d)\\,(|d| / ${f})^{p - 1}, \\; d = ${x} - ${y} + \\epsilon`,
+      `-\\operatorname{sign}(d)\\,(|d| / ${f})^{p - 1}`,
+    ],
     samples: [2, 3, -1].map((p): Sample => ({
       shapes: [[2, 3], [3]],
       call: (x, y): Tensor => pairwiseDistance(x, y, { p, eps: 1e-6, keepdim: false }),
@@ -160,6 +188,13 @@ export const pairwiseDistance = composite(
 export const dist = composite({
   name: "dist",
   tex: ([x, y]) => `\\lVert ${x} - ${y} \\rVert_p`,
+  texPartials: (
+    [x, y],
+    f,
+  ) => [
+    `\\operatorname{sign}(${x} - ${y})\\,(|${x} - ${y}| / ${f})^{p - 1}`,
+    `-\\operatorname{sign}(${x} - ${y})\\,(|${x} - ${y}| / ${f})^{p - 1}`,
+  ],
   samples: [2, 4].map((p): Sample => ({
     shapes: [[2, 3], [3]],
     call: (x, y): Tensor => x.dist(y, p),

@@ -114,6 +114,7 @@ export const logaddexp = elementwise({
 export const logaddexp2 = composite({
   name: "logaddexp2",
   tex: ([x, y]) => `\\log_2(2^{${x}} + 2^{${y}})`,
+  texPartials: ([x, y]) => [`\\sigma((${x} - ${y}) \\ln 2)`, `\\sigma((${y} - ${x}) \\ln 2)`],
   samples: [{ shapes: [[2, 3], [3]], call: (x, y) => x.logaddexp2(y) }],
 }, (x: Tensor, y: Tensor): Tensor => x.mul(Math.LN2).logaddexp(y.mul(Math.LN2)).div(Math.LN2));
 

@@ -10,6 +10,7 @@ import { sameShape, type Shape, showShape, sizeOf, splitAt, stridesOf } from "..
 export const cat = custom({
   name: "cat",
   tex: (x) => `[${x.join("; ")}]`,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_${i + 1}`),
   infer: (x, { axis }) => {
     let length = 0;
     for (const a of x) {
@@ -68,6 +69,7 @@ export const cat = custom({
 export const scatterWindow = custom({
   name: "scatterWindow",
   tex: ([x]) => `\\operatorname{pad} ${x}`,
+  texPullbacks: (_, f) => [`\\bar{${f}}[\\cdot]`],
   key: (p) => `${p.shape}|${p.steps}`,
   infer: ([x], p) => ({ shape: p.shape, dtype: x.dtype }),
   host: ([x], y, { starts, steps }) => {
@@ -173,6 +175,7 @@ export function checkScatter(action: string, x: Aval, index: Aval, src: Aval, ax
 export const gather = custom({
   name: "gather",
   tex: ([x, i]) => `${x}[${i}]`,
+  texPullbacks: ([, i], f) => [`\\sum_{${i}} \\bar{${f}}`, "0"],
   infer: ([x, index], { axis }) => {
     checkIndex("gather", x.shape, index, axis, index.shape);
     return { shape: index.shape, dtype: x.dtype };
@@ -207,6 +210,7 @@ export const gather = custom({
 export const scatterAdd = custom({
   name: "scatterAdd",
   tex: ([x, i, s]) => `${x}[${i}] \\mathrel{+}= ${s}`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}`, "0", `\\bar{${f}}[${i}]`],
   infer: ([x, index, src], { axis }) => {
     checkScatter("scatterAdd", x, index, src, axis);
     return { shape: x.shape, dtype: x.dtype };
@@ -304,6 +308,7 @@ export const embedding = custom({
 export const embeddingGrad = custom({
   name: "embeddingGrad",
   tex: ([ct, i]) => `\\sum_{${i}} ${ct}`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}]`, "0"],
   infer: ([ct, ids], p) => {
     if (p.shape[0] === 0 && sizeOf(ids.shape) > 0) {
       throw new RangeError("Cannot look up an embedding in a table without rows");

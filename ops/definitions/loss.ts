@@ -23,12 +23,14 @@ const POSITIVE: [number, number] = [0.2, 2], ANY: [number, number] = [-1.5, 1.5]
 export const mseLoss = composite({
   name: "mseLoss",
   tex: ([x, y]) => `(${x} - ${y})^2`,
+  texPartials: ([x, y]) => [`2\\,(${x} - ${y})`, `2\\,(${y} - ${x})`],
   samples: [pair((x, y): Tensor => mseLoss(x, y))],
 }, (x: Tensor, y: Tensor): Tensor => x.sub(y).square());
 
 export const l1Loss = composite({
   name: "l1Loss",
   tex: ([x, y]) => `|${x} - ${y}|`,
+  texPartials: ([x, y]) => [`\\operatorname{sign}(${x} - ${y})`, `\\operatorname{sign}(${y} - ${x})`],
   samples: [pair((x, y): Tensor => l1Loss(x, y))],
 }, (x: Tensor, y: Tensor): Tensor => x.sub(y).abs());
 
@@ -36,6 +38,12 @@ export const l1Loss = composite({
 export const huberLoss = composite({
   name: "huberLoss",
   tex: ([x, y]) => `\\operatorname{huber}_\\delta(${x} - ${y})`,
+  texPartials: (
+    [x, y],
+  ) => [
+    `\\operatorname{clamp}(${x} - ${y}, -\\delta, \\delta)`,
+    `\\operatorname{clamp}(${y} - ${x}, -\\delta, \\delta)`,
+  ],
   samples: [pair((x, y): Tensor => huberLoss(x, y, 1)), pair((x, y): Tensor => huberLoss(x, y, 0.3))],
 }, (x: Tensor, y: Tensor, delta: number): Tensor => {
   const d = x.sub(y), c = d.clamp(-delta, delta);
@@ -46,6 +54,12 @@ export const smoothL1Loss = composite(
   {
     name: "smoothL1Loss",
     tex: ([x, y]) => `\\operatorname{huber}_\\beta(${x} - ${y}) / \\beta`,
+    texPartials: (
+      [x, y],
+    ) => [
+      `\\operatorname{clamp}(\\tfrac{1}{\\beta} (${x} - ${y}), -1, 1)`,
+      `\\operatorname{clamp}(\\tfrac{1}{\\beta} (${y} - ${x}), -1, 1)`,
+    ],
     samples: [
       pair((x, y): Tensor => smoothL1Loss(x, y, 1)),
       pair((x, y): Tensor => smoothL1Loss(x, y, 0.4)),
@@ -58,6 +72,7 @@ export const smoothL1Loss = composite(
 /** The logarithms are limited to -100, so that sure and wrong predictions have a finite loss, as in PyTorch. */
 export const binaryCrossEntropy = elementwise({
   name: "binaryCrossEntropy",
+  call: "bceLoss",
   tex: ([x, y]) => `-${y} \\ln ${x} - (1 - ${y}) \\ln (1 - ${x})`,
   texPartials: ([x, y]) => [`\\frac{${x} - ${y}}{${x} (1 - ${x})}`, `\\ln \\frac{1 - ${x}}{${x}}`],
   accepts: "float",
@@ -116,7 +131,9 @@ export const klDiv = composite({
 /** The same of ln y. */
 export const klDivOfLog = composite({
   name: "klDivOfLog",
+  call: "klDiv(x, y, { logTarget: true })",
   tex: ([x, y]) => `e^{${y}} (${y} - ${x})`,
+  texPartials: ([x, y]) => [`-e^{${y}}`, `e^{${y}} (${y} - ${x} + 1)`],
   samples: [pair((x, y): Tensor => klDivOfLog(x, y), { notSpecial: "differences of infinities" })],
 }, (x: Tensor, y: Tensor): Tensor => y.exp().mul(y.sub(x)));
 
@@ -125,6 +142,7 @@ export const hingeEmbeddingLoss = composite(
   {
     name: "hingeEmbeddingLoss",
     tex: ([x, y]) => `[${y} = 1] ${x} + [${y} = -1] \\max(0, m - ${x})`,
+    texPartials: ([x, y]) => [`[${y} = 1] - [${y} = -1]\\,[${x} < m]`, "0"],
     samples: [pair((x, y): Tensor => hingeEmbeddingLoss(x, y, 1), SIGNS)],
   },
   (x: Tensor, y: Tensor, margin: number): Tensor =>
@@ -134,6 +152,7 @@ export const hingeEmbeddingLoss = composite(
 export const marginRankingLoss = composite({
   name: "marginRankingLoss",
   tex: ([a, b, y]) => `\\max(0, m - ${y} (${a} - ${b}))`,
+  texPartials: ([x, y, z], f) => [`-${z}\\,[${f} > 0]`, `${z}\\,[${f} > 0]`, `(${y} - ${x})\\,[${f} > 0]`],
   samples: [{
     shapes: [[2, 3], [2, 3], [2, 3]],
     call: (a, b, y): Tensor => marginRankingLoss(a, b, y, 0.5),
@@ -145,6 +164,7 @@ export const marginRankingLoss = composite({
 export const softMarginLoss = composite({
   name: "softMarginLoss",
   tex: ([x, y]) => `\\ln (1 + e^{-${y} ${x}})`,
+  texPartials: ([x, y]) => [`-${y}\\,\\sigma(-${y}\\,${x})`, `-${x}\\,\\sigma(-${y}\\,${x})`],
   samples: [pair((x, y): Tensor => softMarginLoss(x, y), SIGNS)],
 }, (x: Tensor, y: Tensor): Tensor => y.neg().mul(x).softplus());
 
@@ -152,6 +172,7 @@ export const softMarginLoss = composite({
 export const multilabelSoftMarginLoss = composite({
   name: "multilabelSoftMarginLoss",
   tex: ([z, y]) => `\\frac{1}{C} \\sum_c \\operatorname{softplus}({${z}}_c) - {${y}}_c {${z}}_c`,
+  texPartials: ([x, y]) => [`\\tfrac{1}{C} (\\sigma(${x}) - ${y})`, `-\\tfrac{1}{C} ${x}`],
   samples: [
     pair((z, y): Tensor => multilabelSoftMarginLoss(z, y), { notSpecial: "inf - inf at infinite logits" }),
   ],
@@ -164,6 +185,13 @@ export const multilabelSoftMarginLoss = composite({
 export const gaussianNllLoss = composite({
   name: "gaussianNllLoss",
   tex: ([x, y, v]) => `\\frac{1}{2} \\left(\\ln ${v} + \\frac{(${x} - ${y})^2}{${v}}\\right)`,
+  texPartials: (
+    [x, y, z],
+  ) => [
+    `\\frac{${x} - ${y}}{${z}}`,
+    `\\frac{${y} - ${x}}{${z}}`,
+    `\\tfrac12 \\left(\\frac{1}{${z}} - \\frac{(${x} - ${y})^2}{{${z}}^2}\\right)`,
+  ],
   samples: [{
     shapes: [[2, 3], [2, 3], [2, 1]],
     call: (x, y, v): Tensor => gaussianNllLoss(x, y, v, { eps: 1e-6, full: true }),
@@ -181,6 +209,7 @@ export const gaussianNllLoss = composite({
 export const poissonNllLoss = composite({
   name: "poissonNllLoss",
   tex: ([x, y]) => `e^{${x}} - ${y} ${x}`,
+  texPartials: ([x, y]) => [`e^{${x}} - ${y}`, `-${x}`],
   samples: [
     pair((x, y): Tensor => poissonNllLoss(x, y, { logInput: true, full: true, eps: 1e-8 }), {
       values: [undefined, [0.5, 3, 1.5, 4, 0, 1.25]],

@@ -43,6 +43,7 @@ export const max = composite(
   {
     name: "max",
     tex: ([x]) => `\\max ${x}`,
+    texPartials: ([x], f) => [`\\partial ${f} / \\partial {${x}}_i = [i = k], \\; ${f} = {${x}}_k`],
     samples: [
       { shapes: [[2, 4]], call: (x) => x.max(1).values },
       { shapes: [[2, 4]], call: (x) => x.max(0, { keepdim: true }).indices, values: [TIES] },
@@ -58,6 +59,7 @@ export const min = composite(
   {
     name: "min",
     tex: ([x]) => `\\min ${x}`,
+    texPartials: ([x], f) => [`\\partial ${f} / \\partial {${x}}_i = [i = k], \\; ${f} = {${x}}_k`],
     samples: [
       { shapes: [[2, 4]], call: (x) => x.min(1).values },
       { shapes: [[2, 4]], call: (x) => x.min(0, { keepdim: true }).indices, values: [TIES] },
@@ -72,6 +74,10 @@ export const min = composite(
 export const sort = composite({
   name: "sort",
   tex: ([x]) => `\\operatorname{sort} ${x}`,
+  texPartials: (
+    [x],
+    f,
+  ) => [`\\partial {${f}}_i / \\partial {${x}}_j = [j = k_i], \\; {${f}}_i = {${x}}_{k_i}`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.sort().values },
     { shapes: [[4, 2]], call: (x) => x.sort(0, { descending: true }).indices, values: [TIES] },
@@ -85,6 +91,10 @@ export const sort = composite({
 export const topk = composite({
   name: "topk",
   tex: ([x]) => `\\operatorname{topk} ${x}`,
+  texPartials: (
+    [x],
+    f,
+  ) => [`\\partial {${f}}_i / \\partial {${x}}_j = [j = k_i], \\; {${f}}_i = {${x}}_{k_i}`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.topk(2).values },
     { shapes: [[4, 2]], call: (x) => x.topk(3, 0, { largest: false }).values },
@@ -107,6 +117,7 @@ export const topk = composite({
 export const kthvalue = composite({
   name: "kthvalue",
   tex: ([x]) => `${x}_{(k)}`,
+  texPartials: ([x], f) => [`\\partial ${f} / \\partial {${x}}_i = [i = k], \\; ${f} = {${x}}_k`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.kthvalue(2).values },
     { shapes: [[4, 2]], call: (x) => x.kthvalue(4, 0, { keepdim: true }).values },
@@ -127,6 +138,7 @@ export const kthvalue = composite({
 export const median = composite({
   name: "median",
   tex: ([x]) => `\\operatorname{median} ${x}`,
+  texPartials: ([x], f) => [`\\partial ${f} / \\partial {${x}}_i = [i = k], \\; ${f} = {${x}}_k`],
   samples: [
     { shapes: [[2, 5]], call: (x) => x.median(1).values },
     { shapes: [[4, 2]], call: (x) => x.median(0, { keepdim: true }).indices, values: [TIES] },
@@ -151,6 +163,7 @@ export const medianOfAll = (x: Tensor): Tensor => ofAll(x, x.reshape([-1]).media
 export const nanmedian = composite({
   name: "nanmedian",
   tex: ([x]) => `\\operatorname{nanmedian} ${x}`,
+  texPartials: ([x], f) => [`\\partial ${f} / \\partial {${x}}_i = [i = k], \\; ${f} = {${x}}_k`],
   samples: [
     { shapes: [[2, 5]], call: (x) => x.nanmedian(1).values },
     {
@@ -174,6 +187,7 @@ export const nanmedianOfAll = (x: Tensor): Tensor => ofAll(x, x.reshape([-1]).na
 export const mode = composite({
   name: "mode",
   tex: ([x]) => `\\operatorname{mode} ${x}`,
+  texPartials: ([x], f) => [`\\partial ${f} / \\partial {${x}}_i = [i = k], \\; ${f} = {${x}}_k`],
   samples: [
     { shapes: [[2, 4]], call: (x) => x.mode().values, values: [TIES], differences: false },
     {
@@ -411,6 +425,7 @@ export const isin = composite({
 export const aminmax = composite({
   name: "aminmax",
   tex: ([x]) => `(\\min ${x}, \\max ${x})`,
+  texPartials: ([x], f) => [`[{${x}}_i = ${f}] / \\#\\{j : {${x}}_j = ${f}\\}`],
   samples: [{
     shapes: [[2, 4]],
     call: (x) => {
@@ -426,5 +441,9 @@ export const aminmax = composite({
 export const msort = composite({
   name: "msort",
   tex: ([x]) => `\\operatorname{sort} ${x}`,
+  texPartials: (
+    [x],
+    f,
+  ) => [`\\partial {${f}}_i / \\partial {${x}}_j = [j = k_i], \\; {${f}}_i = {${x}}_{k_i}`],
   samples: [{ shapes: [[4, 2]], call: (x) => x.msort() }],
 }, (x: Tensor): Tensor => x.sort(0).values);

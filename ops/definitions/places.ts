@@ -175,6 +175,7 @@ const LISTS = { dtypes: [undefined, "i32" as const, "i32" as const] };
 export const index = composite({
   name: "index",
   tex: ([x, ...i]) => `${x}[${i.join(", ")}]`,
+  texPullbacks: ([, i, j], f) => [`\\sum_{${i}, ${j}} \\bar{${f}}`, "0", "0"],
   samples: [
     {
       shapes: [[3, 4], [2], [2]],
@@ -214,6 +215,10 @@ export const index = composite({
 export const indexPut = composite({
   name: "indexPut",
   tex: ([x, ...i]) => `${x}[${i.slice(0, -1).join(", ")}] \\leftarrow ${i[i.length - 1]}`,
+  texPullbacks: (
+    [, i, j],
+    f,
+  ) => [`\\bar{${f}}[${i}, ${j}] \\leftarrow 0`, "0", "0", `\\bar{${f}}[${i}, ${j}]`],
   samples: [false, true].flatMap((accumulate) => [
     {
       shapes: [[3, 4], [3], [3], [3]],
@@ -294,6 +299,7 @@ const FLAT = { dtypes: [undefined, "i32" as const] };
 export const take = composite({
   name: "take",
   tex: ([x, i]) => `${x}[${i}]`,
+  texPullbacks: ([, i], f) => [`\\sum_{${i}} \\bar{${f}}`, "0"],
   samples: [{
     shapes: [[2, 3], [2, 2]],
     call: (x, i) => x.take(i),
@@ -305,6 +311,7 @@ export const take = composite({
 export const put = composite({
   name: "put",
   tex: ([x, i, s]) => `${x}[${i}] \\leftarrow ${s}`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}] \\leftarrow 0`, "0", `\\bar{${f}}[${i}]`],
   samples: [false, true].map((accumulate) => ({
     shapes: [[2, 3], [4], [2, 2]],
     call: (x: Tensor, i: Tensor, s: Tensor) => x.put(i, s, { accumulate }),
@@ -325,6 +332,7 @@ export const put = composite({
 export const takeAlongDim = composite({
   name: "takeAlongDim",
   tex: ([x, i]) => `${x}[${i}]`,
+  texPullbacks: ([, i], f) => [`\\sum_{${i}} \\bar{${f}}`, "0"],
   samples: [
     {
       shapes: [[3, 4], [1, 2]],

@@ -33,7 +33,12 @@ const samples = (a: number[], b: number[], call: (x: Tensor, y: Tensor) => Tenso
 ];
 
 export const mm = composite(
-  { name: "mm", tex: ([a, b]) => `${a}\\,${b}`, samples: samples([2, 3], [3, 2], (a, b) => a.mm(b)) },
+  {
+    name: "mm",
+    tex: ([a, b]) => `${a}\\,${b}`,
+    texPullbacks: ([x, y], f) => [`\\bar{${f}}\\,{${y}}^\\top`, `{${x}}^\\top \\bar{${f}}`],
+    samples: samples([2, 3], [3, 2], (a, b) => a.mm(b)),
+  },
   (x: Tensor, y: Tensor): Tensor => {
     ranks("mm", x, 2, y, 2);
     return x.matmul(y);
@@ -41,7 +46,12 @@ export const mm = composite(
 );
 
 export const bmm = composite(
-  { name: "bmm", tex: ([a, b]) => `${a}\\,${b}`, samples: samples([2, 2, 3], [2, 3, 2], (a, b) => a.bmm(b)) },
+  {
+    name: "bmm",
+    tex: ([a, b]) => `${a}\\,${b}`,
+    texPullbacks: ([x, y], f) => [`\\bar{${f}}\\,{${y}}^\\top`, `{${x}}^\\top \\bar{${f}}`],
+    samples: samples([2, 2, 3], [2, 3, 2], (a, b) => a.bmm(b)),
+  },
   (x: Tensor, y: Tensor): Tensor => {
     ranks("bmm", x, 3, y, 3);
     if (x.shape[0] !== y.shape[0]) {
@@ -56,7 +66,12 @@ export const bmm = composite(
 );
 
 export const mv = composite(
-  { name: "mv", tex: ([a, b]) => `${a}\\,${b}`, samples: samples([2, 3], [3], (a, b) => a.mv(b)) },
+  {
+    name: "mv",
+    tex: ([a, b]) => `${a}\\,${b}`,
+    texPullbacks: ([x, y], f) => [`\\bar{${f}}\\,{${y}}^\\top`, `{${x}}^\\top \\bar{${f}}`],
+    samples: samples([2, 3], [3], (a, b) => a.mv(b)),
+  },
   (x: Tensor, y: Tensor): Tensor => {
     ranks("mv", x, 2, y, 1);
     return x.matmul(y);
@@ -64,7 +79,12 @@ export const mv = composite(
 );
 
 export const dot = composite(
-  { name: "dot", tex: ([a, b]) => `${a} \\cdot ${b}`, samples: samples([3], [3], (a, b) => a.dot(b)) },
+  {
+    name: "dot",
+    tex: ([a, b]) => `${a} \\cdot ${b}`,
+    texPartials: ([x, y]) => [`${y}`, `${x}`],
+    samples: samples([3], [3], (a, b) => a.dot(b)),
+  },
   (x: Tensor, y: Tensor): Tensor => {
     ranks("dot", x, 1, y, 1);
     return x.matmul(y);
@@ -75,6 +95,7 @@ export const outer = composite(
   {
     name: "outer",
     tex: ([a, b]) => `${a}\\,{${b}}^\\top`,
+    texPullbacks: ([x, y], f) => [`\\bar{${f}}\\,${y}`, `\\bar{${f}}^\\top ${x}`],
     samples: [{ shapes: [[2], [3]], call: (a, b) => a.outer(b) }],
   },
   (x: Tensor, y: Tensor): Tensor => {
@@ -90,6 +111,7 @@ export const tensordot = composite(
   {
     name: "tensordot",
     tex: ([a, b]) => `${a} \\cdot ${b}`,
+    texPartials: ([x, y]) => [`${y}`, `${x}`],
     samples: [
       { shapes: [[2, 3, 4], [3, 4, 2]], call: (a, b): Tensor => tensordot(a, b, 2), notSpecial: SUMS },
       {
@@ -143,6 +165,7 @@ export const inner = composite(
   {
     name: "inner",
     tex: ([a, b]) => `\\langle ${a}, ${b} \\rangle`,
+    texPartials: ([x, y]) => [`${y}`, `${x}`],
     samples: [
       { shapes: [[2, 3], [4, 3]], call: (a, b) => a.inner(b), notSpecial: SUMS },
       { shapes: [[], [2]], call: (a, b) => a.inner(b) },
@@ -181,17 +204,49 @@ const addedSamples = (
 ];
 
 export const addmm = composite(
-  { name: "addmm", tex: addedTex, samples: addedSamples([[2], [3, 2], [2, 2]], "addmm") },
+  {
+    name: "addmm",
+    tex: addedTex,
+    texPullbacks: (
+      [, y, z],
+      f,
+    ) => [
+      `\\beta\\,\\bar{${f}}`,
+      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
+      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
+    ],
+    samples: addedSamples([[2], [3, 2], [2, 2]], "addmm"),
+  },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("addmm", x, mm(a, b), o),
 );
 
 export const addmv = composite(
-  { name: "addmv", tex: addedTex, samples: addedSamples([[3], [3, 2], [2]], "addmv") },
+  {
+    name: "addmv",
+    tex: addedTex,
+    texPullbacks: (
+      [, y, z],
+      f,
+    ) => [
+      `\\beta\\,\\bar{${f}}`,
+      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
+      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
+    ],
+    samples: addedSamples([[3], [3, 2], [2]], "addmv"),
+  },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("addmv", x, mv(a, b), o),
 );
 
 export const addr = composite(
-  { name: "addr", tex: addedTex, samples: addedSamples([[3, 1], [3], [2]], "addr") },
+  {
+    name: "addr",
+    tex: addedTex,
+    texPullbacks: (
+      [, y, z],
+      f,
+    ) => [`\\beta\\,\\bar{${f}}`, `\\alpha\\,\\bar{${f}}\\,${z}`, `\\alpha\\,\\bar{${f}}^\\top ${y}`],
+    samples: addedSamples([[3, 1], [3], [2]], "addr"),
+  },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("addr", x, outer(a, b), o),
 );
 
@@ -199,6 +254,14 @@ export const addbmm = composite(
   {
     name: "addbmm",
     tex: ([x, a, b]) => `\\beta\\,${x} + \\alpha \\sum_i {${a}}_i\\,{${b}}_i`,
+    texPullbacks: (
+      [, y, z],
+      f,
+    ) => [
+      `\\beta\\,\\bar{${f}}`,
+      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
+      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
+    ],
     samples: addedSamples([[3, 2], [2, 3, 2], [2, 2, 2]], "addbmm"),
   },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor =>
@@ -206,7 +269,19 @@ export const addbmm = composite(
 );
 
 export const baddbmm = composite(
-  { name: "baddbmm", tex: addedTex, samples: addedSamples([[3, 2], [2, 3, 2], [2, 2, 2]], "baddbmm") },
+  {
+    name: "baddbmm",
+    tex: addedTex,
+    texPullbacks: (
+      [, y, z],
+      f,
+    ) => [
+      `\\beta\\,\\bar{${f}}`,
+      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
+      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
+    ],
+    samples: addedSamples([[3, 2], [2, 3, 2], [2, 2, 2]], "baddbmm"),
+  },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("baddbmm", x, bmm(a, b), o),
 );
 
@@ -214,6 +289,7 @@ export const kron = composite(
   {
     name: "kron",
     tex: ([a, b]) => `${a} \\otimes ${b}`,
+    texPartials: ([x, y]) => [`\\cdot \\otimes ${y}`, `${x} \\otimes \\cdot`],
     samples: [
       { shapes: [[2, 3], [3, 2]], call: (a, b) => a.kron(b) },
       { shapes: [[2], [2, 3]], call: (a, b) => a.kron(b) },
@@ -232,6 +308,7 @@ export const cross = composite(
   {
     name: "cross",
     tex: ([a, b]) => `${a} \\times ${b}`,
+    texPullbacks: ([x, y], f) => [`${y} \\times \\bar{${f}}`, `\\bar{${f}} \\times ${x}`],
     samples: [
       { shapes: [[2, 3], [2, 3]], call: (a, b) => a.cross(b), notSpecial: SUMS },
       { shapes: [[3, 1], [3, 2]], call: (a, b) => a.cross(b, 0), notSpecial: SUMS },
@@ -313,6 +390,14 @@ export const bilinear = composite(
   {
     name: "bilinear",
     tex: ([x, y, w]) => `{${x}}^\\top ${w}\\,${y}`,
+    texPullbacks: (
+      [x, y, z],
+      f,
+    ) => [
+      `\\bar{${f}}\\,${z}\\,${y}`,
+      `\\bar{${f}}\\,{${z}}^\\top ${x}`,
+      `\\bar{${f}} \\otimes ${x}\\,{${y}}^\\top`,
+    ],
     samples: [
       {
         shapes: [[2, 3], [2, 4], [5, 3, 4]],
@@ -350,6 +435,7 @@ export const vander = composite(
   {
     name: "vander",
     tex: ([x]) => `[1, ${x}, {${x}}^2, \\ldots]`,
+    texPartials: ([x]) => [`[0, 1, 2\\,${x}, \\ldots]`],
     samples: [{ shapes: [[2, 3]], call: (x): Tensor => vander(x, 4) }, {
       shapes: [[3]],
       call: (x): Tensor => vander(x, 1),

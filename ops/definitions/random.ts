@@ -150,6 +150,7 @@ function complaint(k: number, p: { kind: DistributionKind; action: string; draws
 export const checkDistribution = custom({
   name: "checkDistribution",
   tex: ([x]) => x,
+  texPartials: () => ["1"],
   samples: [
     {
       shapes: [[2, 3]],

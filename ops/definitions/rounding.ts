@@ -105,6 +105,7 @@ export const frac = composite({
 /** To a number of decimal places; a negative one rounds to powers of ten. */
 export const roundDecimals = composite({
   name: "roundDecimals",
+  call: "x.round(decimals)",
   tex: ([x]) => `10^{-d} \\lfloor 10^d\\,${x} \\rceil`,
   texPartials: () => ["0"],
   samples: [
@@ -119,6 +120,7 @@ export const roundDecimals = composite({
 /** Quotient rounded towards 0; of whole numbers by 0 it is 0 on every device. */
 export const truncDivide = elementwise({
   name: "truncDivide",
+  call: 'x.div(y, { rounding: "trunc" })',
   tex: ([x, y]) => `\\operatorname{trunc}(${x} / ${y})`,
   texPartials: () => ["0", "0"],
   host: (x, y) => Math.trunc(x / y),

@@ -86,6 +86,11 @@ export function foldWgsl(reduce: "prod" | "amax" | "amin", dtype: DType): (a: st
 export const scatterFold = custom({
   name: "scatterFold",
   tex: ([x, i, s], p) => `\\operatorname{${p.reduce}}(${x}[${i}], ${s})`,
+  // Of a sum all pass on, of a product each the product of the others, of an extremum those that are it, in equal shares.
+  texPartials: ([x, i, s], y, p) =>
+    p.reduce === "prod"
+      ? [`${y} / ${x}`, "0", `${y}[${i}] / ${s}`]
+      : [`[${x} = ${y}] / n`, "0", `[${s} = ${y}[${i}]] / n`],
   infer: ([x, index, src], { axis }) => {
     checkScatter("scatterReduce", x, index, src, axis);
     if (x.dtype === "bool") throw new TypeError("Cannot scatterReduce booleans: convert them first");
@@ -197,6 +202,7 @@ function grown(x: Tensor, shape: Shape): Tensor {
 export const scatter = composite({
   name: "scatter",
   tex: ([x, i, s]) => `${x}[${i}] \\leftarrow ${s}`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}] \\leftarrow 0`, "0", `\\bar{${f}}[${i}]`],
   samples: [
     {
       shapes: [[3, 4], [2, 3], [2, 3]],

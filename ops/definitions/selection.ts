@@ -148,6 +148,7 @@ export const nanToNum = composite(
 export const maskedFill = composite({
   name: "maskedFill",
   tex: ([x, m, c]) => `\\begin{cases}${c ?? "c"} & ${m}\\\\${x} & \\text{else}\\end{cases}`,
+  texPartials: ([, y]) => [`[\\lnot ${y}]`, "0", `[${y}]`],
   samples: [
     {
       shapes: [[2, 3], [3], []],

@@ -44,6 +44,7 @@ const SLICES = { dtypes: [undefined, "i32" as const], values: [undefined, [0, 2,
 export const indexSelect = composite({
   name: "indexSelect",
   tex: ([x, i]) => `${x}[${i}]`,
+  texPullbacks: ([, i], f) => [`\\sum_{${i}} \\bar{${f}}`, "0"],
   samples: [
     { shapes: [[3, 2], [3]], call: (x, i) => x.indexSelect(0, i), ...SLICES },
     { shapes: [[2, 3], [3]], call: (x, i) => x.indexSelect(-1, i), ...SLICES },
@@ -62,6 +63,7 @@ export const indexSelect = composite({
 export const indexAdd = composite({
   name: "indexAdd",
   tex: ([x, i, s]) => `${x}[${i}] \\mathrel{+}= ${s}`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}`, "0", `\\alpha\\,\\bar{${f}}[${i}]`],
   samples: [
     { shapes: [[3, 2], [3], [3, 2]], call: (x, i, s) => x.indexAdd(0, i, s), ...SLICES },
     { shapes: [[2, 3], [3], [2, 3]], call: (x, i, s) => x.indexAdd(1, i, s, { alpha: -2 }), ...SLICES },
@@ -75,6 +77,7 @@ export const indexAdd = composite({
 export const indexCopy = composite({
   name: "indexCopy",
   tex: ([x, i, s]) => `${x}[${i}] \\leftarrow ${s}`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}] \\leftarrow 0`, "0", `\\bar{${f}}[${i}]`],
   samples: [
     { shapes: [[4, 2], [3], [3, 2]], call: (x, i, s) => x.indexCopy(0, i, s), ...SLICES },
     { shapes: [[2, 3], [3], [2, 3]], call: (x, i, s) => x.indexCopy(1, i, s), ...SLICES },
@@ -87,6 +90,7 @@ export const indexCopy = composite({
 export const indexFill = composite({
   name: "indexFill",
   tex: ([x, i]) => `${x}[${i}] \\leftarrow c`,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}] \\leftarrow 0`, "0"],
   samples: [
     { shapes: [[4, 2], [3]], call: (x, i) => x.indexFill(0, i, 3), ...SLICES },
     { shapes: [[2, 3], [3], []], call: (x, i, v) => x.indexFill(1, i, v), ...SLICES },

@@ -189,7 +189,7 @@ function crop(x: Tensor, a: number, before: number, after: number): Tensor {
 export const pad = composite({
   name: "pad",
   tex: ([x]) => `\\operatorname{pad} ${x}`,
-  texPartials: () => ["\\operatorname{crop}"],
+  texPullbacks: (_, f) => [`\\operatorname{crop} \\bar{${f}}`],
   samples: [
     { shapes: [[2, 3]], call: (x) => x.pad([[1, 2], [0, 1]]) },
     { shapes: [[2, 4]], call: (x) => x.pad([[-1, 2], [1, -2]], 3) },

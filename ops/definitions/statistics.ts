@@ -229,6 +229,7 @@ export const corrcoef = composite({
 export const histc = composite({
   name: "histc",
   tex: ([x]) => `\\#\\{i : {${x}}_i \\in B_k\\}`,
+  texPartials: () => ["0"],
   samples: [
     { shapes: [[2, 5]], call: (x) => x.histc(4, { min: -1, max: 1 }), differences: false },
     {

@@ -30,6 +30,7 @@ export const alias = identity({ name: "alias", tex: ([x]) => x, texPartials: () 
 export const detach = identity({
   name: "detach",
   tex: ([x]) => `\\operatorname{sg}(${x})`,
+  texPartials: () => ["0"],
   vjp: () => [null],
   jvp: () => null,
 });
@@ -38,6 +39,7 @@ export const detach = identity({
 export const barrier = identity({
   name: "barrier",
   tex: ([x]) => x,
+  texPartials: (x) => x.map((_, i) => i === 0 ? "1" : "0"),
   jvp: ([dx]) => dx,
   batch: (x, batched, p, B) =>
     apply(barrier, batched[0] ? x : [x[0].expand([B, ...x[0].shape]), ...x.slice(1)], p),

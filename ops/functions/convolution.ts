@@ -203,6 +203,7 @@ const transposedTex = ([x, w]: string[]): string => `${x} \\star^{\\top} ${w}`;
 export const conv1d: Conv = composite({
   name: "conv1d",
   tex,
+  texPullbacks: ([x, w], f) => [`\\bar{${f}} \\star^{\\top} ${w}`, `${x} \\star \\bar{${f}}`],
   samples: [
     { shapes: [[2, 2, 5], [3, 2, 2], [3]], call: (x, w, bias) => conv1d(x, w, { bias }) },
     { shapes: [[2, 5], [2, 1, 3]], call: (x, w) => conv1d(x, w, { padding: "same", groups: 2 }) },
@@ -223,6 +224,7 @@ export const conv1d: Conv = composite({
 export const conv2d: Conv = composite({
   name: "conv2d",
   tex,
+  texPullbacks: ([x, w], f) => [`\\bar{${f}} \\star^{\\top} ${w}`, `${x} \\star \\bar{${f}}`],
   samples: [
     { shapes: [[2, 2, 3, 4], [3, 2, 2, 2], [3]], call: (x, w, bias) => conv2d(x, w, { bias, padding: 1 }) },
     {
@@ -237,6 +239,7 @@ export const conv2d: Conv = composite({
 export const conv3d: Conv = composite({
   name: "conv3d",
   tex,
+  texPullbacks: ([x, w], f) => [`\\bar{${f}} \\star^{\\top} ${w}`, `${x} \\star \\bar{${f}}`],
   samples: [
     { shapes: [[1, 2, 3, 2, 3], [2, 2, 2, 2, 2], [2]], call: (x, w, bias) => conv3d(x, w, { bias }) },
     {
@@ -254,6 +257,7 @@ export const convTranspose1d: ConvTranspose = composite(
   {
     name: "convTranspose1d",
     tex: transposedTex,
+    texPullbacks: ([x, w], f) => [`\\bar{${f}} \\star ${w}`, `\\bar{${f}} \\star ${x}`],
     samples: [
       {
         shapes: [[2, 2, 3], [2, 3, 2], [3]],
@@ -271,6 +275,7 @@ export const convTranspose2d: ConvTranspose = composite(
   {
     name: "convTranspose2d",
     tex: transposedTex,
+    texPullbacks: ([x, w], f) => [`\\bar{${f}} \\star ${w}`, `\\bar{${f}} \\star ${x}`],
     samples: [
       {
         shapes: [[1, 2, 2, 3], [2, 2, 2, 3], [2]],
@@ -291,6 +296,7 @@ export const convTranspose3d: ConvTranspose = composite(
   {
     name: "convTranspose3d",
     tex: transposedTex,
+    texPullbacks: ([x, w], f) => [`\\bar{${f}} \\star ${w}`, `\\bar{${f}} \\star ${x}`],
     samples: [
       {
         shapes: [[1, 2, 2, 1, 2], [2, 1, 1, 2, 2], [1]],

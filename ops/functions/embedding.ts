@@ -108,6 +108,7 @@ const BAGS = { dtypes: [undefined, "i32" as const], values: [undefined, [0, 4, 2
 composite({
   name: "embeddingBag",
   tex: ([w, i]) => `\\sum {${w}}[${i}]`,
+  texPullbacks: ([, i], f) => [`\\sum_{${i}} \\bar{${f}}`, "0"],
   samples: [
     ...(["sum", "mean", "max"] as const).map((mode) => ({
       shapes: [[5, 2], [2, 3]],

@@ -142,6 +142,7 @@ const sample = (shape: Shape, options: InterpolateOptions): Sample => ({
 export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor = composite({
   name: "interpolate",
   tex: ([x]) => `\\operatorname{interpolate}(${x})`,
+  texPullbacks: (_, f) => [`\\operatorname{interpolate}^\\top(\\bar{${f}})`],
   samples: [
     sample([2, 1, 4], { size: 7 }),
     sample([1, 2, 3, 2], { scaleFactor: [1.7, 0.6], mode: "nearest-exact" }),

@@ -33,6 +33,7 @@ export function atleast3d(x: Tensor): Tensor {
 composite({
   name: "atleast3d",
   tex: ([x]) => x,
+  texPartials: () => ["1"],
   samples: [{
     shapes: [[], [2], [2, 3]],
     call: (a, b, c) => [atleast1d(a), atleast2d(b), atleast3d(a), atleast3d(b), atleast3d(c)],
@@ -64,6 +65,7 @@ const tex = (x: string[]): string => `[${x.join(", ")}]`;
 composite({
   name: "hstack",
   tex,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_${i + 1}`),
   samples: [
     { shapes: [[2], []], call: (a, b) => hstack([a, b]) },
     { shapes: [[2, 1], [2, 3]], call: (a, b) => hstack([a, b]) },
@@ -72,16 +74,19 @@ composite({
 composite({
   name: "vstack",
   tex: (x) => `[${x.join("; ")}]`,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_${i + 1}`),
   samples: [{ shapes: [[3], [2, 3]], call: (a, b) => vstack([a, b]) }],
 }, vstack);
 composite({
   name: "dstack",
   tex,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_${i + 1}`),
   samples: [{ shapes: [[3], [1, 3]], call: (a, b) => dstack([a, b]) }],
 }, dstack);
 composite({
   name: "columnStack",
   tex,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_${i + 1}`),
   samples: [{ shapes: [[2], [2, 2]], call: (a, b) => columnStack([a, b]) }],
 }, columnStack);
 
@@ -190,6 +195,7 @@ export function blockDiag(...tensors: Tensor[]): Tensor {
 composite({
   name: "blockDiag",
   tex: (x) => `\\operatorname{diag}(${x.join(", ")})`,
+  texPullbacks: (x, y) => x.map((_, i) => `\\bar{${y}}_{${i + 1}${i + 1}}`),
   samples: [{ shapes: [[2, 1], [2], []], call: (a, b, c) => blockDiag(a, b, c) }],
 }, blockDiag);
 
@@ -221,5 +227,6 @@ export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
 composite({
   name: "broadcastTensors",
   tex: (x) => `(${x.join(", ")})`,
+  texPullbacks: (x, y) => x.map((_, i) => `\\sum \\bar{${y}}_${i + 1}`),
   samples: [{ shapes: [[2, 1], [3], []], call: (a, b, c) => broadcastTensors(a, b, c) }],
 }, broadcastTensors);

@@ -95,6 +95,14 @@ function channels(name: string, x: Tensor): Tensor {
 const grouped = composite({
   name: "groupNorm",
   tex: ([x, g, b]) => `${g} \\frac{${x} - \\mu_G}{\\sqrt{\\sigma_G^2 + \\epsilon}} + ${b}`,
+  texPullbacks: (
+    [x, w],
+    f,
+  ) => [
+    `\\frac{g - \\operatorname{mean} g - \\hat{${x}} \\operatorname{mean}(g\\,\\hat{${x}})}{\\sqrt{\\sigma^2 + \\epsilon}}, \\; g = ${w}\\,\\bar{${f}}`,
+    `\\sum \\hat{${x}}\\,\\bar{${f}}`,
+    `\\sum \\bar{${f}}`,
+  ],
   samples: [
     {
       shapes: [[2, 4, 3], [4], [4]],
@@ -177,6 +185,12 @@ export function instanceNorm(x: Tensor, options: RunningNormOptions = {}): Tenso
 const ofBatch = composite({
   name: "batchNorm",
   tex: ([x]) => `\\frac{${x} - \\mu_B}{\\sqrt{\\sigma_B^2 + \\epsilon}}`,
+  texPullbacks: (
+    [x],
+    f,
+  ) => [
+    `\\frac{g - \\operatorname{mean} g - \\hat{${x}} \\operatorname{mean}(g\\,\\hat{${x}})}{\\sqrt{\\sigma^2 + \\epsilon}}, \\; g = \\bar{${f}}`,
+  ],
   samples: [
     {
       shapes: [[3, 2, 2], [2], [2]],

@@ -372,6 +372,7 @@ const of = (shape: Shape, call: Sample["call"], rest: Partial<Sample> = {}): Sam
 export const maxPool1d: MaxPool = composite({
   name: "maxPool1d",
   tex: largest,
+  texPullbacks: (_, f) => [`\\sum_{\\square} [i = \\operatorname{argmax}]\\,\\bar{${f}}`],
   samples: [
     of([2, 2, 5], (x) => maxPool1d(x, 2)),
     of([2, 6], (x) => maxPool1d(x, 3, { stride: 2, padding: 1, dilation: 2, ceilMode: true })),
@@ -382,6 +383,7 @@ export const maxPool1d: MaxPool = composite({
 export const maxPool2d: MaxPool = composite({
   name: "maxPool2d",
   tex: largest,
+  texPullbacks: (_, f) => [`\\sum_{\\square} [i = \\operatorname{argmax}]\\,\\bar{${f}}`],
   samples: [
     of([1, 2, 4, 5], (x) => maxPool2d(x, 2)),
     of([2, 4, 3], (x) => maxPool2d(x, [3, 2], { stride: [1, 2], padding: [1, 0], ceilMode: true })),
@@ -396,6 +398,7 @@ export const maxPool2d: MaxPool = composite({
 export const maxPool3d: MaxPool = composite({
   name: "maxPool3d",
   tex: largest,
+  texPullbacks: (_, f) => [`\\sum_{\\square} [i = \\operatorname{argmax}]\\,\\bar{${f}}`],
   samples: [of([1, 2, 2, 3, 4], (x) => maxPool3d(x, 2, { stride: [1, 1, 2], padding: [0, 1, 0] }))],
 }, maxPool(3));
 
@@ -406,6 +409,7 @@ export const maxPool3d: MaxPool = composite({
 export const avgPool1d: AvgPool = composite({
   name: "avgPool1d",
   tex: mean,
+  texPullbacks: (_, f) => [`\\sum_{\\square} \\bar{${f}} / n`],
   samples: [
     of([2, 2, 5], (x) => avgPool1d(x, 2)),
     of([2, 6], (x) => avgPool1d(x, 3, { stride: 2, padding: 1, ceilMode: true, countIncludePad: false })),
@@ -416,6 +420,7 @@ export const avgPool1d: AvgPool = composite({
 export const avgPool2d: AvgPool = composite({
   name: "avgPool2d",
   tex: mean,
+  texPullbacks: (_, f) => [`\\sum_{\\square} \\bar{${f}} / n`],
   samples: [
     of([1, 2, 4, 5], (x) => avgPool2d(x, 2, { ceilMode: true })),
     of([2, 4, 3], (x) => avgPool2d(x, [3, 2], { stride: [1, 2], padding: [1, 0], divisorOverride: -2 })),
@@ -426,6 +431,7 @@ export const avgPool2d: AvgPool = composite({
 export const avgPool3d: AvgPool = composite({
   name: "avgPool3d",
   tex: mean,
+  texPullbacks: (_, f) => [`\\sum_{\\square} \\bar{${f}} / n`],
   samples: [of([1, 1, 2, 3, 4], (x) => avgPool3d(x, 2, { stride: [1, 1, 2], padding: [0, 1, 0] }))],
 }, avgPool(3));
 
@@ -436,6 +442,7 @@ export const avgPool3d: AvgPool = composite({
 export const adaptiveMaxPool1d: AdaptiveMaxPool = composite({
   name: "adaptiveMaxPool1d",
   tex: largest,
+  texPullbacks: (_, f) => [`\\sum_{\\square} [i = \\operatorname{argmax}]\\,\\bar{${f}}`],
   samples: [of([2, 2, 5], (x) => adaptiveMaxPool1d(x, 3)), of([2, 4], (x) => adaptiveMaxPool1d(x, 1))],
 }, adaptiveMaxPool(1));
 
@@ -443,6 +450,7 @@ export const adaptiveMaxPool1d: AdaptiveMaxPool = composite({
 export const adaptiveMaxPool2d: AdaptiveMaxPool = composite({
   name: "adaptiveMaxPool2d",
   tex: largest,
+  texPullbacks: (_, f) => [`\\sum_{\\square} [i = \\operatorname{argmax}]\\,\\bar{${f}}`],
   samples: [of([1, 2, 4, 3], (x) => adaptiveMaxPool2d(x, [3, 2]))],
 }, adaptiveMaxPool(2));
 
@@ -450,6 +458,7 @@ export const adaptiveMaxPool2d: AdaptiveMaxPool = composite({
 export const adaptiveMaxPool3d: AdaptiveMaxPool = composite({
   name: "adaptiveMaxPool3d",
   tex: largest,
+  texPullbacks: (_, f) => [`\\sum_{\\square} [i = \\operatorname{argmax}]\\,\\bar{${f}}`],
   samples: [of([1, 2, 2, 3, 4], (x) => adaptiveMaxPool3d(x, [null, 2, 3]))],
 }, adaptiveMaxPool(3));
 
@@ -460,6 +469,7 @@ export const adaptiveMaxPool3d: AdaptiveMaxPool = composite({
 export const adaptiveAvgPool1d: AdaptiveAvgPool = composite({
   name: "adaptiveAvgPool1d",
   tex: mean,
+  texPullbacks: (_, f) => [`\\sum_{\\square} \\bar{${f}} / n`],
   samples: [of([2, 2, 5], (x) => adaptiveAvgPool1d(x, 3)), of([2, 4], (x) => adaptiveAvgPool1d(x, 2))],
 }, adaptiveAvgPool(1));
 
@@ -467,6 +477,7 @@ export const adaptiveAvgPool1d: AdaptiveAvgPool = composite({
 export const adaptiveAvgPool2d: AdaptiveAvgPool = composite({
   name: "adaptiveAvgPool2d",
   tex: mean,
+  texPullbacks: (_, f) => [`\\sum_{\\square} \\bar{${f}} / n`],
   samples: [
     of([1, 2, 4, 5], (x) => adaptiveAvgPool2d(x, [3, 7])),
     of([2, 3, 2], (x) => adaptiveAvgPool2d(x, 1)),
@@ -477,6 +488,7 @@ export const adaptiveAvgPool2d: AdaptiveAvgPool = composite({
 export const adaptiveAvgPool3d: AdaptiveAvgPool = composite({
   name: "adaptiveAvgPool3d",
   tex: mean,
+  texPullbacks: (_, f) => [`\\sum_{\\square} \\bar{${f}} / n`],
   samples: [of([1, 1, 2, 3, 4], (x) => adaptiveAvgPool3d(x, [null, 2, 3]))],
 }, adaptiveAvgPool(3));
 
@@ -486,6 +498,7 @@ const POWERS: Partial<Sample> = { domain: [[0.2, 1.5]] };
 export const lpPool1d: LpPool = composite({
   name: "lpPool1d",
   tex: norm,
+  texPullbacks: ([x], f) => [`\\sum_{\\square} (${x} / ${f})^{p - 1}\\,\\bar{${f}}`],
   samples: [
     of([2, 2, 5], (x) => lpPool1d(x, 2, 2)),
     of([2, 5], (x) => lpPool1d(x, 1.5, 3, { stride: 2 }), POWERS),
@@ -496,6 +509,7 @@ export const lpPool1d: LpPool = composite({
 export const lpPool2d: LpPool = composite({
   name: "lpPool2d",
   tex: norm,
+  texPullbacks: ([x], f) => [`\\sum_{\\square} (${x} / ${f})^{p - 1}\\,\\bar{${f}}`],
   samples: [of([1, 2, 3, 4], (x) => lpPool2d(x, 2, 2, { ceilMode: true }))],
 }, lpPool(2));
 
@@ -503,6 +517,7 @@ export const lpPool2d: LpPool = composite({
 export const lpPool3d: LpPool = composite({
   name: "lpPool3d",
   tex: norm,
+  texPullbacks: ([x], f) => [`\\sum_{\\square} (${x} / ${f})^{p - 1}\\,\\bar{${f}}`],
   samples: [of([1, 1, 2, 2, 3], (x) => lpPool3d(x, 2, 2))],
 }, lpPool(3));
 
@@ -517,6 +532,12 @@ export const localResponseNorm: (
 ) => Tensor = composite({
   name: "localResponseNorm",
   tex: ([x]) => `\\operatorname{LRN}(${x})`,
+  texPullbacks: (
+    [x],
+    f,
+  ) => [
+    `d^{-\\beta}\\,\\bar{${f}} - \\tfrac{2 \\alpha \\beta}{n}\\,${x} \\sum_{\\square} ${f}\\,\\bar{${f}} / d, \\; d = k + \\tfrac{\\alpha}{n} \\sum_{\\square} {${x}}^2`,
+  ],
   samples: [
     of([2, 4, 3], (x) => localResponseNorm(x, 3, { alpha: 0.5 })),
     of([1, 3, 2, 2], (x) => localResponseNorm(x, 2)),

@@ -45,7 +45,9 @@ function windowsOver(
  */
 export const unfold: (x: Tensor, kernelSize: PerAxis, options?: UnfoldOptions) => Tensor = composite({
   name: "unfold2d",
+  call: "unfold",
   tex: ([x]) => `\\operatorname{unfold} ${x}`,
+  texPullbacks: (_, f) => [`\\operatorname{fold} \\bar{${f}}`],
   samples: [
     { shapes: [[1, 2, 3, 4]], call: (x) => unfold(x, 2) },
     { shapes: [[2, 4, 3]], call: (x) => unfold(x, [2, 3], { dilation: [2, 1], padding: 1, stride: [1, 2] }) },
@@ -66,6 +68,7 @@ export const fold: (x: Tensor, outputSize: PerAxis, kernelSize: PerAxis, options
   composite({
     name: "fold",
     tex: ([x]) => `\\operatorname{fold} ${x}`,
+    texPullbacks: (_, f) => [`\\operatorname{unfold} \\bar{${f}}`],
     samples: [
       { shapes: [[1, 8, 6]], call: (x) => fold(x, [3, 4], 2) },
       {

@@ -72,6 +72,7 @@ const of = (shape: Shape, places: number[], call: Sample["call"]): Sample => ({
 export const maxUnpool1d: MaxUnpool = composite({
   name: "maxUnpool1d",
   tex,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}]`, "0"],
   samples: [of([1, 2, 2], [1, 2, 0, 3], (x, i) => maxUnpool1d(x, i, 2))],
 }, maxUnpool(1));
 
@@ -79,6 +80,7 @@ export const maxUnpool1d: MaxUnpool = composite({
 export const maxUnpool2d: MaxUnpool = composite({
   name: "maxUnpool2d",
   tex,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}]`, "0"],
   samples: [of([1, 2, 2], [0, 3, 9, 14], (x, i) => maxUnpool2d(x, i, 2, { outputSize: [4, 5] }))],
 }, maxUnpool(2));
 
@@ -86,5 +88,6 @@ export const maxUnpool2d: MaxUnpool = composite({
 export const maxUnpool3d: MaxUnpool = composite({
   name: "maxUnpool3d",
   tex,
+  texPullbacks: ([, i], f) => [`\\bar{${f}}[${i}]`, "0"],
   samples: [of([1, 1, 1, 2], [3, 12], (x, i) => maxUnpool3d(x, i, 2))],
 }, maxUnpool(3));

@@ -100,7 +100,16 @@ const flops = (products: number) => ([q, k]: readonly Aval[]): number =>
 /** [output | ln of the sum of weights], `[B, H, T, E + 1]`; a query that sees no key has output 0 and -Infinity. */
 export const attention: Custom = custom({
   name: "attention",
+  call: "scaledDotProductAttention",
   tex: ([q, k, v]) => `\\operatorname{softmax}\\left(\\frac{${q} {${k}}^\\top}{\\sqrt{d}}\\right) ${v}`,
+  texPullbacks: (
+    [q, k, v],
+    f,
+  ) => [
+    `\\frac{1}{\\sqrt{d}}\\,Z\\,${k}`,
+    `\\frac{1}{\\sqrt{d}}\\,Z^\\top ${q}`,
+    `P^\\top \\bar{${f}}, \\; P = \\operatorname{softmax}(\\cdot), \\; Z = P \\odot (W - \\operatorname{sum}(P \\odot W)), \\; W = \\bar{${f}}\\,{${v}}^\\top`,
+  ],
   infer: ([q, , v]) => ({
     shape: [...q.shape.slice(0, 3), v.shape[3] + 1],
     dtype: outputType(q.dtype),
@@ -160,6 +169,8 @@ export const attention: Custom = custom({
 export const queryGrad: Custom = custom({
   name: "attentionQueryGrad",
   tex: ([q]) => `\\bar{${q}}`,
+  texPullbacks: (x, y) =>
+    x.map((a) => `\\left(\\frac{\\partial ${y}}{\\partial ${a}}\\right)^\\top \\bar{${y}}`),
   infer: ([q]) => ({ shape: q.shape, dtype: q.dtype }),
   host: (x, y, p: AttentionAttributes) => {
     const g = geometry(x, p, 5), { B, H, Hk, T, S, D, E } = g, [, k, v, up, stats] = x.map((a) => a.data);
@@ -199,6 +210,8 @@ export const queryGrad: Custom = custom({
 export const keyValueGrad: Custom = custom({
   name: "attentionKeyValueGrad",
   tex: ([, k, v]) => `[\\bar{${k}}; \\bar{${v}}]`,
+  texPullbacks: (x, y) =>
+    x.map((a) => `\\left(\\frac{\\partial ${y}}{\\partial ${a}}\\right)^\\top \\bar{${y}}`),
   infer: ([q, k, v]) => ({
     shape: [...k.shape.slice(0, 3), k.shape[3] + v.shape[3]],
     dtype: q.dtype,

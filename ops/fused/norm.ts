@@ -90,6 +90,19 @@ function normalisation(name: string, centred: boolean, statisticsTex: string): N
       `${p.weight ? rest[0] : ""} ${statisticsTex.replaceAll("x", x)}${
         p.bias ? ` + ${rest[rest.length - 1]}` : ""
       }`,
+    // With \hat{x} for the normalised row and the cotangent g of that.
+    texPullbacks: ([x, ...rest], y, p) => {
+      const g = p.weight ? `\\bar{${y}}\\,${rest[0]}` : `\\bar{${y}}`, hat = `\\hat{${x}}`;
+      const inner = `${
+        centred ? `g - \\operatorname{mean} g` : "g"
+      } - ${hat} \\operatorname{mean}(g\\,${hat})`;
+      const below = /\\sqrt\{.*\}(?=\}$)/.exec(statisticsTex)![0].replaceAll("x", x);
+      return [
+        `\\frac{${inner}}{${below}}, \\; g = ${g}`,
+        ...p.weight ? [`\\sum ${hat}\\,\\bar{${y}}`] : [],
+        ...p.bias ? [`\\sum \\bar{${y}}`] : [],
+      ];
+    },
     infer: ([x, ...rest], p) => {
       const shape = tail(x.shape, p.axes);
       for (const a of rest) {
@@ -166,7 +179,15 @@ function normalisation(name: string, centred: boolean, statisticsTex: string): N
   const grad: Custom = custom({
     name: `${name}Grad`,
     tex: ([g, x]) =>
-      `\\left(\\tfrac{\\partial}{\\partial ${x}} ${statisticsTex.replaceAll("x", x)}\\right) ${g}`,
+      `\\left(\\tfrac{\\partial}{\\partial ${x}} \\left[${
+        statisticsTex.replaceAll("x", x)
+      }\\right]\\right) ${g}`,
+    texPullbacks: ([, x], y) => [
+      `\\left(\\tfrac{\\partial}{\\partial ${x}} \\left[${
+        statisticsTex.replaceAll("x", x)
+      }\\right]\\right) \\bar{${y}}`,
+      `\\left(\\tfrac{\\partial ${y}}{\\partial ${x}}\\right)^\\top \\bar{${y}}`,
+    ],
     infer: ([g]) => ({ shape: g.shape, dtype: g.dtype }),
     host: ([g, x], y, p: NormAttributes) => {
       const D = sizeOf(tail(x.shape, p.axes));
@@ -223,5 +244,5 @@ export const layerNorm: Normalisation = normalisation(
 export const rmsNorm: Normalisation = normalisation(
   "rmsNorm",
   false,
-  `\\frac{x}{\\sqrt{\\overline{x^2} + \\epsilon}}`,
+  `\\frac{x}{\\sqrt{\\operatorname{mean} x^2 + \\epsilon}}`,
 );

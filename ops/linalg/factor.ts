@@ -42,6 +42,7 @@ export const cholesky: (a: Tensor, options?: TriangleOptions) => Tensor = compos
   {
     name: "linalg.cholesky",
     tex: ([a]) => `\\operatorname{chol} ${a}`,
+    texPullbacks: (_, f) => [`{${f}}^{-\\top} \\Phi({${f}}^\\top \\bar{${f}})\\,{${f}}^{-1}`],
     samples: [
       sample([2, 3, 3], (a) => cholesky(a), positive),
       sample([3, 3], (a) => cholesky(a, { upper: true }), positive),
@@ -58,6 +59,7 @@ export const choleskyEx: (a: Tensor, options?: TriangleOptions) => { L: Tensor; 
   {
     name: "linalg.choleskyEx",
     tex: ([a]) => `\\operatorname{chol} ${a}`,
+    texPullbacks: (_, f) => [`{${f}}^{-\\top} \\Phi({${f}}^\\top \\bar{${f}})\\,{${f}}^{-1}`],
     samples: [sample([2, 3, 3], (a) => choleskyEx(a).L, positive)],
   },
   onMatrices("choleskyEx", ["square"], (a: Tensor, options: TriangleOptions = {}) => {
@@ -72,6 +74,13 @@ export const choleskySolve: (b: Tensor, L: Tensor, options?: TriangleOptions) =>
   {
     name: "linalg.choleskySolve",
     tex: ([b, l]) => `(${l}\\,{${l}}^\\top)^{-1} ${b}`,
+    texPullbacks: (
+      [, l],
+      f,
+    ) => [
+      `(${l}\\,{${l}}^\\top)^{-1} \\bar{${f}}`,
+      `-(G + G^\\top)\\,${l}, \\; G = (${l}\\,{${l}}^\\top)^{-1} \\bar{${f}}\\,{${f}}^\\top`,
+    ],
     samples: [{
       ...sample([2, 3, 3], (a) => a),
       shapes: [[3, 2], [2, 3, 3]],
@@ -91,6 +100,7 @@ export const choleskyInverse: (L: Tensor, options?: TriangleOptions) => Tensor =
   {
     name: "linalg.choleskyInverse",
     tex: ([l]) => `(${l}\\,{${l}}^\\top)^{-1}`,
+    texPullbacks: ([l], f) => [`-${f}\\,(\\bar{${f}} + \\bar{${f}}^\\top)\\,${f}\\,${l}`],
     samples: [sample([2, 3, 3], (a) => choleskyInverse(a))],
   },
   onMatrices(
@@ -118,6 +128,9 @@ export const luFactor: (a: Tensor) => LUFactors = composite(
   {
     name: "linalg.luFactor",
     tex: ([a]) => `\\operatorname{lu} ${a}`,
+    texPullbacks: () => [
+      "P\\,L^{-\\top} (\\operatorname{tril}_{-1}(L^\\top \\bar{L}) + \\operatorname{triu}(\\bar{U}\\,U^\\top))\\,U^{-\\top}",
+    ],
     samples: [sample([2, 3, 3], (a) => luFactor(a).LU)],
   },
   onMatrices("luFactor", ["matrix"], factorWith),
@@ -128,6 +141,9 @@ export const luFactorEx: (a: Tensor) => LUFactors & { info: Tensor } = composite
   {
     name: "linalg.luFactorEx",
     tex: ([a]) => `\\operatorname{lu} ${a}`,
+    texPullbacks: () => [
+      "P\\,L^{-\\top} (\\operatorname{tril}_{-1}(L^\\top \\bar{L}) + \\operatorname{triu}(\\bar{U}\\,U^\\top))\\,U^{-\\top}",
+    ],
     samples: [sample([3, 2], (a) => luFactorEx(a).LU)],
   },
   onMatrices("luFactorEx", ["matrix"], (a: Tensor) => {
@@ -184,6 +200,9 @@ export const lu: (a: Tensor) => { P: Tensor; L: Tensor; U: Tensor } = composite(
   {
     name: "linalg.lu",
     tex: ([a]) => `\\operatorname{lu} ${a}`,
+    texPullbacks: () => [
+      "P\\,L^{-\\top} (\\operatorname{tril}_{-1}(L^\\top \\bar{L}) + \\operatorname{triu}(\\bar{U}\\,U^\\top))\\,U^{-\\top}",
+    ],
     samples: [
       sample([3, 3], (a) => Object.values(lu(a))),
       sample([2, 2, 3], (a) => Object.values(lu(a))),
@@ -251,6 +270,9 @@ export const qr: (a: Tensor, options?: QrOptions) => { Q: Tensor; R: Tensor } = 
   {
     name: "linalg.qr",
     tex: ([a]) => `\\operatorname{qr} ${a}`,
+    texPullbacks: () => [
+      "(\\bar{Q} + Q\\,\\operatorname{copyltu} M)\\,R^{-\\top}, \\; M = R \\cdot \\bar{R}^\\top - \\bar{Q}^\\top Q",
+    ],
     samples: [
       sample([2, 3, 3], (a) => Object.values(qr(a))),
       sample([4, 2], (a) => Object.values(qr(a))),
@@ -320,6 +342,9 @@ export const eigh: (a: Tensor, options?: EighOptions) => { eigenvalues: Tensor; 
     {
       name: "linalg.eigh",
       tex: ([a]) => `\\operatorname{eigh} ${a}`,
+      texPullbacks: () => [
+        "V\\,(\\operatorname{diag} \\bar{\\lambda} + G \\odot (V^\\top \\bar{V}))\\,V^\\top, \\; G_{ij} = \\frac{1}{\\lambda_j - \\lambda_i}",
+      ],
       samples: [
         // A function of the matrix, which no sign changes.
         sample([2, 3, 3], (a) => {
@@ -339,6 +364,7 @@ export const eigvalsh: (a: Tensor, options?: EighOptions) => Tensor = composite(
   {
     name: "linalg.eigvalsh",
     tex: ([a]) => `\\operatorname{eigvals} ${a}`,
+    texPullbacks: (_, f) => [`V\\,(\\operatorname{diag} \\bar{${f}})\\,V^\\top`],
     samples: [sample([2, 3, 3], (a) => eigvalsh(a, { uplo: "U" }), symmetricOf)],
   },
   onMatrices(
@@ -370,6 +396,9 @@ export const svd: (a: Tensor, options?: SvdOptions) => { U: Tensor; S: Tensor; V
   {
     name: "linalg.svd",
     tex: ([a]) => `\\operatorname{svd} ${a}`,
+    texPullbacks: () => [
+      "U\\,(\\operatorname{diag} \\bar{S} + K_U\\,S + S\\,K_V)\\,V^\\top + \\ldots, \\; K_W = G \\odot (W^\\top \\bar{W} - \\bar{W}^\\top W), \\; G_{ij} = \\frac{1}{s_j^2 - s_i^2}",
+    ],
     samples: [[3, 3], [2, 4, 2], [2, 3]].map((shape) =>
       sample(shape, (a) => {
         const { U, S, Vh } = svd(a, { fullMatrices: false });
@@ -389,6 +418,7 @@ export const svdvals: (a: Tensor) => Tensor = composite(
   {
     name: "linalg.svdvals",
     tex: ([a]) => `\\sigma(${a})`,
+    texPullbacks: (_, f) => [`U\\,(\\operatorname{diag} \\bar{${f}})\\,V^\\top`],
     samples: [sample([3, 3], (a) => svdvals(a)), sample([2, 2, 3], (a) => svdvals(a))],
   },
   onMatrices("svdvals", ["matrix"], (a: Tensor) => svdOf(a)[1]),

@@ -26,6 +26,7 @@ export const vectorNorm: (x: Tensor, options?: VectorNormOptions) => Tensor = co
   {
     name: "linalg.vectorNorm",
     tex: ([x]) => `\\lVert ${x} \\rVert_p`,
+    texPartials: ([x], f) => [`\\operatorname{sign}(${x})\\,(|${x}| / ${f})^{p - 1}`],
     samples: [
       {
         shapes: [[2, 3]],
@@ -62,6 +63,7 @@ export const matrixNorm: (a: Tensor, options?: MatrixNormOptions) => Tensor = co
   {
     name: "linalg.matrixNorm",
     tex: ([a]) => `\\lVert ${a} \\rVert`,
+    texPartials: ([x], f) => [`\\frac{${x}}{${f}} \\quad (p = 2)`],
     samples: [
       ...(["nuc", 2, -2] as const).map((ord) => sample([2, 3, 3], (a) => matrixNorm(a, { ord }))),
       ...([1, -1, Infinity, -Infinity] as const).map((ord) => ({
@@ -119,6 +121,7 @@ export const norm: (x: Tensor, options?: LinalgNormOptions) => Tensor = composit
   {
     name: "linalg.norm",
     tex: ([x]) => `\\lVert ${x} \\rVert`,
+    texPartials: ([x], f) => [`\\frac{${x}}{${f}} \\quad (p = 2)`],
     samples: [
       { shapes: [[2, 3]], call: (x) => norm(x, { ord: 1 }) },
       { shapes: [[2, 3]], call: (x) => norm(x, { ord: 1, axes: 1 }) },

@@ -27,6 +27,10 @@ export const solveTriangular: (a: Tensor, b: Tensor, options: SolveTriangularOpt
   {
     name: "linalg.solveTriangular",
     tex: ([a, b]) => `{${a}}^{-1} ${b}`,
+    texPullbacks: (
+      [a],
+      f,
+    ) => [`-\\operatorname{tri}({${a}}^{-\\top} \\bar{${f}}\\,{${f}}^\\top)`, `{${a}}^{-\\top} \\bar{${f}}`],
     samples: [
       { upper: true },
       { upper: false, left: false },
@@ -89,6 +93,7 @@ export const solve: (a: Tensor, b: Tensor, options?: SolveOptions) => Tensor = c
   {
     name: "linalg.solve",
     tex: ([a, b]) => `{${a}}^{-1} ${b}`,
+    texPullbacks: ([a], f) => [`-{${a}}^{-\\top} \\bar{${f}}\\,{${f}}^\\top`, `{${a}}^{-\\top} \\bar{${f}}`],
     samples: [
       { ...sample([], (a) => a), shapes: [[2, 3, 3], [3, 2]], call: (a, b) => solve(dominant(a), b) },
       { ...sample([], (a) => a), shapes: [[3, 3], [3]], call: (a, b) => solve(dominant(a), b) },
@@ -112,6 +117,10 @@ export const solveEx: (a: Tensor, b: Tensor, options?: SolveOptions) => { result
     {
       name: "linalg.solveEx",
       tex: ([a, b]) => `{${a}}^{-1} ${b}`,
+      texPullbacks: (
+        [a],
+        f,
+      ) => [`-{${a}}^{-\\top} \\bar{${f}}\\,{${f}}^\\top`, `{${a}}^{-\\top} \\bar{${f}}`],
       samples: [{
         ...sample([], (a) => a),
         shapes: [[3, 3], [3]],
@@ -129,6 +138,7 @@ export const inv: (a: Tensor) => Tensor = composite(
   {
     name: "linalg.inv",
     tex: ([a]) => `{${a}}^{-1}`,
+    texPullbacks: (_, f) => [`-{${f}}^\\top \\bar{${f}}\\,{${f}}^\\top`],
     samples: [sample([3, 3], (a) => inv(a)), sample([2, 2, 2], (a) => inv(a))],
   },
   onMatrices("inv", ["square"], (a: Tensor) => solveWith(a, eyeLike(a, a.shape[a.rank - 1]), "inv")),
@@ -139,6 +149,7 @@ export const invEx: (a: Tensor) => { inverse: Tensor; info: Tensor } = composite
   {
     name: "linalg.invEx",
     tex: ([a]) => `{${a}}^{-1}`,
+    texPullbacks: (_, f) => [`-{${f}}^\\top \\bar{${f}}\\,{${f}}^\\top`],
     samples: [sample([3, 3], (a) => invEx(a).inverse)],
   },
   onMatrices("invEx", ["square"], (a: Tensor) => {
@@ -156,6 +167,7 @@ export const det: (a: Tensor) => Tensor = composite(
   {
     name: "linalg.det",
     tex: ([a]) => `\\det ${a}`,
+    texPartials: ([a]) => [`\\operatorname{cof} ${a} = \\det(${a})\\,{${a}}^{-\\top}`],
     samples: [sample([2, 3, 3], (a) => det(a))],
   },
   onMatrices("det", ["square"], detOf),
@@ -166,6 +178,7 @@ export const slogdet: (a: Tensor) => { sign: Tensor; logabsdet: Tensor } = compo
   {
     name: "linalg.slogdet",
     tex: ([a]) => `\\ln |\\det ${a}|`,
+    texPartials: ([a]) => [`{${a}}^{-\\top}`],
     samples: [sample([2, 3, 3], (a) => slogdet(a).logabsdet)],
   },
   onMatrices("slogdet", ["square"], (a: Tensor) => {
@@ -179,6 +192,7 @@ export const logdet: (a: Tensor) => Tensor = composite(
   {
     name: "linalg.logdet",
     tex: ([a]) => `\\ln \\det ${a}`,
+    texPartials: ([a]) => [`{${a}}^{-\\top}`],
     samples: [sample([2, 3, 3], (a) => logdet(a))],
   },
   onMatrices("logdet", ["square"], (a: Tensor) => {
@@ -195,6 +209,12 @@ export const pinv: (a: Tensor, options?: ToleranceOptions) => Tensor = composite
   {
     name: "linalg.pinv",
     tex: ([a]) => `{${a}}^+`,
+    texPullbacks: (
+      [a],
+      f,
+    ) => [
+      `-{${f}}^\\top \\bar{${f}}\\,{${f}}^\\top + (1 - ${a}\\,${f})\\,\\bar{${f}}^\\top ${f}\\,{${f}}^\\top + {${f}}^\\top ${f}\\,\\bar{${f}}^\\top (1 - ${f}\\,${a})`,
+    ],
     samples: [
       sample([2, 3, 3], (a) => pinv(a)),
       sample([4, 2], (a) => pinv(a)),
@@ -294,6 +314,7 @@ export const matrixPower: (a: Tensor, n: number) => Tensor = composite(
   {
     name: "linalg.matrixPower",
     tex: ([a]) => `{${a}}^n`,
+    texPullbacks: ([a], f) => [`\\sum_{i < n} ({${a}}^\\top)^i \\bar{${f}}\\,({${a}}^\\top)^{n - 1 - i}`],
     samples: [
       sample([2, 2, 2], (a) => matrixPower(a, 5), (x) => x, {
         notSpecial: "powers of infinities come in another order",
@@ -320,6 +341,7 @@ export const matrixExp: (a: Tensor) => Tensor = composite(
   {
     name: "linalg.matrixExp",
     tex: ([a]) => `e^{${a}}`,
+    texPullbacks: ([a], f) => [`\\int_0^1 e^{s {${a}}^\\top} \\bar{${f}}\\,e^{(1 - s) {${a}}^\\top} ds`],
     samples: [sample([2, 3, 3], (a) => matrixExp(a), (x) => x)],
   },
   onMatrices("matrixExp", ["square"], exponential),
@@ -330,6 +352,7 @@ export const tensorinv: (a: Tensor, ind?: number) => Tensor = composite(
   {
     name: "linalg.tensorinv",
     tex: ([a]) => `{${a}}^{-1}`,
+    texPullbacks: (_, f) => [`-{${f}}^\\top \\bar{${f}}\\,{${f}}^\\top`],
     samples: [{
       ...sample([], (a) => a),
       shapes: [[2, 2, 4]],
@@ -358,6 +381,10 @@ export const tensorsolve: (a: Tensor, b: Tensor, options?: { axes?: readonly num
     {
       name: "linalg.tensorsolve",
       tex: ([a, b]) => `{${a}}^{-1} ${b}`,
+      texPullbacks: (
+        [a],
+        f,
+      ) => [`-{${a}}^{-\\top} \\bar{${f}}\\,{${f}}^\\top`, `{${a}}^{-\\top} \\bar{${f}}`],
       samples: [{
         ...sample([], (a) => a),
         shapes: [[4, 4], [2, 2]],

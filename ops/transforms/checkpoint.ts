@@ -12,6 +12,10 @@ const segment: Tuple = define({
   family: "tuple",
   name: "checkpoint",
   tex: ([x]) => `\\operatorname{checkpoint}(${x})`,
+  texPullbacks: (x, y) =>
+    x.map((a) =>
+      `\\left(\\frac{\\partial ${y}}{\\partial ${a}}\\right)^\\top \\bar{${y}}\\text{, recomputed}`
+    ),
   key: (p) => p.program.key,
   outputs: (_, p) => p.program.outputs,
   expand: (x, p) => (p.program as Program).call(x),

@@ -38,6 +38,14 @@ const choice: Tuple = define({
   family: "tuple",
   name: "cond",
   tex: ([c, x]) => `\\operatorname{cond}(${c}, ${x ?? ""})`,
+  texPullbacks: ([c, ...x], y) => [
+    "0",
+    ...x.map((a) => {
+      const branch = (k: number): string =>
+        `\\left(\\frac{\\partial ${y}_${k}}{\\partial ${a}}\\right)^\\top \\bar{${y}}`;
+      return `\\operatorname{cond}(${c}, ${branch(1)}, ${branch(2)})`;
+    }),
+  ],
   key: (p: CondAttributes) => `${p.yes.key}|${p.no.key}`,
   outputs: (_, p: CondAttributes): Aval[] => [...p.yes.outputs],
   expand: (x, p: CondAttributes) => {

@@ -53,7 +53,13 @@ function replaced(list: readonly Tensor[], places: readonly number[], by: readon
 const implicit: Tuple = define({
   family: "tuple",
   name: "implicit",
-  tex: ([x]) => `x^*(${x})`,
+  call: "customRoot",
+  tex: (x, { n = 1 }: Partial<ImplicitAttributes>) => `x^*(${x.slice(n).join(", ")}) \\text{ with } F = 0`,
+  texPullbacks: (x, y, { n = 1 }: Partial<ImplicitAttributes>) =>
+    x.map((a, i) => {
+      const slope = (of: string): string => `\\left(\\frac{\\partial F}{\\partial ${of}}\\right)`;
+      return i < n ? "0" : `-${slope(a)}^\\top ${slope(y)}^{-\\top} \\bar{${y}}`;
+    }),
   key: (p: ImplicitAttributes) => `${p.n}`,
   outputs: (x, { n }: ImplicitAttributes) => x.slice(0, n),
   expand: (x, { n }: ImplicitAttributes) => x.slice(0, n),

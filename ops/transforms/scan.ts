@@ -27,6 +27,10 @@ const loop: Tuple = define({
   family: "tuple",
   name: "scan",
   tex: ([x]) => `\\operatorname{scan}(${x})`,
+  texPullbacks: (x, y) =>
+    x.map((a) =>
+      `\\sum_t \\left(\\frac{\\partial ${y}_t}{\\partial ${a}}\\right)^\\top \\bar{${y}}_t\\text{, from the last step to the first}`
+    ),
   key: (p: ScanAttributes) => `${p.nC},${p.nX},${p.T},${p.reverse},${p.program.key}`,
   outputs: (_, { program, nC, T }: ScanAttributes): Aval[] => {
     const stacked = (a: Aval): Aval => ({ shape: [T, ...a.shape], dtype: a.dtype });

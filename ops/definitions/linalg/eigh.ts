@@ -164,6 +164,9 @@ function gaps(values: Tensor): Tensor {
 export const eigh: Tuple = tuple({
   name: "eigh",
   tex: ([a]) => `\\operatorname{eigh} ${a}`,
+  texPullbacks: () => [
+    "V\\,(\\operatorname{diag} \\bar{\\lambda} + G \\odot (V^\\top \\bar{V}))\\,V^\\top, \\; G_{ij} = \\frac{1}{\\lambda_j - \\lambda_i}",
+  ],
   outputs: ([a]) => [{ shape: a.shape.slice(0, -1), dtype: a.dtype }, { shape: a.shape, dtype: a.dtype }],
   expand: ([a]) => {
     const { N } = split(a.shape);

@@ -39,6 +39,7 @@ function along(a: Tensor, e: Tensor): Tensor {
 export const matrixExp: Tuple = tuple({
   name: "matrixExp",
   tex: ([a]) => `e^{${a}}`,
+  texPullbacks: ([x], f) => [`\\int_0^1 e^{s {${x}}^\\top} \\bar{${f}}\\,e^{(1 - s) {${x}}^\\top} ds`],
   outputs: (x) => x.slice(1),
   expand: (x) => x.slice(1),
   vjp: ([ct], { x: [a] }) => [along(a.mT(), ct!), null],

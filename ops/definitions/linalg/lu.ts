@@ -155,6 +155,9 @@ export function inverseOrder(order: Tensor): Tensor {
 export const luFactor: Tuple = tuple({
   name: "luFactor",
   tex: ([a]) => `\\operatorname{lu} ${a}`,
+  texPullbacks: () => [
+    "P\\,L^{-\\top} (\\operatorname{tril}_{-1}(L^\\top \\bar{L}) + \\operatorname{triu}(\\bar{U}\\,U^\\top))\\,U^{-\\top}",
+  ],
   outputs: ([a]) => {
     const { batch, M, N } = split(a.shape);
     return [{ shape: a.shape, dtype: a.dtype }, { shape: [...batch, Math.min(M, N)], dtype: "i32" }];

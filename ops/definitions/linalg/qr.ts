@@ -136,6 +136,9 @@ function checkUnique(M: number, N: number, p: Attributes): void {
 export const qr: Tuple = tuple({
   name: "qr",
   tex: ([a]) => `\\operatorname{qr} ${a}`,
+  texPullbacks: () => [
+    "(\\bar{Q} + Q\\,\\operatorname{copyltu} M)\\,R^{-\\top}, \\; M = R \\cdot \\bar{R}^\\top - \\bar{Q}^\\top Q",
+  ],
   outputs: ([a], p) => {
     const { batch, M, N } = split(a.shape), K = inner(M, N, p);
     return [{ shape: [...batch, M, K], dtype: a.dtype }, { shape: [...batch, K, N], dtype: a.dtype }];

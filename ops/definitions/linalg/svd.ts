@@ -183,6 +183,9 @@ function outside(q: Tensor, x: Tensor): Tensor {
 export const svd: Tuple = tuple({
   name: "svd",
   tex: ([a]) => `\\operatorname{svd} ${a}`,
+  texPullbacks: () => [
+    "U\\,(\\operatorname{diag} \\bar{S} + K_U\\,S + S\\,K_V)\\,V^\\top + (1 - U \\cdot U^\\top)\\,\\bar{U}\\,S^{-1} V^\\top, \\; K_W = G \\odot (W^\\top \\bar{W} - \\bar{W}^\\top W), \\; G_{ij} = \\frac{1}{s_j^2 - s_i^2}",
+  ],
   outputs: ([a]) => {
     const { batch, N } = split(a.shape);
     return like([a], a.shape, [...batch, N], [...batch, N, N]);
@@ -246,6 +249,12 @@ export function svdOf(a: Tensor): Tensor[] {
 export const pinv: Tuple = tuple({
   name: "pinv",
   tex: ([a]) => `{${a}}^+`,
+  texPullbacks: (
+    [x],
+    f,
+  ) => [
+    `-{${f}}^\\top \\bar{${f}}\\,{${f}}^\\top + (1 - ${x}\\,${f})\\,\\bar{${f}}^\\top ${f}\\,{${f}}^\\top + {${f}}^\\top ${f}\\,\\bar{${f}}^\\top (1 - ${f}\\,${x})`,
+  ],
   outputs: (x) => x.slice(1),
   expand: (x) => x.slice(1),
   vjp: ([ct], { x: [a], y: [y] }) => {
@@ -304,6 +313,7 @@ function orientation(q: Tensor): Tensor {
 export const cofactors: Tuple = tuple({
   name: "cofactors",
   tex: ([a]) => `\\operatorname{cof} ${a}`,
+  texPullbacks: ([x], f) => [`\\nabla^2 \\operatorname{det}(${x})\\,\\bar{${f}}`],
   outputs: (x) => x.slice(1),
   expand: (x) => x.slice(1),
   vjp: ([ct], { x: [a] }) => [cofactorDerivative(a, ct!), null],
