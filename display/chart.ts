@@ -400,10 +400,11 @@ function coordinates(options: ChartOptions & Scales, series: Series[], rows: Row
 function colors(series: Series[], width = 560): VegaLiteSpec {
   if (series.length < 2) return { color: { value: palette[0] } };
   const domain = series.map(({ name }) => name);
-  // As many columns as the longest name leaves room for, at 6 pixels a letter and 34 for symbol and gap.
-  const longest = Math.max(...domain.map((name) => name.length)) * 6 + 34;
-  const columns = Math.max(1, Math.min(5, Math.floor(width / longest)));
-  const legend = { orient: "top", columns, labelLimit: Math.max(140, Math.floor(width / columns) - 34) };
+  // As many columns as the longest name leaves room for, with 34 pixels for symbol and gap. Letters take 6 pixels, but
+  // where SVG is made without a screen the renderer counts 9.
+  const longest = Math.max(...domain.map((name) => name.length)) * 9 + 34;
+  const columns = Math.max(1, Math.min(5, domain.length, Math.floor(width / longest)));
+  const legend = { orient: "top", columns, labelLimit: Math.floor(width / columns) - 34 };
   return { color: { field: "series", type: "nominal", title: null, sort: null, scale: { domain }, legend } };
 }
 

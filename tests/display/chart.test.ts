@@ -56,10 +56,18 @@ Deno.test("a legend has as many columns as its names leave room for", () => {
     const [layer] = lineChart({ series }).spec.layer as { encoding: { color: { legend: unknown } } }[];
     return layer.encoding.color.legend as { columns: number; labelLimit: number };
   };
-  assertEquals(legendOf(["a", "b"]).columns, 5);
+  assertEquals(legendOf(["a", "b"]).columns, 2);
+  assertEquals(legendOf([..."abcdefg"]).columns, 5);
   const long = legendOf(["value", "forward mode: a pushforward for each input"]);
   assertEquals(long.columns, 1);
   assert(long.labelLimit > 42 * 6);
+});
+
+Deno.test("names in a legend are whole in SVG, whose renderer guesses how wide letters are", async () => {
+  const names = ["true gradient, 0 everywhere", "straight-through", "forward: n pushforwards"];
+  const series = Object.fromEntries(names.map((name) => [name, [1, 2]]));
+  const { "image/svg+xml": svg } = await lineChart({ series })[displayHook]();
+  for (const name of names) assert(String(svg).includes(`>${name}</text>`), String(svg));
 });
 
 Deno.test("series come as values, lists, typed arrays and points", () => {
