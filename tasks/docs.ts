@@ -62,7 +62,9 @@ function sentenceOf(doc: string): string {
     if (code) continue;
     if ("([{".includes(c)) depth++;
     if (")]}".includes(c)) depth--;
-    if (ends && c === "." && !/\b(e\.g|i\.e|al|cf)$/.test(text.slice(0, i))) return text.slice(0, i + 1);
+    if (ends && c === "." && text[i - 1] !== "." && !/\b(e\.g|i\.e|al|cf)$/.test(text.slice(0, i))) {
+      return text.slice(0, i + 1);
+    }
     if (ends && depth <= 0 && (c === ";" || c === ":")) return `${text.slice(0, i)}.`;
   }
   return text;
