@@ -13,15 +13,16 @@ export const VECTORS = 32768;
 /** Multiplications in about a nanosecond. */
 const SPEED = 16;
 
-/** `c [M, N] = a [M, K] b [K, N]`, c row-major. */
+/** `c [M, N] = a [M, K] b [K, N]`; the rows of c lie `line` bytes apart. */
 export function product(
   runner: Runner,
   [M, N, K]: readonly number[],
   a: Placed,
   b: Placed,
   c: number,
+  line: number = 4 * N,
 ): void {
-  const work = M * N * K / SPEED, line = 4 * N;
+  const work = M * N * K / SPEED;
   // The longer side is shared out.
   if (M >= N) {
     runner.run(runner.matmul, "matmul", M, 6, work, (from, to, { panels }) => [
