@@ -7,14 +7,14 @@ const ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112;
 const LIBRARIES: Record<string, readonly string[]> = {
   darwin: ["/System/Library/Frameworks/Accelerate.framework/Accelerate"],
   linux: [
-    "libmkl_rt.so.2",
-    "libmkl_rt.so",
     "libopenblas.so.0",
     "libopenblas.so",
     "libblis.so.4",
     "libblis.so",
+    "libmkl_rt.so.2",
+    "libmkl_rt.so",
   ],
-  windows: ["mkl_rt.2.dll", "libopenblas.dll"],
+  windows: ["libopenblas.dll", "mkl_rt.2.dll"],
 };
 
 const SYMBOLS = {
