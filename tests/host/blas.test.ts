@@ -10,10 +10,10 @@ Deno.test({
   ignore: library === null,
   fn: () => {
     const rng = generator(1);
-    for (const A of [Float32Array, Float64Array]) {
+    for (const A of [Float32Array, Float64Array] as const) {
       for (const [M, N, K] of [[3, 5, 4], [1, 6, 7], [8, 1, 3], [16, 16, 16], [2, 3, 1]]) {
         for (const [s, t] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
-          const a = A.from({ length: M * K + 9 }, rng), b = A.from({ length: K * N + 9 }, rng), line = N + 2;
+          const a = new A(M * K + 9).map(rng), b = new A(K * N + 9).map(rng), line = N + 2;
           const c = new A(M * line).fill(7);
           const left = { data: a, row: s ? 1 : K, column: s ? M : 1 };
           const right = { data: b, row: t ? 1 : N, column: t ? K : 1 };
