@@ -15,7 +15,7 @@ export const VECTORS = 32768;
 const SPEED = 16;
 
 /** Multiplications that are worth a call of the system's library, and those that it is measured with. */
-const LIBRARY = 1 << 15, MEASURED = 1 << 22;
+const LIBRARY = 1 << 15, MEASURED = 1 << 20;
 
 /** The library to use, once it is known: the faster one on the first large product. */
 let chosen: Blas | null | undefined;

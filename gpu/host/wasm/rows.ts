@@ -15,6 +15,25 @@ function row(name: string, four: string, one: string): string {
   ${one} ${step("p", 4)} ${step("q", 4)} ${step("k", -1)} (br $${name}1)))`;
 }
 
+const splat = (x: number): string => `(f32x4.splat (f32.const ${x}))`;
+
+/**
+ * `expBelow(x)`, e^x of numbers that are not positive, as all are once the largest of a row is taken off: 2^k e^r with
+ * r = x - k ln 2 and the series of e^r; what is below the smallest normal number is 0. NaN stays.
+ */
+function expBelow(fused: boolean): string {
+  const madd = (a: string, b: string, c: string): string =>
+    fused ? `(f32x4.relaxed_madd ${a} ${b} ${c})` : `(f32x4.add (f32x4.mul ${a} ${b}) ${c})`;
+  const series = [1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1, 1].map(splat)
+    .reduce((sum, c) => madd(sum, get("r"), c));
+  const power = `(i32x4.add (i32x4.trunc_sat_f32x4_s ${get("k")}) (i32x4.splat (i32.const 127)))`;
+  return `(func $expBelow (param $x v128) (result v128) (local $k v128) (local $r v128)
+${set("x", `(f32x4.max ${get("x")} ${splat(-88)})`)}
+${set("k", `(f32x4.nearest (f32x4.mul ${get("x")} ${splat(1.4426950408889634)}))`)}
+${set("r", madd(get("k"), splat(2.1219444e-4), madd(get("k"), splat(-0.693359375), get("x"))))}
+(f32x4.mul ${series} (i32x4.shl ${power} (i32.const 23))))`;
+}
+
 const LOCALS =
   `(local $p i32) (local $q i32) (local $k i32) (local $v v128) (local $low v128) (local $high v128)
 (local $m f32) (local $s f64) (local $mm v128)`;
@@ -38,7 +57,7 @@ const sum = (four: string, one: string): string =>
 ${
     row(
       "sum",
-      `${set("v", `(call $expf (f32x4.sub (v128.load ${get("p")}) ${get("mm")}))`)} ${four}
+      `${set("v", `(call $expBelow (f32x4.sub (v128.load ${get("p")}) ${get("mm")}))`)} ${four}
       ${set("low", `(f64x2.add ${get("low")} (f64x2.promote_low_f32x4 ${get("v")}))`)}
       ${
         set(
@@ -48,7 +67,7 @@ ${
           })))`,
         )
       }`,
-      `${set("v", `(call $expf (f32x4.sub (v128.load32_splat ${get("p")}) ${get("mm")}))`)} ${one}
+      `${set("v", `(call $expBelow (f32x4.sub (v128.load32_splat ${get("p")}) ${get("mm")}))`)} ${one}
       ${set("s", `(f64.add ${get("s")} (f64.promote_f32 (f32x4.extract_lane 0 ${get("v")})))`)}`,
     )
   }
@@ -96,10 +115,10 @@ const storeTo = (at: string, v: string, single: boolean): string =>
  */
 export function rowsText(sources: ReadonlyMap<string, string>, fused: boolean): string {
   const vectors = new Vectorizer(sources, fused);
-  vectors.functionType("expf");
   vectors.functionType("logf");
   const params = "(param $x i32) (param $y i32) (param $n i32) (param $rows i32)";
   return `${vectors.text}
+${expBelow(fused)}
 (func $softmax ${params} ${LOCALS}
 ${
     rows(
@@ -167,7 +186,7 @@ ${
         pairs("pair", (single) =>
           storeTo(
             "p",
-            `(f32x4.mul (call $expf (f32x4.sub ${loadOf("p", single)} ${get("low")})) (f32x4.sub ${
+            `(f32x4.mul (call $expBelow (f32x4.sub ${loadOf("p", single)} ${get("low")})) (f32x4.sub ${
               loadOf("q", single)
             } ${get("high")}))`,
             single,
@@ -182,7 +201,7 @@ ${
 ${
     rows(
       pairs("pair", (single) =>
-        `${set("v", `(call $expf (f32x4.sub ${loadOf("p", single)} ${loadOf("r", single)}))`)}
+        `${set("v", `(call $expBelow (f32x4.sub ${loadOf("p", single)} ${loadOf("r", single)}))`)}
         ${storeTo("p", get("v"), single)}
         ${
           storeTo(
