@@ -1,7 +1,7 @@
 /** Ops as functions: those that take several tensors, and einsum. */
 import { composite } from "./composite.ts";
 import { apply } from "./node.ts";
-import { normalizeAxis, showShape } from "./shape.ts";
+import { normalizeAxis, sameShape, showShape } from "./shape.ts";
 import * as I from "./definitions/indexing.ts";
 import { asTensor, asTensors, type Operand, Tensor } from "./tensor.ts";
 
@@ -46,6 +46,12 @@ export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   asTensors("stack", tensors);
   if (tensors.length === 0) throw new RangeError("Cannot stack no tensors");
+  const other = tensors.find((t) => !sameShape(t.shape, tensors[0].shape));
+  if (other !== undefined) {
+    throw new RangeError(
+      `Cannot stack shapes ${showShape(tensors[0].shape)} and ${showShape(other.shape)}: they must be equal`,
+    );
+  }
   return cat(tensors.map((t) => t.unsqueeze(axis)), normalizeAxis("stack", axis, tensors[0].rank + 1));
 }
 
