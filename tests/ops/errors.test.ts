@@ -338,10 +338,10 @@ refuses(
 );
 refuses("a type that there is not", () => x().to("f8" as Any), TypeError, "Cannot convert to type f8", "f32");
 refuses(
-  "cat of types that differ",
-  () => cat([x(), x().to("i32")]),
+  "differences of types that differ",
+  () => x().diff(1, -1, { prepend: x().to("i32") }),
   TypeError,
-  "Cannot cat types f32 and i32",
+  "Cannot cat types i32 and f32",
   "convert",
 );
 refuses(
