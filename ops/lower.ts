@@ -1,5 +1,5 @@
 /** From nodes to what an engine executes: the graph of a run with its structural key, and its list of steps. */
-import { Node, outsideTraces, wrap } from "./node.ts";
+import { Node, type Origin, outsideTraces, wrap } from "./node.ts";
 import type {
   Attributes,
   Contraction,
@@ -11,6 +11,7 @@ import type {
 } from "./primitive.ts";
 import type { DType } from "./dtype.ts";
 import type { Shape } from "./shape.ts";
+import { keyOf, type RunKey } from "./structure.ts";
 
 /** The nodes of a run, operands first. Realised nodes and leaves are inputs. */
 export interface RunGraph {
@@ -18,39 +19,7 @@ export interface RunGraph {
   /** Positions of the roots. */
   readonly roots: readonly number[];
   /** Equal for equal structures, whatever the data. */
-  readonly key: string;
-}
-
-const signatures = new Map<string, number>();
-
-/** A number for everything about a node that is structure. */
-function signature(node: Node): number {
-  const { op } = node;
-  const leaf = node.value !== null;
-  const p = leaf ? "" : op.key !== undefined ? op.key(node.p) : node.p === null ? "" : structureOf(node.p);
-  const text = `${leaf ? "input" : op.name}|${p}|${node.dtype}|${node.shape}`;
-  let id = signatures.get(text);
-  if (id === undefined) signatures.set(text, id = signatures.size);
-  return id;
-}
-
-const identities = new WeakMap<object, number>();
-let identityCount = 0;
-
-/** Attributes as text; programs and functions count by identity. */
-function structureOf(p: Attributes): string {
-  return JSON.stringify(p, (_, value) => {
-    if (
-      typeof value === "function" ||
-      (typeof value === "object" && value !== null && !Array.isArray(value) &&
-        Object.getPrototypeOf(value) !== Object.prototype)
-    ) {
-      let id = identities.get(value);
-      if (id === undefined) identities.set(value, id = ++identityCount);
-      return `#${id}`;
-    }
-    return value;
-  });
+  readonly key: RunKey;
 }
 
 const NONE: readonly Node[] = [];
@@ -61,62 +30,77 @@ let runs = 0;
  * roots too, so that they are computed twice and not every time.
  */
 export function collect(roots: readonly Node[]): RunGraph {
+  for (;;) {
+    const calls: Origin[] = [], graph = walk(roots, calls);
+    if (graph !== null) return graph;
+    // Calls which jit compiled are runs of their own; what they give are inputs then.
+    for (const call of calls) call.compute();
+  }
+}
+
+/** The nodes below the roots, or null and calls that must be computed before. */
+function walk(roots: readonly Node[], calls: Origin[]): RunGraph | null {
   const run = ++runs;
-  const position = new Map<Node, number>();
-  const nodes: Node[] = [];
-  const all = [...roots];
-  const keep = new Set<Node>(roots);
-  const visit = (root: Node): void => {
-    const stack: Node[] = [root], next: number[] = [0];
+  const nodes: Node[] = [], again: Node[] = [];
+  const stack: Node[] = [], next: number[] = [];
+  for (let r = 0; r < roots.length; r++) {
+    stack.push(roots[r]);
+    next.push(0);
     while (stack.length > 0) {
       const top = stack.length - 1, node = stack[top];
-      if (position.has(node)) {
+      if (node.mark === run) {
         stack.pop();
         next.pop();
         continue;
       }
-      if (node.value === null && next[top] < node.inputs.length) {
-        const x = node.inputs[next[top]++];
-        if (!position.has(x)) {
-          stack.push(x);
-          next.push(0);
+      if (node.value === null) {
+        if (node.origin !== null) calls.push(node.origin);
+        else {
+          const { inputs } = node;
+          let at = next[top];
+          while (at < inputs.length && inputs[at].mark === run) at++;
+          if (at < inputs.length) {
+            next[top] = at + 1;
+            stack.push(inputs[at]);
+            next.push(0);
+            continue;
+          }
+          check(node);
+          if (node.lastRun === 0) {
+            for (let i = 0; i < inputs.length; i++) if (inputs[i].lastRun !== 0) again.push(inputs[i]);
+          }
         }
-        continue;
+      } else {
+        check(node);
+        if (node.track === 0) node.inputs = NONE; // nobody differentiates it: its past may go
       }
-      check(node);
-      if (node.value !== null && node.track === 0) node.inputs = NONE; // nobody differentiates it: its past may go
-      position.set(node, nodes.length);
+      node.mark = run;
+      node.place = nodes.length;
       nodes.push(node);
       stack.pop();
       next.pop();
     }
-  };
-  for (const root of roots) visit(root);
-  for (const node of nodes) {
-    if (node.value !== null || node.lastRun !== 0) continue;
-    for (const used of node.inputs) {
-      if (used.lastRun === 0) continue;
-      const x = behindViews(used);
-      if (
-        x.value === null && x.lastRun !== 0 && !keep.has(x) && x.inputs.length > 0 && x.op.family !== "tuple"
-      ) {
-        keep.add(x);
-        all.push(x);
-      }
-    }
   }
-  const parts = new Array<string>(nodes.length);
+  if (calls.length > 0) return null;
+  const all = again.length === 0 ? roots : recomputed(roots, again);
+  const rootPlaces = new Array<number>(all.length);
+  for (let i = 0; i < all.length; i++) rootPlaces[i] = all[i].place;
+  const key = keyOf(nodes, rootPlaces);
   for (let i = 0; i < nodes.length; i++) {
     const node = nodes[i];
-    let s = `${signature(node)}`;
-    if (node.value === null) {
-      for (const x of node.inputs) s += `,${position.get(x)}`;
-      if (node.inputs.length > 0) node.lastRun = run;
-    }
-    parts[i] = s;
+    if (node.value === null && node.inputs.length > 0) node.lastRun = run;
   }
-  const rootPositions = all.map((r) => position.get(r)!);
-  return { nodes, roots: rootPositions, key: `${roots[0]?.device}|${parts.join(";")}>${rootPositions}` };
+  return { nodes, roots: rootPlaces, key };
+}
+
+/** The roots, and what an earlier run has computed and dropped. */
+function recomputed(roots: readonly Node[], again: readonly Node[]): Node[] {
+  const keep = new Set<Node>(roots);
+  for (const used of again) {
+    const x = behindViews(used);
+    if (x.value === null && x.lastRun !== 0 && x.inputs.length > 0 && x.op.family !== "tuple") keep.add(x);
+  }
+  return [...keep];
 }
 
 /** What was computed, below nodes that only rearrange or pass it on. */

@@ -15,6 +15,16 @@ export interface Storage {
 /** Bit of {@linkcode Node.track} for gradients by `backward`; transforms use one bit for each depth. */
 export const BY_BACKWARD = 1;
 
+/** A call that is not drawn out into nodes: it computes its results together, and builds their graph if someone walks it. */
+export interface Origin {
+  /** Gives all results of the call their values, or the error that they have instead. */
+  compute(): void;
+  /** The node in the call's graph that a result stands for. */
+  unfold(result: Node): Node;
+  /** What gradients of a result would flow to. */
+  dependencies(result: Node): readonly Node[];
+}
+
 let serials = 0;
 
 /** The serial that the next node or handle gets. */
@@ -31,12 +41,20 @@ export class Node implements Aval {
   cell: Tensor | null = null;
   /** The run that computed it as an intermediate without keeping it; 0 if none. */
   lastRun = 0;
+  /** The walk that collected it last, and its place among the nodes of that run. */
+  mark = 0;
+  place = 0;
   /** Why there is no graph behind this node any more: the step which replaced a parameter it used. */
   stale: string | null = null;
+  /** The call of a jitted function that it is a result of, until its graph is asked for. */
+  origin: Origin | null = null;
+  /** Made by a jitted call for a handle, and seen by nothing else since: its memory may be taken when it is replaced. */
+  isExclusive = false;
+  #inputs: readonly Node[];
 
   constructor(
     readonly op: Primitive,
-    public inputs: readonly Node[],
+    inputs: readonly Node[],
     readonly p: Attributes,
     readonly shape: Shape,
     readonly dtype: DType,
@@ -47,7 +65,19 @@ export class Node implements Aval {
     readonly depth: number,
     /** Made under noGrad or by detach: nothing flows through, also in copies of this node. */
     readonly cut: boolean,
-  ) {}
+  ) {
+    this.#inputs = inputs;
+  }
+
+  /** Operands; none once the node has let go of its graph. */
+  get inputs(): readonly Node[] {
+    if (this.origin !== null) this.inputs = [this.origin.unfold(this)];
+    return this.#inputs;
+  }
+  set inputs(list: readonly Node[]) {
+    this.origin = null;
+    this.#inputs = list;
+  }
 }
 
 /** A scope in which a function is recorded with placeholders instead of values. */
@@ -158,6 +188,7 @@ export function makeNode(op: Primitive, inputs: readonly Node[], p: Attributes, 
   for (let i = 0; i < inputs.length; i++) {
     const x = inputs[i];
     track |= x.track;
+    if (x.isExclusive) x.isExclusive = false;
     if (x.value === null && x.depth >= depth) depth = x.depth + 1;
     if (device === null) device = x.device;
     else if (x.device !== device) throw deviceError(op, inputs);

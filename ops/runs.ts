@@ -1,6 +1,7 @@
 /** When values are computed: pending roots, flushing them as one run, reads, and what a run leaves behind. */
 import type { Device } from "./ambient.ts";
 import { bytesPerElement, type DType, type TypedArray } from "./dtype.ts";
+import type { RunGraph } from "./lower.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
 import { sizeOf } from "./shape.ts";
 
@@ -11,6 +12,13 @@ export interface Engine {
   upload(data: TypedArray, dtype: DType): Storage;
   /** Realises all roots: sets `value` of each. May throw, or fail later and set `value.error`. */
   run(roots: Node[]): void;
+  /**
+   * Makes a run ready that is repeated with other values in the graph's inputs and other random keys, all else being as
+   * it is: what it returns does as `run` would, or returns false where it cannot now. The graph is kept.
+   */
+  compile?(graph: RunGraph): () => boolean;
+  /** Gives memory of a value that was replaced back for later runs; nothing else can see it. */
+  release?(storage: Storage): void;
   /** Copies values to the host; many reads at once share the wait. */
   read(values: { storage: Storage; dtype: DType; size: number }[]): Promise<TypedArray[]>;
   /** The bits, if they can be seen without waiting. */
@@ -112,6 +120,7 @@ function isCheap(node: Node, running: Set<Node>): boolean {
   const seen = new Set<Node>([node]), stack = [node];
   while (stack.length > 0) {
     const n = stack.pop()!;
+    if (n.origin !== null) return false;
     for (const x of n.inputs) {
       if (x.value !== null || running.has(x) || seen.has(x)) continue;
       if (
@@ -142,12 +151,17 @@ export function flush(extra: readonly Node[] = []): void {
   if (roots.size === 0) return;
   softRoots(roots);
   const byDevice = new Map<Device, Node[]>();
+  let failure: unknown = null;
   for (const node of roots) {
+    if (node.origin !== null && node.value === null) node.origin.compute();
+    if (node.value !== null) {
+      failure ??= node.value.error;
+      continue;
+    }
     const list = byDevice.get(node.device);
     if (list === undefined) byDevice.set(node.device, [node]);
     else list.push(node);
   }
-  let failure: unknown = null;
   for (const [device, list] of byDevice) {
     try {
       engineOf(device).run(list);
@@ -171,7 +185,7 @@ let graphs: (Node | WeakRef<Node>)[] = [];
 const WATCHED = 256;
 
 /** After realisation: a value that nobody can differentiate lets go of its graph. */
-function settle(node: Node): void {
+export function settle(node: Node): void {
   if (node.op.family === "leaf") return;
   if (node.track === 0 || node.cell !== null) {
     node.inputs = NONE;
@@ -198,7 +212,7 @@ export function dropStaleGraphs(reason: string): void {
   const keep: (Node | WeakRef<Node>)[] = [];
   for (const ref of graphs) {
     const root = ref instanceof Node ? ref : ref.deref();
-    if (root === undefined || root.inputs.length === 0) continue;
+    if (root === undefined || (root.origin === null && root.inputs.length === 0)) continue;
     if (leadsToReplaced(root, known)) {
       root.stale = reason;
       root.inputs = NONE;
@@ -220,7 +234,7 @@ function leadsToReplaced(root: Node, known: Map<Node, boolean>): boolean {
       continue;
     }
     let open = false, found = false;
-    for (const x of node.inputs) {
+    for (const x of node.origin?.dependencies(node) ?? node.inputs) {
       if ((x.track & BY_BACKWARD) === 0) continue;
       const k = known.get(x);
       if (k === undefined) {

@@ -397,6 +397,7 @@ export class Tensor {
   /** @internal Wraps a node; use `tensor`, `zeros` and the like to make tensors. */
   constructor(node: Node) {
     this.node = node;
+    if (node.isExclusive) node.isExclusive = false;
     ambient().tidy?.made.push(this);
   }
 

@@ -4,6 +4,7 @@ import { collect, lower } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import type { RunKey } from "../../ops/structure.ts";
 import { Collector } from "../collector.ts";
 import { arrayAt, HostMemory, isShared } from "./memory.ts";
 import { makeSchedule, type Schedule } from "./schedule.ts";
@@ -62,7 +63,7 @@ const NOTHING: TypedArray = new Float32Array(0);
 /** Computes on the host in generated JavaScript. */
 export class HostEngine implements Engine {
   readonly device = "host";
-  readonly #cache = new Map<string, Entry>();
+  readonly #cache = new Map<RunKey, Entry>();
   readonly #scheduleLimit: number;
   readonly #stepLimit: number;
   #cachedSteps = 0;
@@ -161,7 +162,7 @@ export class HostEngine implements Engine {
     };
   }
 
-  #entry(key: string): Entry | null {
+  #entry(key: RunKey): Entry | null {
     const entry = this.#cache.get(key);
     if (entry === undefined) return null;
     if (this.#cache.size > this.#scheduleLimit >> 1) {
@@ -172,7 +173,7 @@ export class HostEngine implements Engine {
     return entry;
   }
 
-  #add(key: string, schedule: Schedule): Entry {
+  #add(key: RunKey, schedule: Schedule): Entry {
     const entry: Entry = { schedule, frame: null };
     this.#cache.set(key, entry);
     this.#cachedSteps += schedule.steps;

@@ -3,6 +3,7 @@ import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import type { RunKey } from "../../ops/structure.ts";
 import { Collector } from "../collector.ts";
 import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
 import { checkType, makePlan } from "./emit.ts";
@@ -39,7 +40,7 @@ export class WebGpuEngine implements Engine {
   #recovery: Promise<void> | null = null;
   /** Work that waits for the new device. */
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
-  readonly #plans = new Map<string, Plan>();
+  readonly #plans = new Map<RunKey, Plan>();
   #planned = 0;
   #peakArena = 0;
   /** A look at the faults of runs that nobody reads. */

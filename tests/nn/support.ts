@@ -4,6 +4,7 @@ import { runInNewContext } from "node:vm";
 import "../../mod.ts";
 import { defaultDevice, tensor } from "../../ops/create.ts";
 import { collect } from "../../ops/lower.ts";
+import type { RunKey } from "../../ops/structure.ts";
 import { type Engine, engineOf, setEngine } from "../../ops/runs.ts";
 import type { Tensor } from "../../ops/tensor.ts";
 
@@ -29,8 +30,8 @@ export async function sameBits(a: Record<string, Tensor>, b: Record<string, Tens
 }
 
 /** Runs `f` and lists the structural key of every run on the default device meanwhile. */
-export async function keysOf(f: () => void | Promise<void>): Promise<string[]> {
-  const engine = engineOf(defaultDevice()), keys: string[] = [];
+export async function keysOf(f: () => void | Promise<void>): Promise<RunKey[]> {
+  const engine = engineOf(defaultDevice()), keys: RunKey[] = [];
   const spy: Engine = new Proxy(engine, {
     get(target, name) {
       if (name === "run") {

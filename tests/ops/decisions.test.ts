@@ -30,11 +30,12 @@ import {
   zeros,
 } from "../../mod.ts";
 import { collect } from "../../ops/lower.ts";
+import type { RunKey } from "../../ops/structure.ts";
 import type { Node } from "../../ops/node.ts";
 import { test, testEach } from "../support/engines.ts";
 import { assertClose } from "../support/numbers.ts";
 
-const key = (...ts: Tensor[]): string => collect(ts.map((t) => t.node)).key;
+const key = (...ts: Tensor[]): RunKey => collect(ts.map((t) => t.node)).key;
 const parameter = (x: number | number[], name?: string): Tensor =>
   tensor(x, { requiresGrad: true, ...name === undefined ? {} : { name } });
 const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
@@ -161,7 +162,7 @@ test("cache key: a thousand steps of Adam are one structure", async () => {
   const w = tensor([1, 2, 3], { requiresGrad: true }),
     m = zeros([3]),
     v = zeros([3]),
-    keys = new Set<string>();
+    keys = new Set<RunKey>();
   for (let t = 1; t <= 1000; t++) {
     const loss = w.sub(0.5).square().sum();
     w.zeroGrad();
