@@ -1,6 +1,6 @@
 /** The host engine: schedules, cached by structure, run over typed arrays. */
 import { allocate, type DType, packBf16, roundTo, type TypedArray, workingBytes } from "../../ops/dtype.ts";
-import { collect, lower } from "../../ops/lower.ts";
+import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
@@ -57,6 +57,7 @@ class AccountedStorage extends HostStorage {
 const LARGE = 1 << 10, SCALAR = 8;
 /** Arrays from so many bytes on lie in shared memory; results that may be taken from it while none comes back. */
 const SHARED = 1 << 12, UNRETURNED = 1 << 28;
+const REPLACED = new Error("Cannot use a value that an update in place has replaced");
 const SMALLEST_ARENA = 1 << 16;
 const NOTHING: TypedArray = new Float32Array(0);
 
@@ -98,33 +99,41 @@ export class HostEngine implements Engine {
     const graph = collect(roots);
     const entry = this.#entry(graph.key) ??
       this.#add(graph.key, makeSchedule(lower(graph), graph.nodes, this.#runner));
-    const { schedule } = entry, { nodes } = graph;
-    const { values, numbers } = this.#frame(entry);
-    const { slots, constants, dynamics, kernels, geometry } = schedule;
+    const frame = this.#frame(entry);
+    setNumbers(entry.schedule, graph.nodes, frame);
+    this.#execute(entry.schedule, graph, frame);
+  }
+
+  compile(graph: RunGraph): () => boolean {
+    // A schedule of its own, in whose frame the numbers stay.
+    const entry: Entry = { schedule: makeSchedule(lower(graph), graph.nodes, this.#runner), frame: null };
+    this.#largest = Math.max(this.#largest, entry.schedule.bytes);
+    let numbers: Float64Array | null = null;
+    return () => {
+      const frame = this.#frame(entry);
+      if (frame.numbers !== numbers) setNumbers(entry.schedule, graph.nodes, frame);
+      ({ numbers } = frame);
+      this.#execute(entry.schedule, graph, frame);
+      return true;
+    };
+  }
+
+  /** Runs a schedule on the values of the graph's inputs. */
+  #execute(schedule: Schedule, { nodes, roots }: RunGraph, { values, numbers }: Frame): void {
+    const { slots, bound, kernels, geometry } = schedule;
     try {
-      for (let i = 0; i < slots.length; i++) {
-        const slot = slots[i];
-        if (slot.kind === "arena") continue;
+      for (let k = 0; k < bound.length; k++) {
+        const i = bound[k], slot = slots[i];
         if (slot.kind === "input") values[i] = elementsOf(nodes[slot.source].value as HostStorage);
         else {
           values[i] = this.#allocate(slot.dtype, slot.size);
           if (slot.kind === "key") values[i].set(nodes[slot.source].p.value);
         }
       }
-      for (let i = 0; i < constants.length; i++) {
-        const { source, dtype } = constants[i];
-        if (source >= 0) numbers[i] = roundTo(dtype, Number(nodes[source].p.value));
-      }
-      for (let i = 0; i < dynamics.length; i++) {
-        const { g, index, base, parts } = dynamics[i];
-        let offset = base;
-        for (const part of parts) offset += part.op.view(part.x, nodes[part.source].p, part.y)!.offset;
-        g[index] = offset;
-      }
       for (let i = 0; i < kernels.length; i++) kernels[i](values, numbers, geometry[i], nodes);
-      this.#realise(graph.nodes, graph.roots, schedule, values);
+      this.#realise(nodes, roots, schedule, values);
     } finally {
-      for (let i = 0; i < slots.length; i++) if (slots[i].kind !== "arena") values[i] = NOTHING;
+      for (let k = 0; k < bound.length; k++) values[bound[k]] = NOTHING;
     }
     this.#peak = Math.max(this.#peak, this.#live + schedule.bytes);
     this.#collector.check();
@@ -144,8 +153,16 @@ export class HostEngine implements Engine {
   }
 
   free(storage: Storage): void {
+    this.#free(storage, new Error("Cannot use a tensor after dispose()"));
+  }
+
+  release(storage: Storage): void {
+    this.#free(storage, REPLACED);
+  }
+
+  #free(storage: Storage, why: Error): void {
     if (storage.error !== null) return;
-    storage.error = new Error("Cannot use a tensor after dispose()");
+    storage.error = why;
     if (!(storage instanceof HostStorage)) return;
     const { data } = storage, others = this.#shared.get(data) ?? 0;
     (storage as { data: StoredArray }).data = data.subarray(0, 0).slice();
@@ -271,6 +288,24 @@ export class HostEngine implements Engine {
     this.#live += data.byteLength;
     this.#registry.register(data, heldBy(data), data);
     return new HostStorage(data);
+  }
+}
+
+/** Puts numbers, and where slices start, into a schedule and its frame. */
+function setNumbers(
+  { constants, dynamics }: Schedule,
+  nodes: readonly Node[],
+  { numbers }: Frame,
+): void {
+  for (let i = 0; i < constants.length; i++) {
+    const { source, dtype } = constants[i];
+    if (source >= 0) numbers[i] = roundTo(dtype, Number(nodes[source].p.value));
+  }
+  for (let i = 0; i < dynamics.length; i++) {
+    const { g, index, base, parts } = dynamics[i];
+    let offset = base;
+    for (const part of parts) offset += part.op.view(part.x, nodes[part.source].p, part.y)!.offset;
+    g[index] = offset;
   }
 }
 

@@ -64,6 +64,8 @@ export interface Schedule {
   readonly kernels: readonly Kernel[];
   readonly geometry: readonly Int32Array[];
   readonly slots: readonly Slot[];
+  /** Slots outside of the arena. */
+  readonly bound: readonly number[];
   readonly constants: readonly Constant[];
   readonly dynamics: readonly Dynamic[];
   /** The slot of each root. */
@@ -122,10 +124,12 @@ class Planner {
   plan(): Schedule {
     this.#steps.forEach((step, i) => this.#access.push(this.#emit(step, i)));
     const roots = this.#rootSteps.map((r) => this.#rootSlot(this.#access[r]));
+    const bound = this.#slots.flatMap(({ kind }, i) => kind === "arena" ? [] : [i]);
     return {
       kernels: this.#kernels,
       geometry: this.#geometry,
       slots: this.#slots,
+      bound,
       constants: this.#constants,
       dynamics: this.#dynamics,
       roots,

@@ -1,4 +1,5 @@
 /** The WebGPU engine: plans by structure, runs in order, reads together, and a new device when one is lost. */
+import type { Attributes } from "../../ops/primitive.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
@@ -157,6 +158,35 @@ export class WebGpuEngine implements Engine {
       (error) => storages.forEach((s) => s !== null && (s.error ??= error)),
     );
     this.#collector.check();
+  }
+
+  compile(graph: RunGraph): () => boolean {
+    const attributes = (source: number): Attributes => graph.nodes[source].p;
+    const plan = makePlan(lower(graph), this.#runtime.open.limits, attributes);
+    this.counts.planned++;
+    // Of what is data only random keys change from now on.
+    let isKey = false;
+    const watched = (source: number): Attributes => {
+      isKey ||= graph.nodes[source].op.name === "randomKey";
+      return attributes(source);
+    };
+    const patches = plan.patches.filter((patch) => {
+      isKey = false;
+      patch(plan.words, watched);
+      return isKey;
+    });
+    const steady: Plan = { ...plan, patches, steady: true };
+    return () => {
+      if (this.#recovery !== null || this.#runtime.lost !== null) return false;
+      const storages = graph.roots.map((position) => {
+        const node = graph.nodes[position];
+        if (node.value !== null) return null;
+        return node.value = new WebGpuStorage();
+      });
+      this.#execute(graph, steady, storages);
+      this.#collector.check();
+      return true;
+    };
   }
 
   #planFor(graph: RunGraph): Plan {

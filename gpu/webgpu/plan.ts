@@ -62,6 +62,8 @@ export interface Plan {
   readonly inputs: readonly number[];
   /** Calls which can fail: the words that name where, and what to say. */
   readonly faults: readonly { readonly word: number; readonly message: FaultMessage }[];
+  /** It is run over and over with the same numbers: its parameters stay on the device. */
+  readonly steady?: boolean;
   /** The names of the ops, for errors. */
   readonly label: string;
 }

@@ -23,7 +23,11 @@ interface Prepared {
   /** Changes with the buffers of arena and parameters. */
   epoch: number;
   readonly groups: Map<string, GPUBindGroup>[];
+  /** Those of all dispatches, by all the blocks of a run. */
+  readonly runs: Map<string, GPUBindGroup[]>;
   readonly offsets: Uint32Array[];
+  /** Parameters that stay, of a steady plan. */
+  parameters: GPUBuffer | null;
   /** Bind groups that each dispatch keeps, for buffers that it has seen. */
   readonly keeps: number;
   /** Blocks that earlier runs wrote their results to: the same again makes the same bind groups. */
@@ -126,11 +130,22 @@ export class Runtime implements Home {
       const slot = this.faults.watch(record, plan);
       for (const { word } of plan.faults) plan.words.i32[word] = slot;
     }
-    const { buffer } = plan.words.i32;
-    for (let at = 0; at < buffer.byteLength; at += PIECE) {
-      device.queue.writeBuffer(this.#parameters!, at, buffer, at, Math.min(PIECE, buffer.byteLength - at));
+    const prepared = this.#prepare(plan), { buffer } = plan.words.i32;
+    let parameters = this.#parameters!, isWritten = false;
+    if (plan.steady) {
+      if (prepared.parameters !== null) isWritten = plan.patches.length === 0 && plan.faults.length === 0;
+      else prepared.parameters = device.createBuffer({ size: aligned(buffer.byteLength), usage: PARAMETERS });
+      parameters = prepared.parameters;
     }
-    const prepared = this.#prepare(plan);
+    for (let at = 0; at < buffer.byteLength && !isWritten; at += PIECE) {
+      device.queue.writeBuffer(parameters, at, buffer, at, Math.min(PIECE, buffer.byteLength - at));
+    }
+    let blocks = "";
+    for (const position of plan.inputs) blocks += `${inputs[position]!.id},`;
+    for (const block of slots) blocks += `${block.id},`;
+    let bound = prepared.runs.get(blocks);
+    const isBound = bound !== undefined;
+    bound ??= new Array<GPUBindGroup>(plan.dispatches.length);
     const fail = (error: Error): void => record.fail(error);
     const { dispatches } = plan;
     for (let first = 0; first < dispatches.length; first += PASS) {
@@ -142,24 +157,17 @@ export class Runtime implements Home {
         const d = dispatches[i];
         const { pipeline, layout } = this.pipelines.get(d.kernel, fail);
         if (pipeline !== last) pass.setPipeline(last = pipeline);
-        let key = "";
-        for (const b of d.bindings) {
-          if (b.kind === "input") key += `${inputs[b.index]!.id},`;
-          else if (b.kind === "root") key += `${slots[b.index].id},`;
-        }
-        const groups = prepared.groups[i];
-        let group = groups.get(key);
-        if (group === undefined) {
-          if (groups.size >= prepared.keeps) groups.delete(groups.keys().next().value!);
-          groups.set(key, group = this.#group(d, layout, inputs, slots));
-        }
-        pass.setBindGroup(0, group, prepared.offsets[i], 0, 1);
+        if (!isBound) bound[i] = this.#boundGroup(d, i, prepared, layout, parameters, inputs, slots);
+        pass.setBindGroup(0, bound[i], prepared.offsets[i], 0, 1);
         pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
       }
       pass.end();
       device.queue.submit([encoder.finish()]);
       this.submitted++;
     }
+    if (isBound) return;
+    if (prepared.runs.size >= prepared.keeps) prepared.runs.delete(prepared.runs.keys().next().value!);
+    prepared.runs.set(blocks, bound);
   }
 
   /** Runs `work` and tells `record` of the errors that the device finds in it. */
@@ -228,6 +236,8 @@ export class Runtime implements Home {
       prepared = {
         epoch: this.#epoch,
         groups: plan.dispatches.map(() => new Map()),
+        runs: new Map(),
+        parameters: null,
         keeps: Math.min(2 * SETS, Math.max(2, Math.floor(GROUPS / plan.dispatches.length))),
         sets: [],
         offsets: plan.dispatches.map((d) => Uint32Array.of(d.at)),
@@ -235,19 +245,45 @@ export class Runtime implements Home {
       this.#prepared.set(plan, prepared);
     } else if (prepared.epoch !== this.#epoch) {
       for (const groups of prepared.groups) groups.clear();
+      prepared.runs.clear();
       prepared.epoch = this.#epoch;
     }
     return prepared;
   }
 
+  /** The bind group of dispatch `i`, which one for the same blocks may have made. */
+  #boundGroup(
+    d: Dispatch,
+    i: number,
+    prepared: Prepared,
+    layout: GPUBindGroupLayout,
+    parameters: GPUBuffer,
+    inputs: readonly (Block | null)[],
+    slots: readonly Block[],
+  ): GPUBindGroup {
+    let key = "";
+    for (const b of d.bindings) {
+      if (b.kind === "input") key += `${inputs[b.index]!.id},`;
+      else if (b.kind === "root") key += `${slots[b.index].id},`;
+    }
+    const groups = prepared.groups[i];
+    let group = groups.get(key);
+    if (group === undefined) {
+      if (groups.size >= prepared.keeps) groups.delete(groups.keys().next().value!);
+      groups.set(key, group = this.#group(d, layout, parameters, inputs, slots));
+    }
+    return group;
+  }
+
   #group(
     d: Dispatch,
     layout: GPUBindGroupLayout,
+    parameters: GPUBuffer,
     inputs: readonly (Block | null)[],
     slots: readonly Block[],
   ): GPUBindGroup {
     const entries: GPUBindGroupEntry[] = [
-      { binding: 0, resource: { buffer: this.#parameters!, offset: 0, size: d.kernel.words * 4 } },
+      { binding: 0, resource: { buffer: parameters, offset: 0, size: d.kernel.words * 4 } },
     ];
     const resource = ({ kind, index, offset, bytes }: Bound): GPUBufferBinding => {
       switch (kind) {
@@ -259,7 +295,7 @@ export class Runtime implements Home {
         case "arena":
           return { buffer: this.#arena[index], offset, size: bytes };
         case "parameters":
-          return { buffer: this.#parameters!, offset, size: bytes };
+          return { buffer: parameters, offset, size: bytes };
         case "faults":
           return { buffer: this.faults.buffer, offset: 0, size: this.faults.bytes };
       }

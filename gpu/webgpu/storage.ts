@@ -60,6 +60,8 @@ const registry = new FinalizationRegistry<{ block: Block | null }>((holder) => {
   holder.block = null;
 });
 
+const REPLACED = new Error("Cannot use a value that an update in place has replaced");
+
 /** A contiguous value in a block of device memory. */
 export class WebGpuStorage implements Storage {
   readonly device = "webgpu";
@@ -123,7 +125,7 @@ export class WebGpuStorage implements Storage {
    */
   release(): void {
     if (this.#reads > 0) return;
-    this.free(new Error("Cannot use a value that an update in place has replaced"));
+    this.free(REPLACED);
   }
 
   /** Gives the memory back now. */

@@ -1,11 +1,12 @@
 /** jit: records a function once for each structure of its arguments and applies the recorded graph from then on. */
-import { placeholderNode, randomKey } from "../definitions/structural.ts";
+import { alias, placeholder, placeholderNode, randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
-import { BY_BACKWARD, currentTrace, makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
+import { BY_BACKWARD, currentTrace, makeLeaf, Node, nodeOf, type Storage, wrap } from "../node.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
-import { checkInterruption, flush, registerRoot } from "../runs.ts";
+import { checkInterruption, dropStaleGraphs, engineOf, flush, registerRoot, settle } from "../runs.ts";
 import { ambient } from "../ambient.ts";
 import { assignAll, Tensor } from "../tensor.ts";
+import { Call, Compiled } from "./compiled.ts";
 import { type Program, record } from "./program.ts";
 import { checkFunction, flatten, type Tree, treeKey } from "./tree.ts";
 
@@ -24,6 +25,10 @@ interface Entry {
   readonly draws: number;
   /** It captured part of a transform around it, so that it serves this call only. */
   readonly passing: boolean;
+  /** The constants' positions of the holes of handles that are assigned to: which inputs a call replaces. */
+  readonly replaced: ReadonlySet<number>;
+  /** Made at the first call that may use it; null where it cannot be. */
+  compiled: Compiled | null | undefined;
 }
 
 /** A recorded function, and what it recorded. */
@@ -161,27 +166,141 @@ function recordEntry(
     random,
     draws,
     passing,
+    replaced: new Set(effects.flatMap((handle) => {
+      const at = program.consts.indexOf(holes.get(handle)!);
+      return at < 0 ? [] : [at];
+    })),
+    compiled: undefined,
   };
 }
 
+const BY = "a jitted step";
+
 function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
-  const { program, random, draws } = entry;
   // What the last call left, as backward does: steps do not pile up into one run.
   if (currentTrace() === null && entry.assigned.length > 0) {
     checkInterruption();
     flush();
   }
+  const call = callOf(entry, leaves);
+  const taken = call === null ? null : take(entry, call);
+  return taken === null ? instantiate(entry, leaves) : taken.result;
+}
+
+/** The program of a recording for an engine, where that can be. */
+function compile({ program, refill, passing }: Entry): Compiled | null {
+  if (passing) return null;
+  const device = (program.params[0] ?? program.outputs[0])?.device;
+  if (device === undefined || engineOf(device).compile === undefined) return null;
+  const { params, consts } = program;
+  if ([...params, ...consts].some((n) => n.device !== device)) return null;
+  // A hole of something around it, or one that leaked.
+  if (consts.some((c, i) => c.op === placeholder && refill[i] === null)) return null;
+  return new Compiled(program, device);
+}
+
+/** The call as a run of its own, or null where others must see its graph: inside transforms, or looking for an anomaly. */
+function callOf(entry: Entry, leaves: readonly Tensor[]): Call | null {
+  if (currentTrace() !== null || ambient().anomaly !== null) return null;
+  if (entry.compiled === undefined) entry.compiled = compile(entry);
+  const { compiled, program, refill } = entry;
+  if (compiled === null || engineOf(compiled.device) !== compiled.engine) return null;
+  const inputs = leaves.map((t) => t.node);
+  for (const at of compiled.consts) inputs.push(refill[at]?.() ?? program.consts[at]);
+  for (const x of inputs) if ((x.track & ~BY_BACKWARD) !== 0) return null;
   const state = rngState();
+  return new Call(compiled, inputs, compiled.keys.map((at) => keyWords(entry, program.consts[at], state)));
+}
+
+/** The words of a random key of the recording in a call that finds the random numbers at `state`. */
+function keyWords({ random, draws }: Entry, key: Node, state: RngState): readonly number[] {
+  // The same count after the start as in the recording, so the numbers are those without jit; withSeed has its own.
+  const [seed, count] = key.p.value, k = count - random.count;
+  const own = seed !== random.seed || k < 0 || k >= draws;
+  return own ? key.p.value : [state.seed, (state.count + k) >>> 0];
+}
+
+function advance(entry: Entry): void {
+  if (entry.draws === 0) return;
+  const state = rngState();
+  setRngState({ ...state, count: state.count + entry.draws });
+}
+
+/** The results of a call, once its effects are done; null where the engine cannot now. */
+function take(entry: Entry, call: Call): { result: Tree } | null {
+  const { compiled } = call, { assigned, grads } = entry;
+  const ys = Array.from({ length: entry.outputs }, (_, i) => call.result(i));
+  if (assigned.length === 0 && grads.length === 0) {
+    call.defer();
+    advance(entry);
+    return { result: entry.rebuild(ys.map(wrap)) };
+  }
+  // The error of an earlier call is thrown before anything is changed; that of this one is its results'.
+  const first = compiled.params.length;
+  for (const { error } of call.inputs.flatMap((x) => x.value ?? [])) if (error !== null) throw error;
+  const gradNodes = grads.map(({ output }) => output === null ? null : call.result(output));
+  const values = call.realise();
+  if (values === null) return null;
+  advance(entry);
+  const replaced = new Set(compiled.consts.flatMap((at, i) => entry.replaced.has(at) ? [first + i] : []));
+  call.keepGraphs(replaced, BY);
+  grads.forEach(({ handle }, i) => {
+    const node = gradNodes[i];
+    handle.grad = node === null ? null : wrap(node);
+  });
+  const wrapped = ys.map(wrap), offset = compiled.outputs.length - assigned.length;
+  const nodes = assigned.map((handle, i): Node => {
+    const at = compiled.outputs[offset + i];
+    if (at >= 0) {
+      call.inputs[at].isExclusive = false;
+      return valueNode(handle, call.inputs[at].value!, false);
+    }
+    if (values instanceof Error) return valueNode(handle, { device: compiled.device, error: values }, false);
+    return valueNode(handle, values[-1 - at], compiled.slots[-1 - at].uses === 1);
+  });
+  replaceAll(assigned, nodes, BY);
+  for (const node of [...ys, ...gradNodes]) if (node !== null && node.origin === call) settle(node);
+  return { result: entry.rebuild(wrapped) };
+}
+
+/** A value that is there, as `assign` puts it behind a handle. */
+function valueNode(handle: Tensor, value: Storage, isExclusive: boolean): Node {
+  const { shape, dtype, device } = handle, isTrained = handle.requiresGrad && handle.node.cell === handle;
+  const node = new Node(alias, [], null, shape, dtype, device, isTrained ? BY_BACKWARD : 0, 0, !isTrained);
+  node.value = value;
+  node.cell = handle;
+  node.isExclusive = isExclusive;
+  return node;
+}
+
+/** Puts new nodes behind handles, and gives back the memory of those which nothing else can see. */
+function replaceAll(handles: readonly Tensor[], nodes: readonly Node[], by: string): void {
+  let isTrained = false;
+  handles.forEach((handle, i) => {
+    const { node: old } = handle, node = nodes[i];
+    handle.node = node;
+    handle.version++;
+    handle.replacedBy = by;
+    ambient().tidy?.escaped.push(node);
+    isTrained ||= node.track !== 0;
+    if (old.isExclusive && old.cell === handle && old.value !== null && old.value.error === null) {
+      engineOf(old.device).release?.(old.value);
+    }
+  });
+  if (isTrained) dropStaleGraphs(by);
+}
+
+/** The results as nodes of a copy of the recorded graph. */
+function instantiate(entry: Entry, leaves: readonly Tensor[]): Tree {
+  const { program } = entry, state = rngState();
   const consts = program.consts.map((c, i) => {
     const refill = entry.refill[i];
     if (refill !== null) return refill();
     if (c.op !== randomKey) return c;
-    // The same count after the start as in the recording, so the numbers are those without jit; withSeed has its own.
-    const [seed, count] = c.p.value, k = count - random.count;
-    const own = seed !== random.seed || k < 0 || k >= draws;
-    return own ? c : makeLeaf(randomKey, { value: [state.seed, (state.count + k) >>> 0] }, c, c.device);
+    const value = keyWords(entry, c, state);
+    return value === c.p.value ? c : makeLeaf(randomKey, { value }, c, c.device);
   });
-  setRngState({ ...state, count: state.count + draws });
+  advance(entry);
   const nodes = program.fill(leaves.map((t) => nodeOf(t)), consts);
   const n = nodes.length - entry.assigned.length;
   for (const { handle, output } of entry.grads) {
@@ -189,7 +308,7 @@ function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
     if (output !== null && currentTrace() === null) registerRoot(nodes[output]);
   }
   if (entry.assigned.length > 0) {
-    assignAll(entry.assigned.map((handle, i) => [handle, wrap(nodes[n + i])] as const), "a jitted step");
+    assignAll(entry.assigned.map((handle, i) => [handle, wrap(nodes[n + i])] as const), BY);
   }
   const ys = nodes.slice(0, entry.outputs).map(wrap);
   // A call with effects runs anyway; its results come along, before the values they depend on are replaced.

@@ -63,6 +63,24 @@ export class Program {
     return this.outputs.map((y) => to.get(y)!);
   }
 
+  /** The holes and constants which gradients of an output, by differentiations in `mask`, would flow to. */
+  dependencies(output: Node, mask: number): Node[] {
+    const inputs = new Map(this.interior.map((n, k) => [n, this.#inputs[k]]));
+    const found: Node[] = [], seen = new Set<Node>([output]), stack = [output];
+    while (stack.length > 0) {
+      const node = stack.pop()!;
+      if ((node.track & mask) === 0 && node.op.family !== "tuple") continue;
+      const below = inputs.get(node);
+      if (below === undefined) found.push(node);
+      for (const x of below ?? []) {
+        if (seen.has(x)) continue;
+        seen.add(x);
+        stack.push(x);
+      }
+    }
+    return found;
+  }
+
   /** As a function of the holes and then the constants. */
   call(x: readonly Tensor[]): Tensor[] {
     const n = this.params.length, nodes = x.map(nodeOf);
