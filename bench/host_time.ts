@@ -51,7 +51,11 @@ async function measure(name: string, rounds: number, build: () => Tensor, finish
   let made = 0;
   for (let i = 0; i < rounds + 10; i++) {
     isWatched = i % 2 === 1;
-    runs = running = collecting = nodes = 0;
+    runs =
+      running =
+      collecting =
+      nodes =
+        0;
     const first = nextSerial(), t0 = performance.now();
     const loss = build();
     const t1 = performance.now();

@@ -93,7 +93,9 @@ export class Bucket {
 
   /** The assignments of one step, or none if no parameter has a gradient. */
   step(decay: Decay, update: (f: FlatStep) => FlatUpdate): Pair[] {
-    const grads = this.parameters.map((p) => readGuarded(() => p.requiresGrad) ? p.grad : null);
+    const grads = this.parameters.map((p) =>
+      readGuarded(() => p.requiresGrad, "requiresGrad of a parameter") ? p.grad : null
+    );
     const missing = grads.map((g) => g === null);
     if (missing.every((m) => m)) return [];
     const some = missing.some((m) => m);
@@ -102,7 +104,7 @@ export class Bucket {
     const next = this.steps.add(1);
     pairs.push([this.steps, next]);
     let t = next;
-    if (some || readGuarded(() => this.#everSkipped)) {
+    if (some || readGuarded(() => this.#everSkipped, "whether a parameter was ever skipped")) {
       this.#everSkipped = true;
       const skipped = this.skipped.add(
         cat(missing.map((m) => this.skipped.scalarLike(m ? 1 : 0).expand([1]))),

@@ -198,7 +198,7 @@ export abstract class Module {
 
   /** Whether dropout drops and BatchNorm uses the statistics of the batch; jit records anew when it changes. */
   get training(): boolean {
-    return readGuarded(() => this.#training);
+    return readGuarded(() => this.#training, `training of ${this.constructor.name}`);
   }
   /** Training mode on (or off), for all modules inside too. */
   train(on = true): this {

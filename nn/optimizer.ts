@@ -242,8 +242,10 @@ function guarded<O extends object>(options: O): O {
     if (key === "lr") continue;
     const value = options[key];
     if (Array.isArray(value)) {
-      copy[key] = value.map((_, i) => readGuarded(() => (options[key] as unknown[])[i])) as never;
-    } else copy[key] = readGuarded(() => options[key]);
+      copy[key] = value.map((_, i) =>
+        readGuarded(() => (options[key] as unknown[])[i], `option ${String(key)}[${i}]`)
+      ) as never;
+    } else copy[key] = readGuarded(() => options[key], `option ${String(key)}`);
   }
   return copy;
 }

@@ -103,7 +103,7 @@ export interface Trace {
     write(handle: Tensor, before: Tensor | null): void;
   } | null;
   /** Only jit: something beside tensors that the recording depends on; a change makes it record anew. */
-  readonly guard: ((read: () => unknown) => void) | null;
+  readonly guard: ((read: () => unknown, what: string) => void) | null;
   /** Only vmap: what `randomness` was chosen. */
   readonly randomness: "error" | "same" | "different";
   /** Turns a random key into the one of this element or iteration. */
@@ -137,9 +137,9 @@ export function inTrace<T>(trace: Trace, f: () => T): T {
   }
 }
 
-/** Reads something beside tensors (a mode, an option) so that recordings notice when it changes. */
-export function readGuarded<T>(read: () => T): T {
-  for (let t = current; t !== null; t = t.outer) t.guard?.(read);
+/** Reads something beside tensors (a mode, an option; `what` names it) so that recordings notice when it changes. */
+export function readGuarded<T>(read: () => T, what: string): T {
+  for (let t = current; t !== null; t = t.outer) t.guard?.(read, what);
   return read();
 }
 

@@ -128,7 +128,9 @@ function signature(node: Node, operands: number): number {
   if (table === undefined) signatures.set(op, table = new Map());
   const first = table.get(h);
   for (let s = first ?? null; s !== null; s = s.next) {
-    if (s.operands === operands && s.dtype === dtype && sameShape(s.shape, shape) && same(s.p, p)) return s.id;
+    if (s.operands === operands && s.dtype === dtype && sameShape(s.shape, shape) && same(s.p, p)) {
+      return s.id;
+    }
   }
   if (++kept > SIGNATURES) {
     signatures.clear();

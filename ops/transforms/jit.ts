@@ -1,14 +1,38 @@
 /** jit: records a function once for each structure of its arguments and applies the recorded graph from then on. */
 import { alias, placeholder, placeholderNode, randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
-import { BY_BACKWARD, currentTrace, makeLeaf, Node, nodeOf, type Storage, wrap } from "../node.ts";
+import {
+  BY_BACKWARD,
+  currentTrace,
+  makeLeaf,
+  Node,
+  nodeOf,
+  readGuarded,
+  type Storage,
+  wrap,
+} from "../node.ts";
+import type { Aval } from "../primitive.ts";
+import { sameShape, showShape } from "../shape.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
 import { checkInterruption, dropStaleGraphs, engineOf, flush, registerRoot, settle } from "../runs.ts";
-import { ambient } from "../ambient.ts";
+import { ambient, type Device } from "../ambient.ts";
 import { assignAll, Tensor } from "../tensor.ts";
 import { Call, Compiled } from "./compiled.ts";
 import { type Program, record } from "./program.ts";
-import { checkFunction, flatten, type Tree, treeKey } from "./tree.ts";
+import { checkFunction, describeLeaves, flatten, type Tree, treeKey } from "./tree.ts";
+
+/** Something beside tensors that a recording depends on. */
+interface Guard {
+  readonly read: () => unknown;
+  readonly value: unknown;
+  readonly what: string;
+}
+
+interface Captured {
+  readonly handle: Tensor;
+  readonly node: Aval & { readonly device: Device };
+  readonly requiresGrad: boolean;
+}
 
 interface Entry {
   readonly program: Program;
@@ -19,7 +43,9 @@ interface Entry {
   readonly assigned: readonly Tensor[];
   readonly grads: readonly { handle: Tensor; output: number | null }[];
   readonly outputs: number;
-  readonly guards: readonly { read: () => unknown; value: unknown }[];
+  readonly guards: readonly Guard[];
+  /** Handles that are read, as they were: a call finds them alike. */
+  readonly captured: readonly Captured[];
   /** Where the random numbers stood before the recording, and how many keys it took. */
   readonly random: RngState;
   readonly draws: number;
@@ -36,7 +62,7 @@ export interface Jitted<A extends unknown[], Y> {
   (...x: A): Y;
   /** Number of recordings so far: one for each structure of arguments, modes and captured state. */
   readonly recordings: () => number;
-  /** Why each recording after the first was made. */
+  /** Why each recording after the first was made: what differs from the nearest one before it. */
   readonly explain: () => string[];
 }
 
@@ -49,29 +75,77 @@ export interface Jitted<A extends unknown[], Y> {
 export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted<A, Y> {
   checkFunction("jit", f);
   const entries = new Map<string, Entry[]>();
-  const reasons: string[] = [];
+  const reasons: string[] = [], seen: Map<string, string>[] = [];
   let count = 0;
   const call = (...args: A): Y => {
     const flat = flatten(args, "jit a function of");
-    const key = `${treeKey(args)}|${ambient().noGrad}`;
-    const list = entries.get(key) ?? [];
-    entries.set(key, list);
-    let entry = list.find((e) => e.guards.every((g) => Object.is(g.read(), g.value)));
+    const { noGrad } = ambient(), key = `${treeKey(args)}|${noGrad}`;
+    let list = entries.get(key);
+    if (list === undefined) {
+      entries.set(key, list = []);
+      if (entries.size > STRUCTURES) entries.delete(entries.keys().next().value!);
+    }
+    let entry = list.find(isCurrent);
     if (entry === undefined) {
-      if (count > 0) {
-        reasons.push(
-          list.length > 0
-            ? "a mode, or whether a gradient was there, is other than recorded"
-            : `new arguments: ${treeKey(args)}`,
-        );
-      }
+      const leaves = new Map<string, string>([["noGrad", String(noGrad)]]);
+      args.forEach((x, i) => describeLeaves(x, `argument ${i}`, leaves));
+      count++;
+      if (count > 1) reasons.push(`recording ${count}: ${list.map(changeOf).pop() ?? newest(leaves, seen)}`);
+      seen.push(leaves);
+      if (seen.length > COMPARED) seen.shift();
       entry = recordEntry(f, flat);
       if (!entry.passing) list.push(entry);
-      count++;
+    } else if (currentTrace() !== null) {
+      // What this recording depends on, one around it does.
+      for (const { read, what } of entry.guards) readGuarded(read, what);
     }
     return apply(entry, flat.leaves);
   };
   return Object.assign(call, { recordings: () => count, explain: () => [...reasons] });
+}
+
+/** Structures of arguments whose recordings are kept, and recordings that a new one is compared with. */
+const STRUCTURES = 512, COMPARED = 16;
+
+function isCurrent({ guards, captured }: Entry): boolean {
+  for (let i = 0; i < captured.length; i++) if (!isAsRecorded(captured[i])) return false;
+  for (let i = 0; i < guards.length; i++) if (!Object.is(guards[i].read(), guards[i].value)) return false;
+  return true;
+}
+
+function isAsRecorded({ handle, node, requiresGrad }: Captured): boolean {
+  const now = handle.node;
+  return handle.requiresGrad === requiresGrad && now.dtype === node.dtype &&
+    now.device === node.device && sameShape(now.shape, node.shape);
+}
+
+/** The first thing that is not as an entry recorded it. */
+function changeOf({ guards, captured }: Entry): string {
+  const other = captured.find((c) => !isAsRecorded(c));
+  if (other !== undefined) {
+    const { handle, node, requiresGrad } = other;
+    const show = (x: Aval & { device: Device }, grad: boolean): string =>
+      `${x.dtype} ${showShape(x.shape)} on ${x.device}${grad ? ", with gradients" : ""}`;
+    return `${handle.name ?? "a captured tensor"} is ${show(handle, handle.requiresGrad)}, not ${
+      show(node, requiresGrad)
+    }`;
+  }
+  const guard = guards.find((g) => !Object.is(g.read(), g.value));
+  return guard === undefined
+    ? "the one before served one call only"
+    : `${guard.what} is ${String(guard.read())}, not ${String(guard.value)}`;
+}
+
+/** In what arguments differ from those of the nearest recording. */
+function newest(leaves: Map<string, string>, seen: readonly Map<string, string>[]): string {
+  let least: string[] | null = null;
+  for (const before of seen) {
+    const differences = [...new Set([...leaves.keys(), ...before.keys()])]
+      .filter((path) => leaves.get(path) !== before.get(path))
+      .map((path) => `${path} is ${leaves.get(path) ?? "missing"}, not ${before.get(path) ?? "missing"}`);
+    if (least === null || differences.length <= least.length) least = differences;
+  }
+  return least === null || least.length === 0 ? "other objects in the arguments" : least.join("; ");
 }
 
 function recordEntry(
@@ -82,15 +156,16 @@ function recordEntry(
   const refills = new Map<Node, () => Node>();
   const gradHoles = new Map<Tensor, Tensor>();
   const written = new Map<Tensor, Tensor | null>();
-  const guards: Entry["guards"][number][] = [];
+  const guards: Guard[] = [], captured: Captured[] = [];
   let passing = false;
-  const guard = (read: () => unknown): void => {
-    guards.push({ read, value: read() });
+  const guard = (read: () => unknown, what: string): void => {
+    guards.push({ read, value: read(), what });
   };
   const capture = (handle: Tensor): Node => {
     let hole = holes.get(handle);
     if (hole === undefined) {
-      guard(() => `${handle.requiresGrad} ${handle.dtype} ${handle.shape} ${handle.device}`);
+      const { shape, dtype, device } = handle;
+      captured.push({ handle, node: { shape, dtype, device }, requiresGrad: handle.requiresGrad });
       // Part of the evaluation of a transform around this call: another call has another one.
       if ((handle.node.track & ~BY_BACKWARD) !== 0) passing = true;
       hole = placeholderNode(handle.node, handle.device, handle.node.track);
@@ -103,7 +178,13 @@ function recordEntry(
   const grads = {
     read: (handle: Tensor, grad: Tensor | null): Tensor | null => {
       if (written.has(handle)) return grad;
-      guards.push({ read: () => handle.grad === null, value: grad === null }); // reading it here would come back here
+      const aval = (g: Tensor | null): string => g === null ? "null" : `${g.dtype} ${showShape(g.shape)}`;
+      // Reading it here would come back here.
+      guards.push({
+        read: () => aval(handle.grad),
+        value: aval(grad),
+        what: `the gradient of ${handle.name ?? "a tensor"}`,
+      });
       if (grad === null) return null;
       let hole = gradHoles.get(handle);
       if (hole === undefined) {
@@ -163,6 +244,7 @@ function recordEntry(
     grads: gradOutputs,
     outputs,
     guards,
+    captured,
     random,
     draws,
     passing,

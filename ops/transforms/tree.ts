@@ -181,6 +181,21 @@ export function treeKey(tree: Tree): string {
   }
 }
 
+/** Where each leaf is, tensors and others, and what it is in words. */
+export function describeLeaves(tree: Tree, path: string, into: Map<string, string>): void {
+  if (tree instanceof Tensor) {
+    into.set(
+      path,
+      `${tree.dtype} ${showShape(tree.shape)} on ${tree.device}${
+        tree.requiresGrad ? ", with gradients" : ""
+      }`,
+    );
+  } else if (Array.isArray(tree)) tree.forEach((t, i) => describeLeaves(t, `${path}[${i}]`, into));
+  else if (typeof tree === "object" && tree !== null) {
+    for (const key of Object.keys(tree).sort()) describeLeaves(tree[key], `${path}.${key}`, into);
+  } else into.set(path, typeof tree === "function" ? `function ${tree.name}` : treeKey(tree));
+}
+
 const ids = new Map<symbol, number>(), objectIds = new WeakMap<object, number>();
 let idCount = 0;
 function objectId(x: object | symbol): number {

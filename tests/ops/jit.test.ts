@@ -1,0 +1,315 @@
+/** Calls of jitted functions as compiled programs: what they make, hand on, give back, and leave to others. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  Adam,
+  crossEntropy,
+  Dropout,
+  embedding,
+  grad,
+  jit,
+  jvp,
+  Linear,
+  manualSeed,
+  noGrad,
+  parameter,
+  rand,
+  randint,
+  randn,
+  ReLU,
+  Sequential,
+  stack,
+  sync,
+  type Tensor,
+  tensor,
+  vmap,
+} from "../../mod.ts";
+import { nextSerial } from "../../ops/node.ts";
+import { engineOf } from "../../ops/runs.ts";
+import { testEach } from "../support/engines.ts";
+import { assertClose } from "../support/numbers.ts";
+
+const compiling = { only: ["host", "webgpu"] } as const;
+const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
+
+/** Nodes and handles that `f` makes. */
+function made(f: () => unknown): number {
+  const first = nextSerial();
+  f();
+  return nextSerial() - first - 1;
+}
+
+function chain(n: number): (x: Tensor) => Tensor {
+  return (x) => {
+    for (let i = 0; i < n; i++) x = x.mul(1.01).add(0.01);
+    return x;
+  };
+}
+
+testEach("a call makes as many nodes as it has results, however long the graph is", async () => {
+  const x = await leaf([1, 2]),
+    counts = [1, 10, 300].map((n) => {
+      const f = jit(chain(n));
+      f(x);
+      return made(() => f(x));
+    });
+  assertEquals(new Set(counts).size, 1, `${counts}`);
+  assert(counts[0] <= 3, `${counts}`);
+}, compiling);
+
+async function leaf(values: number[]): Promise<Tensor> {
+  const x = tensor(values);
+  await x.data();
+  return x;
+}
+
+function training(layers: number, p = 0): { step: (x: Tensor, y: Tensor) => Tensor; model: Sequential } {
+  const model = new Sequential(
+    ...Array.from({ length: layers }, () => [new Linear(4, 4), new ReLU(), new Dropout(p)]).flat(),
+  );
+  const optimizer = new Adam(model, { lr: 0.05 });
+  const step = (x: Tensor, y: Tensor): Tensor => {
+    optimizer.zeroGrad();
+    const loss = crossEntropy(model.call(x), y);
+    loss.backward();
+    optimizer.step();
+    return loss;
+  };
+  return { step, model };
+}
+
+testEach("a training step makes nodes for its loss, gradients, parameters and states", async () => {
+  const x = randn([3, 4]), y = randint(0, 4, [3]);
+  const counts = [1, 2, 3].map((layers) => {
+    const step = jit(training(layers).step);
+    for (let i = 0; i < 2; i++) step(x, y);
+    return made(() => step(x, y));
+  });
+  // Of each layer two gradients with their handles, and two parameters.
+  assertEquals([counts[1] - counts[0], counts[2] - counts[1]], [6, 6], `${counts}`);
+  await sync();
+}, compiling);
+
+testEach("a compiled training step is the plain one, dropout included", async () => {
+  const run = async (wrap: <F>(f: F) => F): Promise<number[]> => {
+    manualSeed(7);
+    const { step, model } = training(2, 0.3), f = wrap(step), losses: Tensor[] = [];
+    const x = randn([8, 4]), y = randint(0, 4, [8]);
+    for (let i = 0; i < 8; i++) losses.push(f(x, y));
+    const values = [...losses, ...model.parameters(), ...model.parameters().map((p) => p.grad!)];
+    return (await Promise.all(values.map((t) => t.data()))).flatMap((v) => [...v]);
+  };
+  const plain = await run((f) => f), jitted = await run(jit as <F>(f: F) => F);
+  assertClose(jitted, plain, 1e-4, "losses, parameters and gradients");
+});
+
+testEach("memory of what a step replaced is given back, where nothing else sees it", async (b) => {
+  const w = parameter(await leaf(new Array(4096).fill(1)));
+  const step = jit(() => w.assign(noGrad(() => w.mul(0.5))));
+  step();
+  const node = w.node;
+  step();
+  assert(node.value!.error !== null, "the value before is gone");
+  assertEquals((await w.data())[0], 0.25);
+  await sync();
+  const { live } = engineOf(b.device).memory();
+  for (let i = 0; i < 50; i++) step();
+  const more = engineOf(b.device).memory().live - live;
+  assert(more <= 2 * 4 * 4096, `50 steps in one job hold ${more} bytes more`);
+}, compiling);
+
+testEach("what somebody sees of a replaced value stays", async () => {
+  const w = parameter(await leaf([1, 2]));
+  const step = jit(() => {
+    const old = w.mul(1);
+    w.assign(noGrad(() => w.mul(2)));
+    return old;
+  });
+  const twice = jit(() => w.mul(2).detach());
+  step();
+  const ways: [string, () => Tensor, number][] = [
+    ["pending", () => w.mul(10), 10],
+    ["detached", () => w.detach(), 1],
+    ["an alias", () => w.reshape([2]), 1],
+    ["in a jitted call", () => twice(), 2],
+  ];
+  for (const [name, see, factor] of ways) {
+    const before = [...await w.data()], seen = see();
+    step();
+    step();
+    assertEquals([...await seen.data()], before.map((v) => v * factor), name);
+    assertEquals([...await w.data()], before.map((v) => v * 4), name);
+  }
+  const values = [...await w.data()], read = w.data();
+  step();
+  step();
+  assertEquals([...await read], values, "a read under way");
+});
+
+testEach("two handles that a call gives one value are two to the next call", async () => {
+  const a = parameter(await leaf([1])), b = parameter(await leaf([1]));
+  const same = jit(() => {
+    const v = noGrad(() => a.mul(2));
+    a.assign(v);
+    b.assign(v);
+    return v;
+  });
+  const one = jit(() => a.assign(noGrad(() => a.add(1))));
+  const over = jit(() => b.assign(a));
+  const v = same();
+  one();
+  one();
+  assertEquals([await a.item(), await b.item(), await v.item()], [4, 2, 2]);
+  over();
+  one();
+  one();
+  assertEquals([await a.item(), await b.item()], [6, 4]);
+});
+
+testEach("an error in a run is that of all results, and the next call throws it", async (b) => {
+  const w = parameter(await leaf([1, 2, 3])), ids = tensor([7], { dtype: "i32" });
+  const step = jit((ids: Tensor) => {
+    const y = embedding(w.reshape([3, 1]), ids).sum();
+    w.assign(noGrad(() => w.mul(y)));
+    return y;
+  });
+  const good = step(tensor([1], { dtype: "i32" }));
+  assertEquals(await good.item(), 2);
+  const bad = step(ids);
+  await assertRejects(() => bad.item(), Error, "7");
+  await assertRejects(() => w.data(), Error, "7");
+  assertThrows(() => step(ids), Error, "7");
+  assertEquals(await good.item(), 2, b.name);
+}, compiling);
+
+testEach("a pure call waits until its results are wanted, and errors go with them", async () => {
+  const w = parameter(await leaf([1, 2, 3]));
+  const f = jit((ids: Tensor) => embedding(w.reshape([3, 1]), ids).sum().detach());
+  f(tensor([9], { dtype: "i32" }));
+  const y = f(tensor([9], { dtype: "i32" })), z = y.add(1);
+  await assertRejects(() => z.item(), Error, "9");
+  assertEquals(await f(tensor([2], { dtype: "i32" })).item(), 3);
+}, compiling);
+
+testEach(
+  "results are differentiated from outside by what is captured and given, before and after they are read",
+  async () => {
+    for (const isRead of [false, true]) {
+      const w = parameter(await leaf([1, 2])), x = parameter(await leaf([3, 4]));
+      const f = jit((x: Tensor) => ({ y: w.mul(x).square().sum(), stopped: w.detach().mul(2) }));
+      f(x);
+      const { y, stopped } = f(x);
+      assertEquals([y.requiresGrad, stopped.requiresGrad], [true, false]);
+      if (isRead) assertEquals([await y.item(), await stopped.toArray()], [73, [2, 4]]);
+      y.mul(2).backward();
+      assertEquals([await w.grad!.toArray(), await x.grad!.toArray()], [[36, 128], [12, 64]]);
+      assertEquals(await y.item(), 73);
+      const before = f(x).y;
+      if (isRead) await before.data();
+      w.assign(noGrad(() => w.mul(2)), "sgd.step");
+      assertThrows(() => before.backward(), Error, "sgd.step");
+    }
+  },
+);
+
+testEach("a call's random numbers are those of the graph that is drawn out of it later", async () => {
+  const w = parameter(await leaf([1, 1, 1, 1])), f = jit(() => w.mul(rand([4])).sum());
+  f();
+  const y = f(), value = await y.item(), other = await f().item();
+  y.backward();
+  const sum = [...await w.grad!.data()].reduce((a, v) => a + v, 0);
+  assertClose([sum], [value], 1e-6, "the same mask");
+  assert(Math.abs(other - value) > 1e-6, "another call draws others");
+});
+
+testEach("calls inside and around transforms, also of what is compiled already", async () => {
+  const w = parameter(await leaf([0.5, 2])), x = await leaf([0.3, -0.7]);
+  const f = (x: Tensor): Tensor => x.mul(w).sin().sum(), g = jit(f), outer = jit((x: Tensor) => g(x).mul(2));
+  for (let i = 0; i < 2; i++) {
+    assertClose(await g(x).data(), await f(x).data(), 1e-6, "plain");
+    assertClose(await outer(x).data(), await f(x).mul(2).data(), 1e-6, "jit of jit");
+    assertClose(await grad(g)(x).data(), await grad(f)(x).data(), 1e-6, "grad");
+    assertClose(await grad(outer)(x).data(), await grad(f)(x).mul(2).data(), 1e-6, "grad of jit of jit");
+    const rows = stack([x, x.mul(2)]);
+    assertClose(await vmap(g)(rows).data(), await vmap(f)(rows).data(), 1e-6, "vmap");
+    assertClose(await jvp(g, [x], [x])[1].data(), await jvp(f, [x], [x])[1].data(), 1e-6, "jvp");
+    const h = jit(grad(g)), y = h(x);
+    assertClose(await y.data(), await grad(f)(x).data(), 1e-6, "jit of grad of jit");
+  }
+});
+
+testEach("captured tensors are read anew, whatever they were computed from", async () => {
+  const base = parameter(await leaf([1, 2])), f = jit((x: Tensor) => x.mul(base).sum());
+  assertEquals(await f(tensor([1, 1])).item(), 3);
+  base.assign(tensor([5, 5]));
+  assertEquals(await f(tensor([1, 1]).add(1)).item(), 20, "pending arguments are computed");
+  const pending = f(tensor([1, 1]));
+  base.assign(tensor([0, 0]));
+  assertEquals(await pending.item(), 10, "a call that waits has the values it was given");
+});
+
+testEach("calls of calls without a read between them do not nest without bound", async () => {
+  const f = jit((x: Tensor) => x.add(1));
+  let x = tensor(0), y = tensor(0);
+  for (let i = 0; i < 3000; i++) x = f(x);
+  for (let i = 0; i < 3000; i++) y = f(y).mul(1);
+  assertEquals([await x.item(), await y.item()], [3000, 3000]);
+});
+
+testEach("a new recording says why it was made", () => {
+  const w = parameter(tensor([1, 2])), model = new Linear(2, 2);
+  w.name = "w";
+  const f = jit((x: Tensor, o: { scale: number }) => model.training ? x.mul(w).mul(o.scale) : x);
+  const x = tensor([1, 2]);
+  f(x, { scale: 1 });
+  f(x, { scale: 1 });
+  f(x, { scale: 2 });
+  f(tensor([[1, 2]]), { scale: 2 });
+  f(x.to("i32"), { scale: 2 });
+  model.eval();
+  f(x, { scale: 1 });
+  model.train();
+  w.requiresGrad = false;
+  f(x, { scale: 1 });
+  noGrad(() => f(x, { scale: 1 }));
+  const { device } = x;
+  assertEquals(f.recordings(), 7);
+  assertEquals(f.explain(), [
+    "recording 2: argument 1.scale is 2, not 1",
+    `recording 3: argument 0 is f32 [1,2] on ${device}, not f32 [2] on ${device}`,
+    `recording 4: argument 0 is i32 [2] on ${device}, not f32 [1,2] on ${device}`,
+    "recording 5: training of Linear is false, not true",
+    `recording 6: w is f32 [2] on ${device}, not f32 [2] on ${device}, with gradients`,
+    "recording 7: noGrad is true, not false",
+  ]);
+});
+
+testEach(
+  "a jitted function around a recorded one follows the mode that the inner one depends on",
+  async () => {
+    const model = new Linear(1, 1), inner = jit((x: Tensor) => x.mul(model.training ? 2 : 3));
+    const outer = jit((x: Tensor) => inner(x).add(1)), x = tensor(1);
+    assertEquals(await inner(x).item(), 2);
+    assertEquals(await outer(x).item(), 3);
+    model.eval();
+    assertEquals(await outer(x).item(), 4);
+  },
+);
+
+testEach("memory stays flat over ten thousand calls", async (b) => {
+  const { step } = training(1), f = jit(step), x = randn([3, 4]), y = randint(0, 4, [3]);
+  const pure = jit((x: Tensor) => x.mul(2).sum());
+  const calls = async (n: number): Promise<void> => {
+    for (let i = 0; i < n; i++) {
+      f(x, y);
+      pure(x);
+      if (i % 50 === 0) await turn();
+    }
+    await f(x, y).item();
+    for (let i = 0; i < 3; i++) await turn();
+  };
+  await calls(1000);
+  const before = engineOf(b.device).memory().live;
+  await calls(9000);
+  const after = engineOf(b.device).memory().live;
+  assert(after < 2 * before + 2 ** 22, `${before} bytes, then ${after}`);
+}, compiling);
