@@ -90,7 +90,12 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
       const leaves = new Map<string, string>([["noGrad", String(noGrad)]]);
       args.forEach((x, i) => describeLeaves(x, `argument ${i}`, leaves));
       count++;
-      if (count > 1) reasons.push(`recording ${count}: ${list.map(changeOf).pop() ?? newest(leaves, seen)}`);
+      if (count > 1) {
+        const why = list.length > 0 ? shortest(list.map(changes)) : differences(leaves, seen);
+        reasons.push(
+          `recording ${count}: ${why.join("; ") || "the one before served one call, or other objects"}`,
+        );
+      }
       seen.push(leaves);
       if (seen.length > COMPARED) seen.shift();
       entry = recordEntry(f, flat);
@@ -119,33 +124,34 @@ function isAsRecorded({ handle, node, requiresGrad }: Captured): boolean {
     now.device === node.device && sameShape(now.shape, node.shape);
 }
 
-/** The first thing that is not as an entry recorded it. */
-function changeOf({ guards, captured }: Entry): string {
-  const other = captured.find((c) => !isAsRecorded(c));
-  if (other !== undefined) {
-    const { handle, node, requiresGrad } = other;
-    const show = (x: Aval & { device: Device }, grad: boolean): string =>
-      `${x.dtype} ${showShape(x.shape)} on ${x.device}${grad ? ", with gradients" : ""}`;
-    return `${handle.name ?? "a captured tensor"} is ${show(handle, handle.requiresGrad)}, not ${
+/** What is not as an entry recorded it. */
+function changes({ guards, captured }: Entry): string[] {
+  const show = (x: Aval & { device: Device }, grad: boolean): string =>
+    `${x.dtype} ${showShape(x.shape)} on ${x.device}${grad ? ", with gradients" : ""}`;
+  const handles = captured.filter((c) => !isAsRecorded(c)).map(({ handle, node, requiresGrad }) =>
+    `${handle.name ?? "a captured tensor"} is ${show(handle, handle.requiresGrad)}, not ${
       show(node, requiresGrad)
-    }`;
-  }
-  const guard = guards.find((g) => !Object.is(g.read(), g.value));
-  return guard === undefined
-    ? "the one before served one call only"
-    : `${guard.what} is ${String(guard.read())}, not ${String(guard.value)}`;
+    }`
+  );
+  const modes = guards.filter((g) => !Object.is(g.read(), g.value))
+    .map((g) => `${g.what} is ${String(g.read())}, not ${String(g.value)}`);
+  return [...new Set([...handles, ...modes])];
+}
+
+/** The shortest list, the last of equals. */
+function shortest(lists: readonly (readonly string[])[]): readonly string[] {
+  return lists.reduce((least, list) => list.length <= least.length ? list : least);
 }
 
 /** In what arguments differ from those of the nearest recording. */
-function newest(leaves: Map<string, string>, seen: readonly Map<string, string>[]): string {
-  let least: string[] | null = null;
-  for (const before of seen) {
-    const differences = [...new Set([...leaves.keys(), ...before.keys()])]
-      .filter((path) => leaves.get(path) !== before.get(path))
-      .map((path) => `${path} is ${leaves.get(path) ?? "missing"}, not ${before.get(path) ?? "missing"}`);
-    if (least === null || differences.length <= least.length) least = differences;
-  }
-  return least === null || least.length === 0 ? "other objects in the arguments" : least.join("; ");
+function differences(leaves: Map<string, string>, seen: readonly Map<string, string>[]): readonly string[] {
+  return shortest(
+    seen.map((before) =>
+      [...new Set([...leaves.keys(), ...before.keys()])]
+        .filter((path) => leaves.get(path) !== before.get(path))
+        .map((path) => `${path} is ${leaves.get(path) ?? "missing"}, not ${before.get(path) ?? "missing"}`)
+    ),
+  );
 }
 
 function recordEntry(

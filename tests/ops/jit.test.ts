@@ -129,7 +129,7 @@ testEach("what somebody sees of a replaced value stays", async () => {
   const ways: [string, () => Tensor, number][] = [
     ["pending", () => w.mul(10), 10],
     ["detached", () => w.detach(), 1],
-    ["an alias", () => w.reshape([2]), 1],
+    ["a view", () => w.reshape([2, 1]), 1],
     ["in a jitted call", () => twice(), 2],
   ];
   for (const [name, see, factor] of ways) {
