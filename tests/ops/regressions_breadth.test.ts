@@ -1,13 +1,20 @@
 /** Defects of the breadth of ops that a differential fuzzer against PyTorch and a newcomer's programs found. */
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  batchNorm,
   cat,
+  cdist,
   crossEntropy,
+  fixedPoint,
   grad,
+  linalg,
   multilabelMarginLoss,
   multiMarginLoss,
   ones,
+  pdist,
+  rootFind,
   stack,
+  type Tensor,
   tensor,
 } from "../../mod.ts";
 import { testEach } from "../support/engines.ts";
@@ -92,4 +99,55 @@ testEach("margin losses have no gradient where the margin is just kept", async (
     1e-6,
     "multilabelMarginLoss",
   );
+});
+
+testEach(
+  "eigh and svd of matrices with NaN or infinities are NaN, and others in the stack are not",
+  async () => {
+    for (const lost of [NaN, Infinity]) {
+      const a = tensor([[[2, 1], [1, 2]], [[lost, 1], [1, 2]], [[1, 0], [0, 3]]]);
+      const { eigenvalues, eigenvectors } = linalg.eigh(a), { U, S, Vh } = linalg.svd(a);
+      for (const y of [eigenvalues, eigenvectors, U, S, Vh]) {
+        const [first, middle, last] = await Promise.all(y.unbind(0).map((t) => t.data()));
+        assertEquals([...middle].every(Number.isNaN), true, `${middle}`);
+        assertEquals([...first, ...last].some(Number.isNaN), false, `${first} ${last}`);
+      }
+    }
+    // Above the diagonal eigh does not look.
+    assertClose(await linalg.eigvalsh(tensor([[1, NaN], [0, 2]])).data(), [1, 2], 1e-6, "upper triangle");
+  },
+);
+
+testEach("cdist and pdist refuse negative orders, and rows without elements are 0 apart", async () => {
+  for (const f of [() => cdist(ones([2, 3]), ones([2, 3]), -1), () => pdist(ones([2, 3]), -Infinity)]) {
+    assertThrows(f, RangeError, "it must not be negative");
+  }
+  for (const p of [0, 1, 2, Infinity]) {
+    assertEquals(await cdist(ones([1, 0]), ones([2, 0]), p).data(), new Float32Array(2));
+    assertEquals(await pdist(ones([2, 0]), p).data(), new Float32Array(1));
+  }
+});
+
+testEach(
+  "fixedPoint and rootFind say where they diverge, and refuse a function of other lengths",
+  async () => {
+    await assertRejects(
+      () => fixedPoint((x: Tensor) => x.mul(2), ones([2])),
+      Error,
+      "Cannot find a fixed point: after",
+    );
+    for (
+      const f of [
+        () => fixedPoint((x: Tensor) => x.sum(), ones([2]), { maxSteps: 3 }),
+        () => rootFind((x: Tensor) => x.sum(), ones([2]), { maxSteps: 3 }),
+      ]
+    ) {
+      assertThrows(f, RangeError, "the function takes 2 numbers and returns 1");
+    }
+  },
+);
+
+testEach("dot names its own operands, batchNorm refuses channels of one value", () => {
+  assertThrows(() => ones([3]).dot(ones([2])), RangeError, "Cannot dot vectors of 3 and 2 elements");
+  assertThrows(() => batchNorm(ones([1, 3])), RangeError, "each channel must have more than one value");
 });
