@@ -62,7 +62,6 @@ async function measure(name: string, rounds: number, build: () => Tensor, finish
     finish(loss);
     const t2 = performance.now();
     flush([loss.node]);
-    const t3 = performance.now();
     made = nextSerial() - first;
     if (i >= 10) {
       if (!isWatched) parts[0].push(t1 - t0), parts[1].push(t2 - t1);

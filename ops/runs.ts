@@ -282,6 +282,7 @@ export function checkInterruption(): void {
 export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
   checkInterruption();
   flush(nodes);
+  for (const node of nodes) node.isExclusive = false; // a step meanwhile must not take what is being read
   const out = new Array<TypedArray>(nodes.length);
   const byDevice = new Map<Device, number[]>();
   nodes.forEach((node, i) => {

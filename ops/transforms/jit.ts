@@ -11,30 +11,25 @@ import {
   type Storage,
   wrap,
 } from "../node.ts";
-import type { Aval } from "../primitive.ts";
-import { sameShape, showShape } from "../shape.ts";
+import { showShape } from "../shape.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
 import { checkInterruption, dropStaleGraphs, engineOf, flush, registerRoot, settle } from "../runs.ts";
-import { ambient, type Device } from "../ambient.ts";
+import { ambient } from "../ambient.ts";
 import { assignAll, Tensor } from "../tensor.ts";
 import { Call, Compiled } from "./compiled.ts";
+import {
+  type Captured,
+  changes,
+  type Dependencies,
+  differences,
+  type Guard,
+  isCurrent,
+  shortest,
+} from "./dependencies.ts";
 import { type Program, record } from "./program.ts";
 import { checkFunction, describeLeaves, flatten, type Tree, treeKey } from "./tree.ts";
 
-/** Something beside tensors that a recording depends on. */
-interface Guard {
-  readonly read: () => unknown;
-  readonly value: unknown;
-  readonly what: string;
-}
-
-interface Captured {
-  readonly handle: Tensor;
-  readonly node: Aval & { readonly device: Device };
-  readonly requiresGrad: boolean;
-}
-
-interface Entry {
+interface Entry extends Dependencies {
   readonly program: Program;
   readonly rebuild: (leaves: readonly Tensor[]) => Tree;
   /** What fills the constants: a handle read anew, its gradient, or the node itself. */
@@ -43,9 +38,6 @@ interface Entry {
   readonly assigned: readonly Tensor[];
   readonly grads: readonly { handle: Tensor; output: number | null }[];
   readonly outputs: number;
-  readonly guards: readonly Guard[];
-  /** Handles that are read, as they were: a call finds them alike. */
-  readonly captured: readonly Captured[];
   /** Where the random numbers stood before the recording, and how many keys it took. */
   readonly random: RngState;
   readonly draws: number;
@@ -111,48 +103,6 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
 
 /** Structures of arguments whose recordings are kept, and recordings that a new one is compared with. */
 const STRUCTURES = 512, COMPARED = 16;
-
-function isCurrent({ guards, captured }: Entry): boolean {
-  for (let i = 0; i < captured.length; i++) if (!isAsRecorded(captured[i])) return false;
-  for (let i = 0; i < guards.length; i++) if (!Object.is(guards[i].read(), guards[i].value)) return false;
-  return true;
-}
-
-function isAsRecorded({ handle, node, requiresGrad }: Captured): boolean {
-  const now = handle.node;
-  return handle.requiresGrad === requiresGrad && now.dtype === node.dtype &&
-    now.device === node.device && sameShape(now.shape, node.shape);
-}
-
-/** What is not as an entry recorded it. */
-function changes({ guards, captured }: Entry): string[] {
-  const show = (x: Aval & { device: Device }, grad: boolean): string =>
-    `${x.dtype} ${showShape(x.shape)} on ${x.device}${grad ? ", with gradients" : ""}`;
-  const handles = captured.filter((c) => !isAsRecorded(c)).map(({ handle, node, requiresGrad }) =>
-    `${handle.name ?? "a captured tensor"} is ${show(handle, handle.requiresGrad)}, not ${
-      show(node, requiresGrad)
-    }`
-  );
-  const modes = guards.filter((g) => !Object.is(g.read(), g.value))
-    .map((g) => `${g.what} is ${String(g.read())}, not ${String(g.value)}`);
-  return [...new Set([...handles, ...modes])];
-}
-
-/** The shortest list, the last of equals. */
-function shortest(lists: readonly (readonly string[])[]): readonly string[] {
-  return lists.reduce((least, list) => list.length <= least.length ? list : least);
-}
-
-/** In what arguments differ from those of the nearest recording. */
-function differences(leaves: Map<string, string>, seen: readonly Map<string, string>[]): readonly string[] {
-  return shortest(
-    seen.map((before) =>
-      [...new Set([...leaves.keys(), ...before.keys()])]
-        .filter((path) => leaves.get(path) !== before.get(path))
-        .map((path) => `${path} is ${leaves.get(path) ?? "missing"}, not ${before.get(path) ?? "missing"}`)
-    ),
-  );
-}
 
 function recordEntry(
   f: (...x: Tree[]) => Tree,

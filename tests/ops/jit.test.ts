@@ -276,7 +276,7 @@ testEach("a new recording says why it was made", () => {
   assertEquals(f.explain(), [
     "recording 2: argument 1.scale is 2, not 1",
     `recording 3: argument 0 is f32 [1,2] on ${device}, not f32 [2] on ${device}`,
-    `recording 4: argument 0 is i32 [2] on ${device}, not f32 [1,2] on ${device}`,
+    `recording 4: argument 0 is i32 [2] on ${device}, not f32 [2] on ${device}`,
     "recording 5: training of Linear is false, not true",
     `recording 6: w is f32 [2] on ${device}, not f32 [2] on ${device}, with gradients`,
     "recording 7: noGrad is true, not false",
