@@ -1,7 +1,7 @@
 /** The graph of a tensor as a picture: its nodes with values and cotangents, read and computed for the drawing. */
 import { withAmbient } from "../ops/ambient.ts";
 import { isFloat, type TypedArray } from "../ops/dtype.ts";
-import { BY_BACKWARD, Node, wrap } from "../ops/node.ts";
+import { BY_BACKWARD, Node, recordedAs, wrap } from "../ops/node.ts";
 import { readNodes } from "../ops/runs.ts";
 import { type Shape, sizeOf } from "../ops/shape.ts";
 import { nodeNames, Tensor } from "../ops/tensor.ts";
@@ -45,9 +45,9 @@ class TensorGraph extends Drawing {
 
   constructor(readonly tensor: Tensor, readonly options: TensorGraphOptions) {
     super();
-    this.#root = tensor.node;
+    this.#root = recordedAs.get(tensor.node) ?? tensor.node;
     // Taken now: a later step lets the tensor drop its graph.
-    this.#nodes = reachableFrom(tensor.node);
+    this.#nodes = reachableFrom(this.#root);
     this.#inputs = new Map(this.#nodes.map((n) => [n, isGiven(n) ? [] : n.inputs]));
     this.#findProducts();
   }
@@ -119,7 +119,8 @@ class TensorGraph extends Drawing {
   }
 
   async #drawing(): Promise<Drawing> {
-    const few = this.#nodes.length <= MOST_NODES;
+    // What jit recorded has no values.
+    const few = this.#nodes.length <= MOST_NODES && this.#root === this.tensor.node;
     const values = few
       ? await summaries(
         new Map(

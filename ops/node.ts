@@ -80,6 +80,9 @@ export class Node implements Aval {
   }
 }
 
+/** For results of jitted steps, which have no graph: the recorded node, for pictures of the structure. */
+export const recordedAs: WeakMap<Node, Node> = new WeakMap();
+
 /** A scope in which a function is recorded with placeholders instead of values. */
 export interface Trace {
   readonly kind:

@@ -9,6 +9,7 @@ import {
   Node,
   type Origin,
   outsideTraces,
+  recordedAs,
   type Storage,
   type Trace,
 } from "../node.ts";
@@ -197,6 +198,7 @@ export class Call implements Origin {
       if (node.track === 0) return false;
       if (!this.compiled.slots[slot].dependencies.some((i) => replaced.has(i))) return true;
       node.stale = by;
+      recordedAs.set(node, this.compiled.program.outputs[this.compiled.slots[slot].output]);
       return false;
     });
   }

@@ -62,7 +62,9 @@ export interface Jitted<A extends unknown[], Y> {
  * Records `f` at its first call and repeats the recorded graph at later ones, without running its JavaScript.
  * Tensors older than the recording that it reads (parameters, optimiser state) are read anew at each call, what it
  * assigns (`step`, running statistics, `.grad`) is assigned at each call, random numbers are drawn anew. Other
- * JavaScript values in the arguments, and modes of modules, are part of the key; new shapes record anew.
+ * JavaScript values in the arguments, and modes of modules, are part of the key; new shapes record anew, and `explain()`
+ * says why. A call costs host time for what it takes and gives, not for the ops inside; one that assigns or calls
+ * backward runs at once, and gives the memory of replaced values back where nothing else can see them.
  */
 export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted<A, Y> {
   checkFunction("jit", f);

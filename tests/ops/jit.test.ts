@@ -6,6 +6,7 @@ import {
   Dropout,
   embedding,
   grad,
+  graph,
   jit,
   jvp,
   Linear,
@@ -219,6 +220,21 @@ testEach("a call's random numbers are those of the graph that is drawn out of it
   const sum = [...await w.grad!.data()].reduce((a, v) => a + v, 0);
   assertClose([sum], [value], 1e-6, "the same mask");
   assert(Math.abs(other - value) > 1e-6, "another call draws others");
+});
+
+testEach("the picture of a jitted result shows the ops inside", async () => {
+  const w = parameter(await leaf([1, 2]));
+  w.name = "w";
+  const pure = jit((x: Tensor) => w.mul(x).sin().sum());
+  const step = jit((x: Tensor) => {
+    const y = w.mul(x).cos().sum();
+    w.assign(noGrad(() => w.add(1)));
+    return y;
+  });
+  for (const [f, op] of [[pure, "sin"], [step, "cos"]] as const) {
+    const text = graph(f(await leaf([3, 4]))).text();
+    assert(text.includes(op) && text.includes("w "), text);
+  }
 });
 
 testEach("calls inside and around transforms, also of what is compiled already", async () => {
