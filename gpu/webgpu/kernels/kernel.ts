@@ -98,9 +98,9 @@ export function kernel(
       access[i] === "r" ? "read" : "read_write"
     }> b${i}: array<${type}>;`
   );
-  const source = `${types.includes("f16") ? "enable f16;\n" : ""}struct Params { w: array<vec4<i32>, ${
-    rounded / 4
-  }> }
+  const source = `${
+    /\bf16\b/.test(types + globals + body) ? "enable f16;\n" : ""
+  }struct Params { w: array<vec4<i32>, ${rounded / 4}> }
 @group(0) @binding(0) var<uniform> p: Params;
 ${bindings.join("\n")}
 ${preludeFor(globals + body)}
