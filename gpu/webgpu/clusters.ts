@@ -39,6 +39,8 @@ const BUFFERS = 24;
 const NEAR = 64;
 /** Loops over no more bytes run as early as they can: step counts and the like, which large loops wait for. */
 const TINY = 4096;
+/** Most reshapes, one on another, that a kernel sees through. */
+const RESHAPES = 4;
 /** Items which may run between one kernel of the list and the next. */
 const WITHIN = 2 ** 21;
 
@@ -80,11 +82,15 @@ export function cluster(
     }
     return known;
   };
-  const behind = (i: number): number => isReshape(i) ? steps[i].inputs[0] : i;
+  const behind = (i: number): number => {
+    for (let n = 0; n < RESHAPES && isReshape(i); n++) i = steps[i].inputs[0];
+    return i;
+  };
   /** Whether use `c` of a step happens inside a cluster. */
-  const isInside = (c: number, k: Cluster): boolean =>
-    of[c] === k ? c !== k.core : isRoot[c] === 0 && of[c] === null && isReshape(c) &&
-      consumers[c].every((d) => of[d] === k && d !== k.core);
+  const isInside = (c: number, k: Cluster, left = RESHAPES): boolean => {
+    if (of[c] === k) return c !== k.core;
+    return left > 0 && isRoot[c] === 0 && isReshape(c) && consumers[c].every((d) => isInside(d, k, left - 1));
+  };
   const isStored = (i: number, k: Cluster): boolean =>
     isRoot[i] === 1 || consumers[i].some((c) => !isInside(c, k));
   const isUsed = (i: number, k: Cluster): boolean => consumers[i].some((c) => isInside(c, k));
