@@ -75,7 +75,7 @@ interface Run {
 
 async function run(f: () => Tensor): Promise<Run> {
   const { dispatches } = (engine as WebGpuEngine).counts, start = performance.now();
-  const result = f();
+  const result = f().keep();
   flush();
   const host = performance.now() - start;
   await result.data();

@@ -113,12 +113,16 @@ ${body}
   return { source, access, words: rounded };
 }
 
+/** Forms which are remembered; plans hold on to their own kernels. */
+const FORMS = 4096;
 const kernels = new Map<string, Kernel>();
 
 /** The kernel of a form, made when it is first asked for. */
 export function cachedKernel(form: string, make: () => Kernel): Kernel {
   let k = kernels.get(form);
-  if (k === undefined) kernels.set(form, k = make());
+  if (k !== undefined) return k;
+  if (kernels.size >= FORMS) kernels.delete(kernels.keys().next().value!);
+  kernels.set(form, k = make());
   return k;
 }
 
