@@ -136,6 +136,8 @@ export interface Step extends Record<never, never> {
   readonly dtype: DType;
   /** For `op` null: a realised input, a number, or a random key. */
   readonly leaf: "input" | "constant" | "randomKey" | null;
+  /** The last barrier that it came through, 0 for none: a rebuilt segment stays apart from the original. */
+  readonly segment: number;
 }
 
 /** What an engine executes: steps in order, and for each root its step. */
@@ -151,10 +153,14 @@ export function lower(graph: RunGraph): Lowered {
   const done = new Map<Node, number>();
   const expansions = new Map<Node, Node[]>();
   const steps: Step[] = [];
+  const segments = new Map<Node, number>(), barriers = new Map<Node, number>();
+  const segmentOf = (node: Node): number =>
+    segments.size === 0 ? 0 : node.inputs.reduce((last, x) => Math.max(last, segments.get(x) ?? 0), 0);
   const emit = (node: Node, op: Step["op"], leaf: Step["leaf"]): void => {
     const inputs = op === null ? [] : node.inputs.map((x) => done.get(x)!);
     done.set(node, steps.length);
-    const from = source.get(node) ?? -1;
+    const from = source.get(node) ?? -1, segment = op === null ? 0 : segmentOf(node);
+    if (segment > 0) segments.set(node, segment);
     steps.push({
       op,
       source: from,
@@ -163,6 +169,7 @@ export function lower(graph: RunGraph): Lowered {
       shape: node.shape,
       dtype: node.dtype,
       leaf,
+      segment,
     });
   };
   /** What must be done before `node`, or null when it is done. */
@@ -212,6 +219,14 @@ export function lower(graph: RunGraph): Lowered {
     const step = done.get(to);
     if (step === undefined) return [to];
     done.set(node, step);
+    let segment = Math.max(segments.get(to) ?? 0, segmentOf(node));
+    if (node.op.name === "barrier") {
+      // All operands of a rebuilt segment wait for the same.
+      const awaited = node.inputs[1] ?? node;
+      segment = barriers.get(awaited) ?? barriers.size + 1;
+      barriers.set(awaited, segment);
+    }
+    if (segment > 0) segments.set(node, segment);
     return null;
   };
   for (const r of graph.roots) {

@@ -8,7 +8,7 @@ import { hostOf } from "../../ops/reference.ts";
 import { type Shape, sizeOf } from "../../ops/shape.ts";
 import { Arena } from "./arena.ts";
 import { customKernel } from "./custom.ts";
-import { fuse, type Fusion } from "./fusion.ts";
+import { fuse, type Fusion } from "../fusion.ts";
 import {
   type Application,
   collapse,
@@ -85,6 +85,8 @@ interface Access {
   readonly dynamic: readonly DynamicPart[];
 }
 
+/** Functions and operands in one loop. */
+const LOOP = { applications: 32, operands: 16 };
 /** A folded axis shorter than this is walked element by element. */
 const SHORT = 16;
 /** From this size on, operands that run the other way are walked in squares. */
@@ -118,7 +120,7 @@ class Planner {
     this.#rootSteps = lowered.roots;
     this.#isRoot = new Uint8Array(lowered.steps.length);
     for (const r of lowered.roots) this.#isRoot[r] = 1;
-    this.#fusion = fuse(lowered);
+    this.#fusion = fuse(lowered, LOOP);
   }
 
   plan(): Schedule {

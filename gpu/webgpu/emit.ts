@@ -1,40 +1,66 @@
 /** From the steps of a run to kernels: how each family of primitives is computed. */
 import type { DType } from "../../ops/dtype.ts";
 import type { Lowered } from "../../ops/lower.ts";
-import type {
-  Aval,
-  Contraction,
-  Custom,
-  Elementwise,
-  Movement,
-  Reduction,
-  View,
-} from "../../ops/primitive.ts";
+import type { Aval, Custom, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
 import { type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { noSuchClass } from "../../ops/definitions/fused.ts";
 import { type FlatIndex, noPlace } from "../../ops/definitions/places.ts";
 import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
-import { emitElementwise } from "./emit_elementwise.ts";
-import { emitFold, emitMatmul } from "./emit_folds.ts";
+import { joinEqual } from "../simplify.ts";
+import { type Chain, storeOnly } from "./chain.ts";
+import { type Cluster, cluster, type Clusters } from "./clusters.ts";
+import { emitChain, emitElementwise } from "./emit_elementwise.ts";
+import { emitFold, emitMatmul, type Folded, foldsInParts } from "./emit_folds.ts";
+import type { ChainStep } from "./kernels/chain.ts";
 import { emitRows, rowOp } from "./emit_rows.ts";
 import { emitLong } from "./emit_long.ts";
 import { emitMap } from "./emit_map.ts";
 import { MAP } from "./kernels/map.ts";
 import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 
+/** What plans may do. */
+export interface PlanOptions {
+  /** Whether steps share kernels, and equal steps are joined; default true. */
+  readonly fusion?: boolean;
+}
+
 /** The plan of a run on devices with these limits. */
-export function makePlan(lowered: Lowered, limits: Limits, now: RunAttributes): Plan {
+export function makePlan(
+  graph: Lowered,
+  limits: Limits,
+  now: RunAttributes,
+  options: PlanOptions = {},
+): Plan {
+  const { fusion = true } = options;
+  const lowered = fusion ? joinEqual(graph, now) : graph;
   const b = new PlanBuilder(lowered, limits, now);
   const isRoot = new Set(lowered.roots);
   const results = new Map<number, Operand>();
+  const keepRoot = (i: number): void => {
+    if (!isRoot.has(i)) return;
+    const operand = b.operands[i];
+    results.set(i, isWhole(operand) ? operand : copyOf(b, i));
+  };
   lowered.steps.forEach((step, i) => {
     checkType(step.dtype, limits);
-    const operand = emitStep(b, i);
-    b.operands.push(operand);
-    if (isRoot.has(i)) results.set(i, isWhole(operand) ? operand : copyOf(b, i));
+    if (step.op !== null) return b.count(step.op.name);
+    b.operands[i] = leaf(b, i);
+    keepRoot(i);
   });
+  const clusters = cluster(lowered, limits, now, !fusion);
+  for (const item of clusters.order) {
+    if (typeof item === "number") {
+      // What only its own kernel uses has no memory to look at.
+      if (b.operands[lowered.steps[item].inputs[0]] === undefined) continue;
+      b.operands[item] = movement(b, item, lowered.steps[item].op as Movement);
+      keepRoot(item);
+    } else {
+      emitCluster(b, item, clusters);
+      for (const i of item.core < 0 ? item.members : [item.core, ...item.members]) keepRoot(i);
+    }
+  }
   return b.finish(lowered.roots.map((i) => results.get(i)!));
 }
 
@@ -60,37 +86,86 @@ function isWhole({ value, view }: Operand): boolean {
     sizeOf(view.shape) === value.elements;
 }
 
-function emitStep(b: PlanBuilder, i: number): Operand {
-  const { op, leaf, shape, dtype, source } = b.steps[i];
-  if (op === null) {
-    const value = b.value(leaf === "input" ? "input" : "constant", dtype, sizeOf(shape), i, source);
-    return { value, view: wholeView(shape), dtype, moving: -1 };
-  }
-  b.count(op.name);
+function leaf(b: PlanBuilder, i: number): Operand {
+  const { leaf, shape, dtype, source } = b.steps[i];
+  const value = b.value(leaf === "input" ? "input" : "constant", dtype, sizeOf(shape), i, source);
+  return { value, view: wholeView(shape), dtype, moving: -1 };
+}
+
+function emitCluster(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
+  if (k.core < 0) return emitChain(b, loopOf(b, k, clusters, -1));
+  const op = b.steps[k.core].op!;
   switch (op.family) {
-    case "elementwise":
-      return elementwise(b, i, op);
-    case "movement":
-      return movement(b, i, op);
     case "reduction":
-      return reduction(b, i, op);
+      return reduction(b, k, clusters, op);
     case "contraction":
-      return contraction(b, i, op);
+      return contraction(b, k, clusters);
     case "custom":
-      return op.name === "cat" ? cat(b, i) : custom(b, i, op);
+      b.operands[k.core] = op.name === "cat" ? cat(b, k.core) : custom(b, k.core, op);
+      return;
+    case "elementwise":
+    case "movement":
+      throw new Error("Internal: a cluster around a step that needs none");
   }
 }
 
-function elementwise(b: PlanBuilder, i: number, op: Elementwise): Operand {
-  const { inputs, shape, dtype } = b.steps[i];
-  const result = b.result(i, shape, dtype);
-  const expression = op.wgsl(
-    inputs.map((_, j) => `a${j}`),
-    inputs.map((j) => b.steps[j].dtype),
-    b.attributes(i),
+/** The steps of `list` as a chain over `operands`, which are found for them; `t` numbers from `names`. */
+function stepsOf(
+  b: PlanBuilder,
+  list: readonly number[],
+  names: Map<number, string>,
+  isUsed: (step: number) => boolean,
+  behind: (step: number) => number,
+): { operands: Operand[]; steps: ChainStep[] } {
+  const operands: Operand[] = [], steps: ChainStep[] = [], first = names.size;
+  for (const m of list) {
+    const { op, inputs, dtype } = b.steps[m];
+    const x = inputs.map((i) => {
+      let name = names.get(i);
+      // A reshape of a value at hand is at hand; one of an operand is another operand.
+      if (name === undefined && names.get(behind(i))?.[0] === "t") name = names.get(behind(i));
+      if (name === undefined) names.set(i, name = `a${operands.push(b.operands[i]) - 1}`);
+      return name;
+    });
+    const types = inputs.map((i) => b.steps[i].dtype);
+    steps.push({ expression: (op as Elementwise).wgsl(x, types, b.attributes(m)), dtype, isUsed: isUsed(m) });
+    names.set(m, `t${first + steps.length - 1}`);
+  }
+  return { operands, steps };
+}
+
+/** The chain of a cluster's members, with memory for what others read; `seed` is a core whose value is at hand, or -1. */
+function loopOf(b: PlanBuilder, k: Cluster, clusters: Clusters, seed: number): Chain {
+  const names = new Map<number, string>(), stores: Chain["stores"][number][] = [];
+  const start: ChainStep[] = [];
+  if (seed >= 0) {
+    names.set(seed, "t0");
+    start.push({ expression: "s", dtype: b.steps[seed].dtype, isUsed: true });
+  }
+  const { operands, steps } = stepsOf(b, k.members, names, (m) => clusters.isUsed(m, k), clusters.behind);
+  for (const m of seed < 0 ? k.members : [seed, ...k.members]) {
+    if (!clusters.isStored(m, k)) continue;
+    const { shape, dtype } = b.steps[m];
+    stores.push({ value: names.get(m)!, result: b.operands[m] = b.result(m, shape, dtype) });
+  }
+  return { operands, steps: [...start, ...steps], stores, shape: k.shape };
+}
+
+/** What becomes of a core's value `s`, and what must follow because it is too large to be bound whole. */
+function afterCore(b: PlanBuilder, k: Cluster, clusters: Clusters, whole: boolean): [Chain, Chain | null] {
+  const { core, members } = k;
+  if (members.length > 0 && whole && operandsFit(b, k)) return [loopOf(b, k, clusters, core), null];
+  const { shape, dtype } = b.steps[core];
+  const result = b.operands[core] = b.result(core, shape, dtype);
+  return [storeOnly(result), members.length > 0 ? loopOf(b, k, clusters, -1) : null];
+}
+
+/** Whether kernels can bind all that the members of a cluster read. */
+function operandsFit(b: PlanBuilder, { members }: Cluster): boolean {
+  // What has no operand yet is a value of this very cluster.
+  return members.every((m) =>
+    b.steps[m].inputs.every((x) => (b.operands[x]?.value.bytes ?? 0) <= b.limits.binding)
   );
-  emitElementwise(b, expression, inputs.map((j) => b.operands[j]), shape, result);
-  return result;
 }
 
 /** A copy of what step `i` stands for, in row-major order. */
@@ -120,27 +195,43 @@ function movement(b: PlanBuilder, i: number, op: Movement): Operand {
   return { ...copy, view: op.view(wholeView(x.view.shape), p, { shape, dtype }) ?? wholeView(shape) };
 }
 
-function reduction(b: PlanBuilder, i: number, op: Reduction): Operand {
-  const { inputs: [from], shape, dtype } = b.steps[i];
-  const x = b.operands[from], { axes } = b.attributes(i) as { axes: number[] };
+function reduction(b: PlanBuilder, k: Cluster, clusters: Clusters, op: Reduction): void {
+  const { inputs: [from], shape, dtype } = b.steps[k.core];
+  const { axes } = b.attributes(k.core) as { axes: number[] };
   const through = dtype === "bool" ? "u32" : dtype === "i32" || dtype === "u32" ? dtype : "f32";
-  const result = b.result(i, shape, dtype);
+  const x = k.before.length === 0 ? b.operands[from] : folded(b, k);
+  const whole = "operands" in x || !foldsInParts(b, x);
+  const [finish, rest] = afterCore(b, k, clusters, whole && sizeOf(shape) > 0);
   emitFold(b, {
     fold: (acc, value) => op.wgsl(acc, value, through),
     init: op.init(x.dtype),
     through,
     x,
     axes,
-    result,
+    dtype,
+    finish,
   });
+  if (rest !== null) emitChain(b, rest);
+}
+
+/** What a reduction folds as a chain; as a value of its own, where it reads what is too large to be bound. */
+function folded(b: PlanBuilder, { before }: Cluster): Folded | Operand {
+  const names = new Map<number, string>(), last = before[before.length - 1];
+  const { operands, steps } = stepsOf(b, before, names, () => true, (x) => x);
+  const { shape, dtype } = b.steps[last], value = names.get(last)!;
+  if (operands.every((o) => o.value.bytes <= b.limits.binding)) {
+    return { operands, steps, value, dtype, view: wholeView(shape) };
+  }
+  const result = b.result(last, shape, dtype);
+  emitChain(b, { operands, steps, stores: [{ value, result }], shape });
   return result;
 }
 
-function contraction(b: PlanBuilder, i: number, _op: Contraction): Operand {
-  const { inputs: [l, r], shape, dtype } = b.steps[i];
-  const result = b.result(i, shape, dtype);
-  emitMatmul(b, b.operands[l], b.operands[r], result);
-  return result;
+function contraction(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
+  const { inputs: [l, r], shape, dtype } = b.steps[k.core];
+  const [finish, rest] = afterCore(b, k, clusters, sizeOf(shape) > 0);
+  emitMatmul(b, b.operands[l], b.operands[r], dtype, finish);
+  if (rest !== null) emitChain(b, rest);
 }
 
 /** Concatenation is a copy of each operand into its window of the result. */

@@ -12,6 +12,7 @@ import { wholeView } from "../../ops/definitions/movement.ts";
 import type { Attributes } from "../../ops/primitive.ts";
 import { sizeOf, splitAt } from "../../ops/shape.ts";
 import type { Operand, PlanBuilder } from "./builder.ts";
+import { storeOnly } from "./chain.ts";
 import { emitElementwise } from "./emit_elementwise.ts";
 import { emitFold } from "./emit_folds.ts";
 import { emitMap } from "./emit_map.ts";
@@ -132,10 +133,26 @@ function emitSoftmax(b: PlanBuilder, { name, operands, result, message }: LongCa
   const m = made(b, result, kept, "f32"), s = made(b, result, kept, "f32");
   const e = made(b, result, shape, "f32");
   const through = "f32", axes = [axis];
-  emitFold(b, { fold: (a, v) => `maxf(${a}, ${v})`, init: -Infinity, through, x, axes, result: m });
+  emitFold(b, {
+    fold: (a, v) => `maxf(${a}, ${v})`,
+    init: -Infinity,
+    through,
+    x,
+    axes,
+    dtype: m.dtype,
+    finish: storeOnly(m),
+  });
   const top = name === "logsumexp" ? "select(0.0, a1, isFinite(a1))" : "a1";
   emitElementwise(b, `expf(a0 - ${top})`, [x, m], shape, e);
-  emitFold(b, { fold: (a, v) => `(${a} + ${v})`, init: 0, through, x: e, axes, result: s });
+  emitFold(b, {
+    fold: (a, v) => `(${a} + ${v})`,
+    init: 0,
+    through,
+    x: e,
+    axes,
+    dtype: s.dtype,
+    finish: storeOnly(s),
+  });
   if (name === "softmax") return emitElementwise(b, "(a0 / a1)", [e, s], shape, result);
   const lines = (o: Operand): Operand => ({ ...o, view: wholeView(result.view.shape) });
   if (name === "logsumexp") {
@@ -384,7 +401,8 @@ function emitConvolution(
   const sums = made(b, result, [blocks, ...y], type);
   const body = convolutionWgsl(x.length - 3, operands[0].dtype);
   map(b, operands, sums, blocks * size, convolutionUniforms(x, w, y, p, each), body);
-  emitFold(b, { fold: (a, v) => `(${a} + ${v})`, init: 0, through, x: sums, axes: [0], result });
+  const fold = (a: string, v: string): string => `(${a} + ${v})`, finish = storeOnly(result);
+  emitFold(b, { fold, init: 0, through, x: sums, axes: [0], dtype: result.dtype, finish });
 }
 
 /** The last of the sorted ones that are sent to a place is the last in the index, since the order is stable. */

@@ -8,7 +8,7 @@ import type { RunKey } from "../../ops/structure.ts";
 import { Collector } from "../collector.ts";
 import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
 import { checkType, makePlan } from "./emit.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan, RunAttributes } from "./plan.ts";
 import type { Block } from "./pool.ts";
 import { CACHED, Reader } from "./reads.ts";
 import { deviceBits, Runtime } from "./runtime.ts";
@@ -19,6 +19,16 @@ const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
 
 /** Runs with indices that may go unchecked before the engine looks by itself. */
 const UNCHECKED = 256;
+
+/** From which run of a structure on its steps fuse. */
+const RETURNS = 3;
+
+/** The plans of a structure: with fusion, and with a kernel for each step. */
+interface Entry {
+  plan: Plan | null;
+  apart: Plan | null;
+  runs: number;
+}
 
 /** What the engine did, for tests and benchmarks. */
 export interface EngineCounts {
@@ -34,6 +44,11 @@ export class WebGpuEngine implements Engine {
   readonly counts: EngineCounts = { runs: 0, dispatches: 0, planned: 0 };
   /** Called with errors that no tensor carries. */
   reportFault: ((error: Error) => void) | null = null;
+  /**
+   * Which runs fuse their steps: those of a structure that returns (so that what runs once shares the kernels of
+   * everything else and compiles nothing), all, or none. Results have the same bits.
+   */
+  fusion: "returning" | "always" | "never" = "returning";
 
   #runtime: Runtime;
   #reader: Reader;
@@ -41,7 +56,7 @@ export class WebGpuEngine implements Engine {
   #recovery: Promise<void> | null = null;
   /** Work that waits for the new device. */
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
-  readonly #plans = new Map<RunKey, Plan>();
+  readonly #plans = new Map<RunKey, Entry>();
   #planned = 0;
   #peakArena = 0;
   /** A look at the faults of runs that nobody reads. */
@@ -162,7 +177,8 @@ export class WebGpuEngine implements Engine {
 
   compile(graph: RunGraph): () => boolean {
     const attributes = (source: number): Attributes => graph.nodes[source].p;
-    const plan = makePlan(lower(graph), this.#runtime.open.limits, attributes);
+    const { limits } = this.#runtime.open, fusion = this.fusion !== "never";
+    const plan = makePlan(lower(graph), limits, attributes, { fusion });
     this.counts.planned++;
     // Of what is data only random keys change from now on.
     let isKey = false;
@@ -190,21 +206,33 @@ export class WebGpuEngine implements Engine {
   }
 
   #planFor(graph: RunGraph): Plan {
-    let plan = this.#plans.get(graph.key);
-    if (plan !== undefined) {
-      // Most recently used last.
-      this.#plans.delete(graph.key);
-      this.#plans.set(graph.key, plan);
-      return plan;
+    let entry = this.#plans.get(graph.key);
+    if (entry === undefined) {
+      this.counts.planned++;
+      entry = { plan: null, apart: null, runs: 0 };
     }
-    plan = makePlan(lower(graph), this.#runtime.open.limits, (source) => graph.nodes[source].p);
-    this.counts.planned++;
-    this.#plans.set(graph.key, plan);
-    this.#planned += plan.dispatches.length;
+    // Most recently used last.
+    this.#plans.delete(graph.key);
+    this.#plans.set(graph.key, entry);
+    const fuses = this.fusion === "always" || (this.fusion === "returning" && ++entry.runs >= RETURNS);
+    const found = fuses ? entry.plan : entry.apart;
+    if (found !== null) return found;
+    const { limits } = this.#runtime.open, now: RunAttributes = (source) => graph.nodes[source].p;
+    let plan = makePlan(lower(graph), limits, now, { fusion: fuses });
+    if (fuses) {
+      // Where there was nothing to fuse, kernels and bind groups are there already.
+      if (entry.apart?.dispatches.length === plan.dispatches.length) plan = entry.apart;
+      else this.#planned += plan.dispatches.length - (entry.apart?.dispatches.length ?? 0);
+      entry.plan = plan;
+      entry.apart = null;
+    } else {
+      entry.apart = plan;
+      this.#planned += plan.dispatches.length;
+    }
     for (const [key, old] of this.#plans) {
-      if (this.#plans.size <= PLANS && this.#planned <= PLANNED_DISPATCHES || old === plan) break;
+      if (this.#plans.size <= PLANS && this.#planned <= PLANNED_DISPATCHES || old === entry) break;
       this.#plans.delete(key);
-      this.#planned -= old.dispatches.length;
+      this.#planned -= (old.plan?.dispatches.length ?? 0) + (old.apart?.dispatches.length ?? 0);
     }
     return plan;
   }

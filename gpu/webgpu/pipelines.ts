@@ -11,15 +11,11 @@ const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
 
 /** Compiles kernels when they are first run. */
 export class Pipelines {
-  readonly #compiled = new Map<Kernel, Compiled>();
+  /** Pipelines go with the last plan that has their kernel, once its form is forgotten. */
+  readonly #compiled = new WeakMap<Kernel, Compiled>();
   readonly #layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
 
   constructor(readonly device: GPUDevice) {}
-
-  /** Number of pipelines. */
-  get count(): number {
-    return this.#compiled.size;
-  }
 
   /** The pipeline of a kernel; `fail` hears why it does not compile. */
   get(kernel: Kernel, fail: (error: Error) => void): Compiled {

@@ -53,7 +53,11 @@ async function load(): Promise<Backend[]> {
   const gpu = wired !== null
     ? { engine: wired, missing: "" }
     : await create(["gpu/webgpu/mod.ts", "gpu/webgpu/engine.ts"], "createWebGpuEngine");
-  if (gpu.engine !== null) setEngine(gpu.engine);
+  if (gpu.engine !== null) {
+    const how = Deno.env.get("COTANGENT_FUSION");
+    if (how !== undefined) Object.assign(gpu.engine, { fusion: how });
+    setEngine(gpu.engine);
+  }
   const host = await create(["gpu/host/mod.ts", "gpu/host/engine.ts"], "createHostEngine");
   return [
     reference,
@@ -64,7 +68,9 @@ async function load(): Promise<Backend[]> {
 
 const chosen = Deno.env.get("COTANGENT_ENGINES")?.split(",");
 
-/** All engines, present or not; `COTANGENT_ENGINES=reference,host` picks some while one works on them. */
+/**
+ * All engines, present or not; `COTANGENT_FUSION=always` (or `never`) has every run on WebGPU fuse, and not only those
+ * of structures that return; `COTANGENT_ENGINES=reference,host` picks some while one works on them. */
 export const backends: readonly Backend[] = (await load()).filter((b) => chosen?.includes(b.name) ?? true);
 
 const isRequired = Deno.env.get("CI") === "true" || Deno.env.get("COTANGENT_REQUIRE_WEBGPU") === "1";

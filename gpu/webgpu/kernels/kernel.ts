@@ -98,9 +98,9 @@ export function kernel(
       access[i] === "r" ? "read" : "read_write"
     }> b${i}: array<${type}>;`
   );
-  const source = `${types.includes("f16") ? "enable f16;\n" : ""}struct Params { w: array<vec4<i32>, ${
-    rounded / 4
-  }> }
+  const source = `${
+    /\bf16\b/.test(types + globals + body) ? "enable f16;\n" : ""
+  }struct Params { w: array<vec4<i32>, ${rounded / 4}> }
 @group(0) @binding(0) var<uniform> p: Params;
 ${bindings.join("\n")}
 ${preludeFor(globals + body)}
@@ -113,12 +113,16 @@ ${body}
   return { source, access, words: rounded };
 }
 
+/** Forms which are remembered; plans hold on to their own kernels. */
+const FORMS = 4096;
 const kernels = new Map<string, Kernel>();
 
 /** The kernel of a form, made when it is first asked for. */
 export function cachedKernel(form: string, make: () => Kernel): Kernel {
   let k = kernels.get(form);
-  if (k === undefined) kernels.set(form, k = make());
+  if (k !== undefined) return k;
+  if (kernels.size >= FORMS) kernels.delete(kernels.keys().next().value!);
+  kernels.set(form, k = make());
   return k;
 }
 

@@ -1,14 +1,14 @@
 /** Kernels of the batched matrix product: tiles in workgroup memory, operands of any strides. */
 import type { DType } from "../../../ops/dtype.ts";
+import { type ChainForm, chainKey, chainLines, chainTypes, chainWords, heldFunction } from "./chain.ts";
+import { preludeFor } from "../prelude.ts";
 import {
   cachedKernel,
   dot,
   type Kernel,
   kernel,
   load,
-  resultType,
   splitIndex,
-  store,
   storedType,
   THREADS,
   valueType,
@@ -18,12 +18,13 @@ import {
 /** Everything about a product's kernel that is not a parameter. */
 export interface MatmulForm {
   readonly from: DType;
-  readonly to: DType;
+  /** What becomes of a result `s`. */
+  readonly finish: ChainForm;
   /** Rows and columns of each thread: the tile is 16 times as high and wide. */
   readonly rows: number;
   readonly columns: number;
   readonly batchRank: number;
-  /** Bindings of both operands; the result is the last. */
+  /** Bindings of both operands. */
   readonly bindings: readonly [number, number];
   readonly access: string;
 }
@@ -44,16 +45,25 @@ export const MATMUL = {
   tilesM: 10,
   tilesN: 11,
   batches: 12,
-  lengths: 13,
+  zero: 13,
+  lengths: 14,
 };
+
+/** Where the parameters of what follows a product stand. */
+export function finishAt({ batchRank }: MatmulForm): number {
+  return MATMUL.lengths + 3 * batchRank;
+}
 
 /** Side of a tile step along K. */
 const DEPTH = 16;
 
+/** Characters of functions that are worth a loop over a thread's results instead of one copy for each. */
+const COSTLY = 400;
+
 /** The kernel of a form. */
 export function matmulKernel(f: MatmulForm): Kernel {
   const { rows, columns, batchRank } = f;
-  const key = `c|${f.from}|${f.to}|${rows}|${columns}|${batchRank}|${f.bindings}|${f.access}`;
+  const key = `c|${f.from}|${rows}|${columns}|${batchRank}|${f.bindings}|${chainKey(f.finish)}|${f.access}`;
   return cachedKernel(key, () => {
     const P = MATMUL, type = valueType(f.from), [a, b] = f.bindings;
     const zero = type === "f32" ? "0.0" : type === "i32" ? "0" : "0u";
@@ -61,8 +71,15 @@ export function matmulKernel(f: MatmulForm): Kernel {
     const aSteps = P.lengths + batchRank, bSteps = aSteps + batchRank;
     const types = new Array<string>(f.access.length);
     types[a] = types[b] = storedType(f.from);
-    const out = f.access.length - 1;
-    types[out] = resultType(f.to);
+    chainTypes(f.finish, types);
+    const finish = finishAt(f), finishLines = chainLines(f.finish, finish, "t").join("\n  ");
+    const count = rows * columns, isCostly = count > 1 && preludeFor(finishLines).length > COSTLY;
+    // From a zero that compilers do not know, so that they do not unroll.
+    const loop = `  var all = array<${type}, ${count}>(${Array.from({ length: count }, (_, i) => `s${i}`)});
+  for (var i = ${word(P.zero)}; i < ${count}; i++) {
+    let r = row0 + y + 16 * (i / ${columns}); let c = column0 + x + 16 * (i % ${columns});
+    if (r < M && c < N) { finish((at + r) * N + c, all[i]); }
+  }`;
     const each = (n: number, line: (i: number) => string): string =>
       Array.from({ length: n }, (_, i) => line(i)).join("\n");
     const fma = (x: string, y: string, z: string): string =>
@@ -70,8 +87,11 @@ export function matmulKernel(f: MatmulForm): Kernel {
     return kernel({
       access: f.access,
       types,
-      words: bSteps + batchRank,
-      globals: `var<workgroup> left: array<${type}, ${DEPTH * (high + 1)}>;
+      words: finish + chainWords(f.finish),
+      globals: `${heldFunction(finishLines, P.zero)}fn finish(t: i32, s: ${type}) {
+  ${finishLines}
+}
+var<workgroup> left: array<${type}, ${DEPTH * (high + 1)}>;
 var<workgroup> right: array<${type}, ${DEPTH * (wide + 1)}>;`,
       body: `
   let M = ${word(P.M)}; let N = ${word(P.N)};
@@ -125,11 +145,9 @@ ${
   }
   let at = (split * ${word(P.batches)} + batch) * M;
 ${
-        each(rows * columns, (i) => {
+        isCostly ? loop : each(rows * columns, (i) => {
           const r = `row0 + y + ${16 * Math.floor(i / columns)}`, c = `column0 + x + ${16 * (i % columns)}`;
-          return `  if (${r} < M && ${c} < N) { ${
-            store(f.to, `b${out}`, `(at + ${r}) * N + ${c}`, `s${i}`)
-          } }`;
+          return `  if (${r} < M && ${c} < N) { finish((at + ${r}) * N + ${c}, s${i}); }`;
         })
       }`,
     });

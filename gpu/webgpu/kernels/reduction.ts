@@ -1,14 +1,26 @@
 /** Kernels which fold axes: lanes of a workgroup take turns along the axes, then join as a tree. */
 import type { DType } from "../../../ops/dtype.ts";
 import {
+  type ChainForm,
+  chainKey,
+  chainLines,
+  type ChainStep,
+  chainTypes,
+  chainWords,
+  constant,
+  type FormOperand,
+  heldFunction,
+  operandsKey,
+  stepLines,
+  stepsKey,
+} from "./chain.ts";
+import {
   cachedKernel,
   dot,
   type Kernel,
   kernel,
   load,
-  resultType,
   splitIndex,
-  store,
   storedType,
   THREADS,
   word,
@@ -19,10 +31,16 @@ export interface ReductionForm {
   /** WGSL of the fold of `acc` and `x`. */
   readonly fold: (acc: string, x: string) => string;
   readonly init: number;
+  /** Operands, by strides, of the chain whose value, of type `from`, is folded. */
+  readonly operands: readonly FormOperand[];
+  readonly steps: readonly ChainStep[];
+  readonly value: string;
   readonly from: DType;
   /** Type that it accumulates in. */
   readonly through: "f32" | "i32" | "u32";
   readonly to: DType;
+  /** What becomes of a result `s` of type `to`. */
+  readonly finish: ChainForm;
   readonly keptRank: number;
   readonly foldedRank: number;
   readonly access: string;
@@ -37,13 +55,18 @@ export const REDUCTION = {
   /** Lanes for each output (a power of 2), and whether neighbouring threads are lanes or outputs. */
   lanes: 3,
   lanesFirst: 4,
-  offset: 5,
   /** Workgroups for one split. */
-  blocks: 6,
-  /** Where the results begin. */
-  result: 7,
-  lengths: 8,
+  blocks: 5,
+  zero: 6,
+  /** An offset (or number) for each operand; lengths of kept and folded axes; steps of each walking operand along both. */
+  operands: 7,
 };
+
+/** Where the parameters of what follows a fold stand. */
+export function finishAt(f: ReductionForm): number {
+  const walking = f.operands.filter((o) => o.mode === "walk").length;
+  return REDUCTION.operands + f.operands.length + (f.keptRank + f.foldedRank) * (1 + walking);
+}
 
 /** How a fold is spread over workgroups. */
 export interface Spread {
@@ -83,24 +106,36 @@ function literal(value: number, type: "f32" | "i32" | "u32"): string {
   return `i32(${value})`;
 }
 
-/** The kernel of a form: binding 0 is folded into binding 1. */
+/** The kernel of a form. */
 export function reductionKernel(f: ReductionForm): Kernel {
   const fold = f.fold("acc", "x");
-  const key = `r|${fold}|${f.init}|${f.from}|${f.through}|${f.to}|${f.keptRank}|${f.foldedRank}|${f.access}`;
+  const key = `r|${fold}|${f.init}|${operandsKey(f.operands)}|${
+    stepsKey(f.steps)
+  }|${f.value}|${f.from}|${f.through}|${f.to}|${f.keptRank}|${f.foldedRank}|${
+    chainKey(f.finish)
+  }|${f.access}`;
   return cachedKernel(key, () => {
-    const R = REDUCTION, kept = R.lengths, keptSteps = kept + f.keptRank;
-    const folded = keptSteps + f.keptRank, foldedSteps = folded + f.foldedRank;
-    const init = literal(f.init, f.through);
-    const element = f.from === "bool" ? `${f.through}(b0[at])` : load(f.from, "b0", "at");
+    const R = REDUCTION, kept = R.operands + f.operands.length, folded = kept + f.keptRank;
+    const init = literal(f.init, f.through), types = new Array<string>(f.access.length);
+    for (const o of f.operands) if (o.binding >= 0) types[o.binding] = storedType(o.dtype);
+    chainTypes(f.finish, types);
+    const bases: string[] = [], loads: string[] = [];
+    let steps = folded + f.foldedRank;
+    f.operands.forEach((o, j) => {
+      const offset = word(R.operands + j);
+      if (o.mode === "constant") bases.push(`let a${j} = ${constant(o.dtype, offset)};`);
+      else if (o.mode === "one") bases.push(`let a${j} = ${load(o.dtype, `b${o.binding}`, offset)};`);
+      else {
+        bases.push(`let base${j} = ${offset}${dot("o", f.keptRank, steps)};`);
+        const index = `base${j}${dot("k", f.foldedRank, steps + f.keptRank)}`;
+        loads.push(`let at${j} = ${index}; let a${j} = ${load(o.dtype, `b${o.binding}`, `at${j}`)};`);
+        steps += f.keptRank + f.foldedRank;
+      }
+    });
+    const element = f.from === "bool" ? `${f.through}(${f.value})` : f.value;
     const total = f.to === "bool" ? "scratch[lid] != 0u" : "scratch[lid]";
-    const result = store(f.to, "b1", `${word(R.result)} + i32(split) * outputs + output`, total);
-    return kernel({
-      access: f.access,
-      types: [storedType(f.from), resultType(f.to)],
-      words: foldedSteps + f.foldedRank,
-      globals: `var<workgroup> scratch: array<${f.through}, ${THREADS}>;
-fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`,
-      body: `
+    const finish = finishAt(f);
+    const body = `
   let lanes = u32(${word(R.lanes)});
   let slots = ${THREADS}u / lanes;
   let across = ${word(R.lanesFirst)} == 1;
@@ -115,14 +150,14 @@ fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`
   var sum = ${init};
   if (output < outputs) {
     ${splitIndex("o", "output", f.keptRank, kept)}
-    let base = ${word(R.offset)}${dot("o", f.keptRank, keptSteps)};
+    ${bases.join("\n    ")}
     var k = begin + i32(lane);
     while (k < end) {
       var part = ${init};
       let stop = min(end, k + ${BLOCK} * i32(lanes));
       for (; k < stop; k += i32(lanes)) {
         ${splitIndex("k", "k", f.foldedRank, folded)}
-        let at = base${dot("k", f.foldedRank, foldedSteps)};
+        ${[...loads, ...stepLines(f.steps)].join("\n        ")}
         part = fold(part, ${element});
       }
       sum = fold(sum, part);
@@ -134,7 +169,17 @@ fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`
     workgroupBarrier();
     if (lane < s) { scratch[lid] = fold(scratch[lid], scratch[lid + s * step]); }
   }
-  if (lane == 0u && output < outputs) { ${result} }`,
+  if (lane == 0u && output < outputs) {
+    let t = i32(split) * outputs + output; let s = ${total};
+    ${chainLines(f.finish, finish, "t").join("\n    ")}
+  }`;
+    return kernel({
+      access: f.access,
+      types,
+      words: finish + chainWords(f.finish),
+      globals: `${heldFunction(body, R.zero)}var<workgroup> scratch: array<${f.through}, ${THREADS}>;
+fn fold(acc: ${f.through}, x: ${f.through}) -> ${f.through} { return ${fold}; }`,
+      body,
     });
   });
 }

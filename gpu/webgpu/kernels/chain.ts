@@ -1,0 +1,143 @@
+/** WGSL of chains: operands are loaded, elementwise steps follow one another in registers, some of them are stored. */
+import type { DType } from "../../../ops/dtype.ts";
+import { dot, load, resultType, splitIndex, store, storedType, valueType, word } from "./kernel.ts";
+
+/** How an operand is addressed: element t; by its strides; always the same one; a number in the parameters. */
+export type Mode = "flat" | "walk" | "one" | "constant";
+
+/** One operand of a form. */
+export interface FormOperand {
+  readonly dtype: DType;
+  readonly mode: Mode;
+  /** Its storage binding; -1 for constants. */
+  readonly binding: number;
+}
+
+/** One step: WGSL of its value from `a0`, `a1` ... (operands), `t0`, `t1` ... (earlier steps) and `s` (what a kernel made). */
+export interface ChainStep {
+  readonly expression: string;
+  readonly dtype: DType;
+  /** Whether other steps or a fold use it: then it is exactly what memory would hold. */
+  readonly isUsed: boolean;
+}
+
+/** Where a value goes. */
+export interface FormStore {
+  readonly value: string;
+  readonly dtype: DType;
+  readonly mode: "flat" | "walk";
+  readonly binding: number;
+}
+
+/** Everything about a chain that is not a parameter. */
+export interface ChainForm {
+  readonly operands: readonly FormOperand[];
+  readonly steps: readonly ChainStep[];
+  readonly stores: readonly FormStore[];
+  /** Axes of the walk. */
+  readonly rank: number;
+}
+
+/** The form as text. */
+export function chainKey({ operands, steps, stores, rank }: ChainForm): string {
+  return `${operandsKey(operands)}|${stepsKey(steps)}|${
+    stores.map((s) => `${s.value}${s.dtype}${s.mode}${s.binding}`)
+  }|${rank}`;
+}
+
+/** Operands as text. */
+export function operandsKey(operands: readonly FormOperand[]): string {
+  return operands.map((o) => `${o.dtype}${o.mode}${o.binding}`).join();
+}
+
+/** Steps as text. */
+export function stepsKey(steps: readonly ChainStep[]): string {
+  return steps.map((s) => `${s.expression}:${s.dtype}${s.isUsed ? "!" : ""}`).join(";");
+}
+
+/** Parameter words of a chain: an offset (or number) for each operand, then for each store; lengths; steps. */
+export function chainWords({ operands, stores, rank }: ChainForm): number {
+  const walking = [...operands, ...stores].filter((o) => o.mode === "walk").length;
+  return operands.length + stores.length + rank * (1 + walking);
+}
+
+/** Notes the element types of a chain's bindings. */
+export function chainTypes({ operands, stores }: ChainForm, types: string[]): void {
+  for (const o of operands) if (o.binding >= 0) types[o.binding] = storedType(o.dtype);
+  for (const s of stores) types[s.binding] = resultType(s.dtype);
+}
+
+/** WGSL statements of a chain for element `t`, which is number `whole` of all; its parameters stand at `at`. */
+export function chainLines(
+  { operands, steps, stores, rank }: ChainForm,
+  at: number,
+  whole: string,
+): string[] {
+  const lines: string[] = [], lengths = at + operands.length + stores.length;
+  let walked = lengths + rank;
+  if ([...operands, ...stores].some((o) => o.mode === "walk")) {
+    lines.push(splitIndex("i", whole, rank, lengths));
+  }
+  const index = (mode: Mode, offset: string): string => {
+    if (mode === "flat") return `${offset} + t`;
+    if (mode === "one") return offset;
+    const text = offset + dot("i", rank, walked);
+    walked += rank;
+    return text;
+  };
+  operands.forEach((o, j) => {
+    const offset = word(at + j);
+    lines.push(
+      `let a${j} = ${
+        o.mode === "constant"
+          ? constant(o.dtype, offset)
+          : load(o.dtype, `b${o.binding}`, index(o.mode, offset))
+      };`,
+    );
+  });
+  lines.push(...stepLines(steps));
+  stores.forEach((s, j) => {
+    const place = index(s.mode, word(at + operands.length + j));
+    const stored = /^t\d/.test(s.value) ? steps[Number(s.value.slice(1))] : null;
+    lines.push(
+      store(s.dtype, `b${s.binding}`, place, stored !== null && !stored.isUsed ? stored.expression : s.value),
+    );
+  });
+  return lines;
+}
+
+/** WGSL statements `let t0 = ...` of the steps that others use. */
+export function stepLines(steps: readonly ChainStep[]): string[] {
+  return steps.flatMap((s, k) => s.isUsed ? [`let t${k} = ${asStored(s.dtype, s.expression)};`] : []);
+}
+
+/**
+ * A value as memory would give it back: rounded to its type, and out of the compiler's sight. Else compilers join
+ * neighbours, as in (a + b) - a = b and a b + c by one rounding, and a fused chain would differ from its steps.
+ */
+function asStored(dtype: DType, value: string): string {
+  if (valueType(dtype) !== "f32") return value;
+  if (dtype === "f16") return `held(f32(f16(${value})))`;
+  return `held(${dtype === "bf16" ? `bitcast<f32>(packBf16(${value}) << 16u)` : value})`;
+}
+
+/** WGSL of `held`, where `text` uses it; parameter word `zero` is 0, which no compiler knows. */
+export function heldFunction(text: string, zero: number): string {
+  return /\bheld\(/.test(text)
+    ? `fn held(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ u32(${word(zero)})); }\n`
+    : "";
+}
+
+/** WGSL of a number whose bits are a parameter. */
+export function constant(dtype: DType, bits: string): string {
+  switch (valueType(dtype)) {
+    case "f32":
+      return `bitcast<f32>(${bits})`;
+    case "i32":
+      return bits;
+    case "u32":
+      return `bitcast<u32>(${bits})`;
+    case "bool":
+      return `(${bits} != 0)`;
+  }
+}
