@@ -1,7 +1,7 @@
 /** jit: records a function once for each structure of its arguments and applies the recorded graph from then on. */
 import { placeholderNode, randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
-import { BY_BACKWARD, currentTrace, makeLeaf, type Node, nodeOf, wrap } from "../node.ts";
+import { BY_BACKWARD, currentTrace, makeLeaf, type Node, nodeOf, outsideTraces, wrap } from "../node.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
 import { checkInterruption, flush, registerRoot } from "../runs.ts";
 import { ambient } from "../ambient.ts";
@@ -118,7 +118,9 @@ function recordEntry(
   const avals = flat.leaves.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track }));
   // A leaf argument that requires gradients gets them through its hole.
   const restore = (): void => {
-    for (const [handle, before] of written) handle.grad = before;
+    outsideTraces(() => {
+      for (const [handle, before] of written) handle.grad = before;
+    });
   };
   let recording, draws = 0;
   const random = rngState();
@@ -149,6 +151,8 @@ function recordEntry(
     draws = rngState().count - random.count;
     setRngState(random); // the recording itself draws nothing
   }
+  // A recording around this one depends on the same gradients and modes.
+  for (const { read } of guards) read();
   const { program, effects } = recording;
   return {
     program,

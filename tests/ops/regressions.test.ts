@@ -222,3 +222,28 @@ testEach("backward inside jit does not lose the gradients of what was computed o
   taken(w);
   assertEquals([await v.grad!.toArray(), await w.grad!.toArray()], [[6], [3]]);
 });
+
+testEach(
+  "gradients accumulate under nested jit, and a failed recording leaves them as they were",
+  async () => {
+    const w = tensor([1], { requiresGrad: true }), optimizer = new SGD([w], { lr: 1 });
+    const inner = jit((x: Tensor) => {
+      w.mul(x).sum().backward();
+      optimizer.step();
+      return x;
+    });
+    const outer = jit((x: Tensor) => inner(x)), seen = [];
+    for (let i = 0; i < 3; i++) {
+      outer(tensor([1]));
+      seen.push([await w.item(), await w.grad!.item()]);
+    }
+    assertEquals(seen, [[0, 1], [-2, 2], [-5, 3]]);
+    w.grad = null;
+    const failing = jit((x: Tensor) => {
+      jit((y: Tensor) => (w.mul(y).sum().backward(), y))(x);
+      throw new Error("after the inner one");
+    });
+    assertThrows(() => failing(tensor([1])), Error, "after the inner one");
+    assertEquals(w.grad, null);
+  },
+);
