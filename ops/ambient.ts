@@ -34,8 +34,11 @@ export interface TidyList {
 
 /** Nodes made under anomaly detection, in order. */
 export interface AnomalyLog {
-  readonly entries: { node: unknown; stack: string; backwardOf: unknown }[];
+  /** By node: its operands, which it lets go of once it has a value, the line that made it, and for whose derivative. */
+  readonly made: Map<unknown, { inputs: readonly unknown[]; stack: string; backwardOf: unknown }>;
   backwardOf: unknown;
+  /** Instead of the line at hand, where a recorded node is made again. */
+  stack: string | null;
 }
 
 const storage = new AsyncLocalStorage<Ambient>();

@@ -1,7 +1,7 @@
 /** Anomaly mode: which op made the first NaN or infinity, from what, and at which line. */
 import { type AnomalyLog, withAmbient } from "./ambient.ts";
 import { isFloat, type TypedArray } from "./dtype.ts";
-import type { Node } from "./node.ts";
+import { inPlaceOf, type Node, wrap } from "./node.ts";
 import { readNodes } from "./runs.ts";
 import { showShape } from "./shape.ts";
 import { texText } from "./tex.ts";
@@ -28,66 +28,99 @@ export class AnomalyError extends Error {
 
 /**
  * Runs `f` and throws an {@linkcode AnomalyError} at the first op, forward or backward, that turned finite operands
- * into NaN or infinity. Keeps a stack for every op and computes every intermediate: slow, for finding a fault.
+ * into NaN or infinity, also where `f` itself throws (the error's `cause`). Keeps a stack for every op and computes every intermediate: slow, for finding a fault.
  */
 export async function detectAnomaly<T>(f: () => T | Promise<T>): Promise<T> {
-  const log: AnomalyLog = { entries: [], backwardOf: null };
-  const result = await withAmbient({ anomaly: log }, f);
-  const entries = log.entries as { node: Node; stack: string; backwardOf: Node | null }[];
-  const open = openNodes(entries.map((e) => e.node));
-  const checked = entries.filter(({ node }) =>
-    !open.has(node) && node.op.family !== "tuple" && isFloat(node.dtype)
-  );
-  if (checked.length === 0) return result;
-  // Reading lets nodes go of their operands.
-  const subjects = checked.flatMap(({ node, backwardOf }) =>
-    backwardOf === null ? [node] : [node, backwardOf]
-  );
-  const inputsBefore = new Map(subjects.map((node) => [node, [...node.inputs]]));
-  const operands = [...new Set(checked.flatMap(({ node }) => node.inputs))]
-    .filter((n) => !open.has(n) && n.op.family !== "tuple" && isFloat(n.dtype));
-  const all = [...new Set([...checked.map((e) => e.node), ...operands])];
-  const values = await readNodes(all);
-  const valueOf = new Map(all.map((n, i) => [n, values[i]]));
-  for (const { node, stack, backwardOf } of checked) {
-    const bits = valueOf.get(node)!, at = bits.findIndex((v: number) => !Number.isFinite(v));
-    if (at < 0) continue;
-    const inputs = inputsBefore.get(node)!;
-    if (inputs.some((x) => valueOf.get(x)?.some((v: number) => !Number.isFinite(v)))) continue;
-    // For the backward pass the forward op's line says more.
-    const made = backwardOf === null ? stack : entries.find((e) => e.node === backwardOf)?.stack ?? stack;
-    const arity = inputsBefore.get(backwardOf ?? node)!.length;
-    throw anomaly(node, bits, at, inputs, arity, valueOf, made, backwardOf);
+  const log: Log = { made: new Map(), backwardOf: null, stack: null };
+  const find = () => firstFault(log, [...log.made.keys()]);
+  let result: T;
+  try {
+    result = await withAmbient({ anomaly: log }, f);
+  } catch (cause) {
+    // What ended it, as a loss of NaN ends fit, may come from an anomaly; a failed run has no values to look at.
+    const error = await find().catch(() => null);
+    if (error === null) throw cause;
+    error.cause = cause;
+    throw error;
   }
+  const error = await find();
+  if (error !== null) throw error;
   return result;
 }
 
-/** Nodes that lead to a placeholder and so have no value. */
-function openNodes(nodes: readonly Node[]): Set<Node> {
-  const open = new Set<Node>();
-  for (const node of nodes) {
-    if (
-      node.op.name === "placeholder" || node.inputs.some((x) => open.has(x) || x.op.name === "placeholder")
-    ) open.add(node);
-  }
-  return open;
+interface Log extends AnomalyLog {
+  readonly made: Map<Node, { inputs: readonly Node[]; stack: string; backwardOf: Node | null }>;
 }
 
+/** Operands as they were when `node` was made; those of the whole tuple for one of its outputs. */
+function operandsOf(log: Log, node: Node): readonly Node[] {
+  const inputs = log.made.get(node)?.inputs ?? node.inputs;
+  return node.op.family === "output" && inputs.length > 0 ? operandsOf(log, inputs[0]) : inputs;
+}
+
+/** The first of `nodes`, in order, that is not finite though all its operands are. */
+async function firstFault(log: Log, nodes: readonly Node[]): Promise<AnomalyError | null> {
+  const isOpen = openness(log);
+  const hasValue = (n: Node): boolean => !isOpen(n) && n.op.family !== "tuple" && isFloat(n.dtype);
+  const checked = nodes.filter(hasValue);
+  if (checked.length === 0) return null;
+  const all = [...new Set([...checked, ...checked.flatMap((n) => operandsOf(log, n)).filter(hasValue)])];
+  const values = await readNodes(all);
+  const valueOf = new Map(all.map((n, i) => [n, values[i]]));
+  const places = new Map(all.map((n, i) => [n, values[i].findIndex((v: number) => !Number.isFinite(v))]));
+  const placeIn = (n: Node): number => places.get(n) ?? -1;
+  for (const node of checked) {
+    const at = placeIn(node);
+    if (at < 0 || operandsOf(log, node).some((x) => placeIn(x) >= 0)) continue;
+    const tuple = node.op.family === "output" ? log.made.get(node)?.inputs[0] : undefined;
+    if (tuple?.op.family === "tuple") {
+      // What is in it says more.
+      const { op, p } = tuple, known = log.made.size, inputs = operandsOf(log, node).map(wrap);
+      withAmbient({ anomaly: log, noGrad: true }, () => inPlaceOf(tuple, () => op.expand(inputs, p)));
+      const inside = await firstFault(log, [...log.made.keys()].slice(known));
+      if (inside !== null) return inside;
+    }
+    return anomaly(log, node, tuple ?? node, at, valueOf);
+  }
+  return null;
+}
+
+/** Tells the nodes that lead to a placeholder and so have no value. */
+function openness(log: Log): (node: Node) => boolean {
+  const known = new Map<Node, boolean>();
+  return (root) => {
+    const stack = [root];
+    while (stack.length > 0) {
+      const node = stack[stack.length - 1];
+      // Not all nodes are in the log: aliases of transforms are not.
+      const inputs = node.value !== null ? [] : log.made.get(node)?.inputs ?? node.inputs;
+      const unknown = known.has(node) ? undefined : inputs.find((x) => !known.has(x));
+      if (unknown !== undefined) {
+        stack.push(unknown);
+        continue;
+      }
+      known.set(node, node.op.name === "placeholder" || inputs.some((x) => known.get(x)));
+      stack.pop();
+    }
+    return known.get(root)!;
+  };
+}
+
+/** `maker` is the tuple that `node` is an output of, or `node` itself. */
 function anomaly(
+  log: Log,
   node: Node,
-  bits: TypedArray,
+  maker: Node,
   at: number,
-  inputs: Node[],
-  arity: number,
   valueOf: Map<Node, TypedArray>,
-  stack: string,
-  backwardOf: Node | null,
 ): AnomalyError {
-  const letters = ["x", "y", "z", "w"], subject = backwardOf ?? node;
-  const operandTex = Array.from({ length: arity }, (_, i) => letters[i] ?? `x_{${i}}`);
+  const { stack, backwardOf } = log.made.get(node)!;
+  const letters = ["x", "y", "z", "w"], subject = backwardOf ?? maker, bits = valueOf.get(node)!;
+  const operandTex = operandsOf(log, subject).map((_, i) => letters[i] ?? `x_{${i}}`);
   const formula = subject.op.tex(operandTex, subject.p);
-  const line = userLine(stack);
-  const operands = inputs.map((x, i) => {
+  // For the backward pass the forward op's line says more.
+  const line = userLine((backwardOf === null ? undefined : log.made.get(backwardOf)?.stack) ?? stack);
+  const operands = operandsOf(log, node).map((x, i) => {
     const v = valueOf.get(x);
     return v === undefined
       ? ""
@@ -97,8 +130,8 @@ function anomaly(
   }).filter((s) => s !== "").join(", ");
   const what = Number.isNaN(bits[at]) ? "NaN" : "infinity";
   const where = backwardOf === null
-    ? `${node.op.name} made the first ${what}`
-    : `the backward pass of ${backwardOf.op.name} made the first ${what} (in ${node.op.name})`;
+    ? `${maker.op.name} made the first ${what}`
+    : `the backward pass of ${backwardOf.op.name} made the first ${what} (in ${maker.op.name})`;
   return new AnomalyError(
     `${where}: ${texText(formula)}, shape ${showShape(node.shape)}, element ${at}${
       operands ? `, with ${operands}` : ""

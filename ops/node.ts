@@ -232,16 +232,28 @@ export function makeNode(op: Primitive, inputs: readonly Node[], p: Attributes, 
   if (device === null) throw new Error(`Internal: ${op.name} without operands`);
   const node = new Node(op, inputs, p, shape, dtype, device, track, depth, cut);
   if (state.anomaly !== null) {
-    state.anomaly.entries.push({
-      node,
-      stack: new Error().stack ?? "",
-      backwardOf: state.anomaly.backwardOf,
-    });
+    const { made, stack, backwardOf } = state.anomaly;
+    made.set(node, { inputs, stack: stack ?? new Error().stack ?? "", backwardOf });
   }
   if (depth >= SOFT_DEPTH && shape.length === 0 && op.family !== "tuple" && current === null) {
     onSoftRoot(node);
   }
   return node;
+}
+
+/** Runs `f` so that what it makes counts, to anomaly detection, as made where `node` was. */
+export function inPlaceOf<T>(node: Node, f: () => T): T {
+  const log = ambient().anomaly, own = log?.made.get(node);
+  if (log === null || own === undefined) return f();
+  const { stack, backwardOf } = log;
+  log.stack = own.stack;
+  log.backwardOf = own.backwardOf ?? backwardOf;
+  try {
+    return f();
+  } finally {
+    log.stack = stack;
+    log.backwardOf = backwardOf;
+  }
 }
 
 function deviceError(op: Primitive, inputs: readonly Node[]): Error {

@@ -117,7 +117,7 @@ function stepsOf(
   isUsed: (step: number) => boolean,
   behind: (step: number) => number,
 ): { operands: Operand[]; steps: ChainStep[] } {
-  const operands: Operand[] = [], steps: ChainStep[] = [], first = names.size;
+  const operands: Operand[] = [], steps: ChainStep[] = [], first = names.size, used = new Set<string>();
   for (const m of list) {
     const { op, inputs, dtype } = b.steps[m];
     const x = inputs.map((i) => {
@@ -125,13 +125,15 @@ function stepsOf(
       // A reshape of a value at hand is at hand; one of an operand is another operand.
       if (name === undefined && names.get(behind(i))?.[0] === "t") name = names.get(behind(i));
       if (name === undefined) names.set(i, name = `a${operands.push(b.operands[i]) - 1}`);
+      used.add(name);
       return name;
     });
     const types = inputs.map((i) => b.steps[i].dtype);
     steps.push({ expression: (op as Elementwise).wgsl(x, types, b.attributes(m)), dtype, isUsed: isUsed(m) });
     names.set(m, `t${first + steps.length - 1}`);
   }
-  return { operands, steps };
+  // Also what is used through reshapes only.
+  return { operands, steps: steps.map((s, k) => used.has(`t${first + k}`) ? { ...s, isUsed: true } : s) };
 }
 
 /** The chain of a cluster's members, with memory for what others read; `seed` is a core whose value is at hand, or -1. */

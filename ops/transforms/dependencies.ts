@@ -9,6 +9,8 @@ export interface Guard {
   readonly read: () => unknown;
   readonly value: unknown;
   readonly what: string;
+  /** A mode or an option; else a gradient. */
+  readonly isMode: boolean;
 }
 
 /** A handle that is read, as it was. */

@@ -7,6 +7,7 @@ import {
   makeLeaf,
   Node,
   nodeOf,
+  outsideTraces,
   readGuarded,
   type Storage,
   wrap,
@@ -95,8 +96,8 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
       entry = recordEntry(f, flat);
       if (!entry.passing) list.push(entry);
     } else if (currentTrace() !== null) {
-      // What this recording depends on, one around it does.
-      for (const { read, what } of entry.guards) readGuarded(read, what);
+      // A recording around this one depends on the same modes; gradients have told it already, as they were read.
+      for (const { read, what, isMode } of entry.guards) if (isMode) readGuarded(read, what);
     }
     return apply(entry, flat.leaves);
   };
@@ -117,7 +118,7 @@ function recordEntry(
   const guards: Guard[] = [], captured: Captured[] = [];
   let passing = false;
   const guard = (read: () => unknown, what: string): void => {
-    guards.push({ read, value: read(), what });
+    guards.push({ read, value: read(), what, isMode: true });
   };
   const capture = (handle: Tensor): Node => {
     let hole = holes.get(handle);
@@ -142,6 +143,7 @@ function recordEntry(
         read: () => aval(handle.grad),
         value: aval(grad),
         what: `the gradient of ${handle.name ?? "a tensor"}`,
+        isMode: false,
       });
       if (grad === null) return null;
       let hole = gradHoles.get(handle);
@@ -162,7 +164,9 @@ function recordEntry(
   const avals = flat.leaves.map((t) => ({ shape: t.shape, dtype: t.dtype, track: t.node.track }));
   // A leaf argument that requires gradients gets them through its hole.
   const restore = (): void => {
-    for (const [handle, before] of written) handle.grad = before;
+    outsideTraces(() => {
+      for (const [handle, before] of written) handle.grad = before;
+    });
   };
   let recording, draws = 0;
   const random = rngState();
@@ -193,6 +197,8 @@ function recordEntry(
     draws = rngState().count - random.count;
     setRngState(random); // the recording itself draws nothing
   }
+  // A recording around this one depends on the same gradients and modes.
+  for (const { read } of guards) read();
   const { program, effects } = recording;
   return {
     program,

@@ -1,7 +1,17 @@
 /** Recorded functions: a graph with holes, which can be filled again, batched, and keyed by structure. */
-import type { Device } from "../ambient.ts";
+import { ambient, type Device } from "../ambient.ts";
 import { placeholderNode, tupleOutputs } from "../definitions/structural.ts";
-import { currentTrace, inTrace, makeNode, nextSerial, Node, nodeOf, type Trace, wrap } from "../node.ts";
+import {
+  currentTrace,
+  inPlaceOf,
+  inTrace,
+  makeNode,
+  nextSerial,
+  Node,
+  nodeOf,
+  type Trace,
+  wrap,
+} from "../node.ts";
 import type { Aval } from "../primitive.ts";
 import { nodeHooks, nodeNames, Tensor } from "../tensor.ts";
 
@@ -51,9 +61,11 @@ export class Program {
     const to = new Map<Node, Node>();
     this.params.forEach((p, i) => to.set(p, params[i]));
     this.consts.forEach((c, i) => to.set(c, consts[i]));
+    const watched = ambient().anomaly !== null;
     this.interior.forEach((node, k) => {
       const inputs = this.#inputs[k].map((x) => to.get(x)!);
-      const copy = makeNode(node.op, inputs, node.p, node.cut);
+      const make = (): Node => makeNode(node.op, inputs, node.p, node.cut);
+      const copy = watched ? inPlaceOf(node, make) : make();
       to.set(node, copy);
       // What handles hung on the original goes with it.
       const hooks = nodeHooks.get(node), name = nodeNames.get(node);
@@ -135,9 +147,13 @@ export class Program {
         continue;
       }
       if (op.family === "leaf") throw new Error("Internal: a leaf inside a program");
-      const y = b
-        ? op.batch(inputs.map((i) => i.t), inputs.map((i) => i.b), node.p, B)
-        : wrap(makeNode(op, inputs.map((i) => nodeOf(i.t)), node.p, node.cut));
+      const y = inPlaceOf(
+        node,
+        () =>
+          b
+            ? op.batch(inputs.map((i) => i.t), inputs.map((i) => i.b), node.p, B)
+            : wrap(makeNode(op, inputs.map((i) => nodeOf(i.t)), node.p, node.cut)),
+      );
       to.set(node, { t: b && node.cut ? y.stopGradient() : y, b });
     }
     const results = this.outputs.map((y) => to.get(y)!);

@@ -37,10 +37,11 @@ export function reverse(
     cts.set(node, before === undefined ? ct : before.add(ct)); // fan-out: contributions add up
   };
   outputs.forEach((node, i) => add(node, seeds[i]));
-  const log = ambient().anomaly;
+  const log = ambient().anomaly, outer = log?.backwardOf ?? null;
   for (let i = order.length - 1; i >= 0; i--) {
     const node = order[i];
     if (!needs.has(node)) continue;
+    if (log !== null) log.backwardOf = node;
     if (node.op.family === "tuple") {
       const list = tupleCts.get(node);
       if (list !== undefined) pullTuple(node, node.op, list, needs, add);
@@ -74,12 +75,11 @@ export function reverse(
       continue;
     }
     if (node.op.family === "leaf") continue;
-    if (log !== null) log.backwardOf = node;
     const wanted = node.inputs.map((x) => needs.has(x));
     const parts = node.op.vjp(ct, { x: node.inputs.map(wrap), y: wrap(node), p: node.p, needs: wanted });
     for (let k = 0; k < parts.length; k++) if (wanted[k]) add(node.inputs[k], parts[k]);
   }
-  if (log !== null) log.backwardOf = null;
+  if (log !== null) log.backwardOf = outer;
   // Reached, but every derivative on the way is zero (round, sign): a gradient of zeros, not none.
   if (walk.zeros) {
     for (const node of order) {

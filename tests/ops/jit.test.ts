@@ -329,3 +329,21 @@ testEach("memory stays flat over ten thousand calls", async (b) => {
   const after = engineOf(b.device).memory().live;
   assert(after < 2 * before + 2 ** 22, `${before} bytes, then ${after}`);
 }, compiling);
+
+testEach("a recorded step inside another, which clears gradients before, is recorded once", async () => {
+  const w = parameter(await leaf([1, 2]));
+  const inner = jit((x: Tensor) => {
+    w.mul(x).sum().backward();
+    return x.sum();
+  });
+  const x = await leaf([3, 4]);
+  inner(x);
+  w.zeroGrad();
+  inner(x);
+  const outer = jit((x: Tensor) => {
+    w.zeroGrad();
+    return inner(x);
+  });
+  for (let i = 0; i < 3; i++) outer(x);
+  assertEquals([outer.recordings() <= 2, await w.grad!.toArray()], [true, [3, 4]]);
+});

@@ -1,8 +1,10 @@
 /** Defects that were found, each by name, so that none comes back. */
-import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
+  AnomalyError,
   checkpoint,
   customVjp,
+  detectAnomaly,
   grad,
   hvp,
   jacrev,
@@ -19,6 +21,7 @@ import {
   vjp,
   vmap,
 } from "../../mod.ts";
+import { userLine } from "../../ops/anomaly.ts";
 import { testEach } from "../support/engines.ts";
 
 // deno-lint-ignore no-explicit-any
@@ -221,4 +224,94 @@ testEach("backward inside jit does not lose the gradients of what was computed o
   assertEquals(await v.grad!.toArray(), [4]);
   taken(w);
   assertEquals([await v.grad!.toArray(), await w.grad!.toArray()], [[6], [3]]);
+});
+
+testEach(
+  "gradients accumulate under nested jit, and a failed recording leaves them as they were",
+  async () => {
+    const w = tensor([1], { requiresGrad: true }), optimizer = new SGD([w], { lr: 1 });
+    const inner = jit((x: Tensor) => {
+      w.mul(x).sum().backward();
+      optimizer.step();
+      return x;
+    });
+    const outer = jit((x: Tensor) => inner(x)), seen = [];
+    for (let i = 0; i < 3; i++) {
+      outer(tensor([1]));
+      seen.push([await w.item(), await w.grad!.item()]);
+    }
+    assertEquals(seen, [[0, 1], [-2, 2], [-5, 3]]);
+    w.grad = null;
+    const failing = jit((x: Tensor) => {
+      jit((y: Tensor) => (w.mul(y).sum().backward(), y))(x);
+      throw new Error("after the inner one");
+    });
+    assertThrows(() => failing(tensor([1])), Error, "after the inner one");
+    assertEquals(w.grad, null);
+  },
+);
+
+/** The message of the anomaly in what `f` does; `f` has the number of its line. */
+async function anomalyIn(f: () => unknown): Promise<{ message: string; line: string; cause?: unknown }> {
+  try {
+    await detectAnomaly(f);
+  } catch (error) {
+    if (error instanceof AnomalyError) return error;
+    throw error;
+  }
+  return { message: "none", line: "", cause: null };
+}
+const lineOf = (error: Error): string => userLine(error.stack!).replace(/:\d+$/, "");
+
+testEach("detectAnomaly does not blame the op that was given a NaN, also after a read", async () => {
+  assertEquals((await anomalyIn(() => tensor([NaN]).mul(2).data())).message, "none");
+  const inScan = () => scan((c: Tensor, x: Tensor) => [c.add(x), c], tensor(NaN), ones([3]))[0].item();
+  assertEquals((await anomalyIn(inScan)).message, "none");
+});
+
+testEach("detectAnomaly finds the op and the line inside scan, checkpoint, vmap and jit", async () => {
+  let here = "";
+  const log = (x: Tensor): Tensor => {
+    here = lineOf(new Error()), x = x.log();
+    return x;
+  };
+  const ways: Record<string, () => unknown> = {
+    scan: () => scan((c: Tensor, x: Tensor) => [c.add(log(x)), c], tensor(0), tensor([1, 2, 0, 3])),
+    checkpoint: () => checkpoint(log)(tensor([1, 0])),
+    vmap: () => vmap(log)(tensor([1, 0])),
+    jit: () => jit(log)(tensor([1, 0])),
+    "scan in vmap": () =>
+      vmap((v: Tensor) => scan((c: Tensor, x: Tensor) => [c.add(log(x)), c], tensor(0), v))(
+        tensor([[1, 2], [1, 0]]),
+      ),
+  };
+  for (const [way, run] of Object.entries(ways)) {
+    const { message, line } = await anomalyIn(run);
+    assertStringIncludes(message, "log made the first infinity: ln x", way);
+    assertEquals(line.replace(/:\d+$/, ""), here, way);
+    assertStringIncludes(
+      (await anomalyIn(() => jit(run as () => Loose)())).message,
+      "log made",
+      `jit of ${way}`,
+    );
+  }
+});
+
+testEach("detectAnomaly finds a backward pass inside checkpoint and scan", async () => {
+  const x = tensor([0, 1], { requiresGrad: true });
+  const rooted = await anomalyIn(() => checkpoint((t: Tensor) => t.sqrt().sum())(x).backward());
+  assertStringIncludes(rooted.message, "the backward pass of sqrt made the first infinity");
+  assertStringIncludes(rooted.line, "regressions.test.ts");
+  const body = (c: Tensor, t: Tensor) => [c.add(t.sqrt()), c] as [Tensor, Tensor];
+  const looped = await anomalyIn(() => scan(body, tensor(0), x)[0].backward());
+  assertStringIncludes(looped.message, "the backward pass of sqrt made the first infinity");
+});
+
+testEach("detectAnomaly has its say where the loss of NaN ended fit", async () => {
+  const w = tensor([0], { requiresGrad: true });
+  const { message, cause } = await anomalyIn(async () => {
+    if (!Number.isFinite(await w.log().sum().item())) throw new Error("the loss is not finite");
+  });
+  assertStringIncludes(message, "log made the first infinity");
+  assertEquals((cause as Error).message, "the loss is not finite");
 });
