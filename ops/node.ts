@@ -48,7 +48,7 @@ export class Node implements Aval {
   stale: string | null = null;
   /** The call of a jitted function that it is a result of, until its graph is asked for. */
   origin: Origin | null = null;
-  /** Made by a jitted call for a handle, and seen by nothing else since: its memory may be taken when it is replaced. */
+  /** Made by a jitted call for a handle or its gradient, and seen by nothing else since: its memory goes when it is replaced. */
   isExclusive = false;
   #inputs: readonly Node[];
 

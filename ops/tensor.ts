@@ -435,8 +435,10 @@ export class Tensor {
   }
   /** What `backward` has accumulated, or null. */
   get grad(): Tensor | null {
-    const trace = jitTrace(this);
-    return trace === null ? this.#grad : trace.grads!.read(this, this.#grad);
+    const trace = jitTrace(this), grad = this.#grad;
+    if (trace !== null) return trace.grads!.read(this, grad);
+    if (grad !== null && grad.node.isExclusive) grad.node.isExclusive = false; // now somebody has it
+    return grad;
   }
   set grad(grad: Tensor | null) {
     const trace = jitTrace(this);
@@ -444,6 +446,12 @@ export class Tensor {
     else if (grad !== null) refuseInside(this);
     this.#grad = grad;
     if (grad !== null) ambient().tidy?.escaped.push(grad.node);
+  }
+  /** @internal Sets the gradient and returns the one before, which this shows to nobody. */
+  replaceGrad(grad: Tensor | null): Tensor | null {
+    const before = this.#grad;
+    this.grad = grad;
+    return before;
   }
   /** Whether `backward` computes a gradient through this tensor. */
   get requiresGrad(): boolean {

@@ -176,6 +176,12 @@ export class Call implements Origin {
     );
   }
 
+  /** Whether an output's value is that of no other output and no input. */
+  isOwn(output: number): boolean {
+    const at = this.compiled.outputs[output];
+    return at < 0 && this.compiled.slots[-1 - at].uses === 1;
+  }
+
   /** Leaves the results to whoever asks for them. */
   defer(): void {
     this.#keep(() => true);

@@ -290,9 +290,12 @@ function take(entry: Entry, call: Call): { result: Tree } | null {
   advance(entry);
   const replaced = new Set(compiled.consts.flatMap((at, i) => entry.replaced.has(at) ? [first + i] : []));
   call.keepGraphs(replaced, BY);
-  grads.forEach(({ handle }, i) => {
-    const node = gradNodes[i];
-    handle.grad = node === null ? null : wrap(node);
+  grads.forEach(({ handle, output }, i) => {
+    const node = gradNodes[i], before = handle.replaceGrad(node === null ? null : wrap(node));
+    if (before !== null) giveBack(before.node);
+    if (node !== null && output !== null && node.origin === null && !(values instanceof Error)) {
+      node.isExclusive = call.isOwn(output);
+    }
   });
   const wrapped = ys.map(wrap), offset = compiled.outputs.length - assigned.length;
   const nodes = assigned.map((handle, i): Node => {
@@ -302,7 +305,7 @@ function take(entry: Entry, call: Call): { result: Tree } | null {
       return valueNode(handle, call.inputs[at].value!, false);
     }
     if (values instanceof Error) return valueNode(handle, { device: compiled.device, error: values }, false);
-    return valueNode(handle, values[-1 - at], compiled.slots[-1 - at].uses === 1);
+    return valueNode(handle, values[-1 - at], call.isOwn(offset + i));
   });
   replaceAll(assigned, nodes, BY);
   for (const node of [...ys, ...gradNodes]) if (node !== null && node.origin === call) settle(node);
@@ -319,7 +322,7 @@ function valueNode(handle: Tensor, value: Storage, isExclusive: boolean): Node {
   return node;
 }
 
-/** Puts new nodes behind handles, and gives back the memory of those which nothing else can see. */
+/** Puts new nodes behind handles, and gives back the memory of the old ones. */
 function replaceAll(handles: readonly Tensor[], nodes: readonly Node[], by: string): void {
   let isTrained = false;
   handles.forEach((handle, i) => {
@@ -329,11 +332,16 @@ function replaceAll(handles: readonly Tensor[], nodes: readonly Node[], by: stri
     handle.replacedBy = by;
     ambient().tidy?.escaped.push(node);
     isTrained ||= node.track !== 0;
-    if (old.isExclusive && old.cell === handle && old.value !== null && old.value.error === null) {
-      engineOf(old.device).release?.(old.value);
-    }
+    if (old.cell === handle) giveBack(old);
   });
   if (isTrained) dropStaleGraphs(by);
+}
+
+/** Gives back the memory of a replaced node that nothing else sees. */
+function giveBack(node: Node): void {
+  if (node.isExclusive && node.value !== null && node.value.error === null) {
+    engineOf(node.device).release?.(node.value);
+  }
 }
 
 /** The results as nodes of a copy of the recorded graph. */

@@ -347,3 +347,24 @@ testEach("a recorded step inside another, which clears gradients before, is reco
   for (let i = 0; i < 3; i++) outer(x);
   assertEquals([outer.recordings() <= 2, await w.grad!.toArray()], [true, [3, 4]]);
 });
+
+testEach("gradients that nobody looked at give their memory back, the others stay", async () => {
+  const w = parameter(await leaf([1, 2]));
+  const step = jit((x: Tensor) => {
+    w.zeroGrad();
+    w.mul(x).sum().backward();
+  });
+  const more = jit((x: Tensor) => w.mul(x).sum().backward());
+  step(await leaf([1, 2]));
+  const first = w.grad!;
+  step(await leaf([3, 4]));
+  step(await leaf([5, 6]));
+  assertEquals([await first.toArray(), await w.grad!.toArray()], [[1, 2], [5, 6]]);
+  more(await leaf([1, 1]));
+  more(await leaf([1, 1]));
+  assertEquals(await w.grad!.toArray(), [7, 8]);
+  const held = w.grad!.mul(2);
+  step(await leaf([0, 0]));
+  step(await leaf([0, 0]));
+  assertEquals(await held.toArray(), [14, 16]);
+});
