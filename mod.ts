@@ -329,6 +329,7 @@ export {
   HuberLoss,
   KLDivLoss,
   L1Loss,
+  Loss,
   MarginRankingLoss,
   MSELoss,
   MultiLabelMarginLoss,
@@ -348,6 +349,7 @@ export {
   BatchNorm2d,
   BatchNorm3d,
   GroupNorm,
+  InstanceNorm,
   InstanceNorm1d,
   InstanceNorm2d,
   InstanceNorm3d,
@@ -397,6 +399,7 @@ export {
   sinusoidalPositions,
   TransformerDecoderLayer,
   TransformerEncoderLayer,
+  TransformerLayer,
 } from "./nn/transformer.ts";
 export type { RotaryOptions, TransformerLayerOptions } from "./nn/transformer.ts";
 export { graph } from "./display/graph_of.ts";

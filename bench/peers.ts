@@ -122,6 +122,20 @@ for line in sys.stdin:
     print((time.perf_counter() - start) / n * 1000, flush=True)
 `;
 
+/** Lines of a stream of text. */
+class TextLineStream extends TransformStream<string, string> {
+  constructor() {
+    let rest = "";
+    super({
+      transform: (chunk, controller) => {
+        const lines = (rest + chunk).split("\n");
+        rest = lines.pop()!;
+        for (const line of lines) controller.enqueue(line);
+      },
+    });
+  }
+}
+
 /** PyTorch in a process of its own: milliseconds a call, or null without it. */
 function torch(python: string): ((name: string, n: number) => Promise<number>) | null {
   try {
@@ -131,10 +145,11 @@ function torch(python: string): ((name: string, n: number) => Promise<number>) |
       stdout: "piped",
     }).spawn();
     const writer = child.stdin.getWriter();
-    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
+      .getReader();
     return async (name, n) => {
       await writer.write(new TextEncoder().encode(JSON.stringify([name, n]) + "\n"));
-      return Number((await reader.read()).value);
+      return Number((await lines.read()).value);
     };
   } catch {
     return null;

@@ -80,6 +80,15 @@ export async function saveCheckpoint(path: string | URL, parts: CheckpointParts)
   await writeSafetensors(path, tensors, { [KEY]: text });
 }
 
+// deno-lint-ignore no-explicit-any
+function parseStored(text: string): any {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new RangeError(`Cannot load a checkpoint: its text is damaged (${(error as Error).message})`);
+  }
+}
+
 /**
  * Restores the given parts and the random numbers from a file of {@linkcode saveCheckpoint}, and returns the values
  * that were stored beside them. A part that is given and not stored is an error; `rng: false` leaves the random
@@ -97,9 +106,12 @@ export async function loadCheckpoint(
       `Cannot load a checkpoint from ${path}: it is a safetensors file without one; see readSafetensors`,
     );
   }
-  const stored = JSON.parse(metadata[KEY]);
-  if (stored.version !== 1) {
-    throw new RangeError(`Cannot load a checkpoint of version ${stored.version}: this is version 1`);
+  const stored = parseStored(metadata[KEY]);
+  if (stored?.version !== 1) {
+    throw new RangeError(`Cannot load a checkpoint of version ${stored?.version}: this is version 1`);
+  }
+  if (typeof stored.parts !== "object" || stored.parts === null) {
+    throw new RangeError(`Cannot load a checkpoint from ${path}: it holds no parts`);
   }
   const tree: Record<string, Tree> = unpack(stored.parts, tensors);
   for (const name of Object.keys(parts)) {

@@ -216,6 +216,9 @@ export async function fit<M extends Module, B extends Tree = any>(
   model: M,
   options: FitOptions<M, B>,
 ): Promise<FitReport> {
+  if (typeof model?.parameters !== "function") {
+    throw new TypeError("Cannot fit what is no module: fit(model, { loader, loss, optimizer })");
+  }
   check(options);
   const { loader, optimizer, schedule, signal, onNonfinite = "throw", evaluateEvery, onStep } = options;
   const steps = options.steps ?? Infinity,

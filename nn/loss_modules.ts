@@ -42,7 +42,7 @@ import {
 import { Module } from "./module.ts";
 
 /** A loss with its options. */
-abstract class Loss<O> extends Module {
+export abstract class Loss<O> extends Module {
   /** With these options, as its function takes them. */
   constructor(readonly options: O = {} as O) {
     super();

@@ -275,7 +275,7 @@ export class GroupNorm extends Module {
  * y = γ (x - μ) / √(σ² + ε) + β over each channel of each example: Ulyanov, Vedaldi and Lempitsky (2016). Without
  * options neither scale nor running statistics are kept, as in PyTorch.
  */
-abstract class InstanceNorm extends BatchNorm {
+export abstract class InstanceNorm extends BatchNorm {
   /** For inputs `[B, channels, ...]`. */
   constructor(channels: number, options: BatchNormOptions = {}) {
     super(channels, { affine: false, trackRunningStats: false, ...options });

@@ -200,13 +200,13 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
 
   /** Goes on from a stored state of an optimiser with the same groups of parameters. */
   loadStateDict(state: OptimizerState): void {
-    const mine = this.groups, groups = state.groups;
+    const mine = this.groups, groups = state?.groups ?? [];
     if (
-      state.algorithm !== this.name || groups.length !== mine.length ||
+      state?.algorithm !== this.name || groups.length !== mine.length ||
       groups.some((g, i) => g.buckets.length !== mine[i].buckets.length)
     ) {
       throw new Error(
-        `Cannot load the state of ${state.algorithm} with ${groups?.length} groups into ${this.name} with ${mine.length}`,
+        `Cannot load the state of ${state?.algorithm} with ${groups.length} groups into ${this.name} with ${mine.length}`,
       );
     }
     const pairs = mine.flatMap((g, i) => g.buckets.flatMap((b, k) => b.restore(groups[i].buckets[k])));

@@ -37,6 +37,12 @@ export async function saveSafetensors(
   tensors: Record<string, Tensor>,
   metadata: Record<string, string> = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  if (typeof tensors !== "object" || tensors === null) {
+    throw new TypeError(
+      `Cannot save a ${typeof tensors}: give tensors by name, as model.stateDict(); ` +
+        `writeSafetensors(path, tensors) writes a file`,
+    );
+  }
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== "string") throw new TypeError(`Cannot save metadata ${key}: values must be strings`);
   }
@@ -102,6 +108,12 @@ const FILE_BYTES: Record<string, number> = {
 function parseHeader(
   bytes: Uint8Array,
 ): { entries: Entry[]; metadata: Record<string, string>; start: number } {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot read safetensors from what is no Uint8Array: give the bytes, as new Uint8Array(buffer); ` +
+        `readSafetensors(path) reads a file`,
+    );
+  }
   if (bytes.length < 8) {
     fail(`the file has ${bytes.length} bytes, and the length of the header alone takes 8`);
   }

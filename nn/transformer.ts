@@ -30,7 +30,7 @@ const OPTIONS: readonly string[] = [
 ];
 
 /** What both layers share: attention to themselves, a feedforward part, and how parts are put together. */
-abstract class TransformerLayer extends Module {
+export abstract class TransformerLayer extends Module {
   /** Attention to the sequence itself. */
   selfAttn: MultiheadAttention;
   /** Into the width between. */

@@ -5,7 +5,7 @@ import { constantNode } from "./definitions/structural.ts";
 import { wrap } from "./node.ts";
 import { hasEngine, memoryOf, type MemoryReport } from "./runs.ts";
 import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
-import { checkOnDevice, checkOptions, convert, fromStorageData, type Nested, type Tensor } from "./tensor.ts";
+import { checkOnDevice, checkOptions, convert, fromStorageData, type Nested, Tensor } from "./tensor.ts";
 
 /** What new tensors are like. */
 export interface TensorOptions {
@@ -113,6 +113,11 @@ function fill(data: unknown, flat: (number | boolean)[], depth: number): number[
   if (typeof data === "number" || typeof data === "boolean") {
     flat.push(data);
     return [];
+  }
+  if (data instanceof Tensor) {
+    throw new TypeError(
+      "Cannot make a tensor of tensors: put them together with stack([a, b]) or cat([a, b])",
+    );
   }
   if (!Array.isArray(data)) {
     const what = data instanceof Promise

@@ -1,8 +1,7 @@
 /** Ops as functions: those that take several tensors, and einsum. */
 import { composite } from "./composite.ts";
-import { apply } from "./node.ts";
-import { normalizeAxis, showShape } from "./shape.ts";
-import * as I from "./definitions/indexing.ts";
+import { normalizeAxis, sameShape, showShape } from "./shape.ts";
+import { joined } from "./functions/joining.ts";
 import { asTensor, asTensors, type Operand, Tensor } from "./tensor.ts";
 
 export { embedding, embeddingBag } from "./functions/embedding.ts";
@@ -33,19 +32,23 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   return condition.scalarLike(a, "f32").where(condition, b);
 }
 
-/** Tensors joined along an existing axis. */
+/** Tensors joined along an existing axis, all as the type that holds all of theirs. */
 export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
   asTensors("cat", tensors);
   if (tensors.length === 0) throw new RangeError("Cannot cat no tensors");
-  return tensors.length === 1
-    ? tensors[0]
-    : apply(I.cat, tensors, { axis: normalizeAxis("cat", axis, tensors[0].rank) });
+  return joined(tensors, normalizeAxis("cat", axis, tensors[0].rank));
 }
 
 /** Tensors of one shape joined along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   asTensors("stack", tensors);
   if (tensors.length === 0) throw new RangeError("Cannot stack no tensors");
+  const other = tensors.find((t) => !sameShape(t.shape, tensors[0].shape));
+  if (other !== undefined) {
+    throw new RangeError(
+      `Cannot stack shapes ${showShape(tensors[0].shape)} and ${showShape(other.shape)}: they must be equal`,
+    );
+  }
   return cat(tensors.map((t) => t.unsqueeze(axis)), normalizeAxis("stack", axis, tensors[0].rank + 1));
 }
 

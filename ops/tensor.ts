@@ -192,9 +192,10 @@ export interface BackwardOptions {
 function operand(action: string, like: Tensor, y: Operand): [Tensor, Tensor] {
   if (typeof y === "number") {
     if (isFloat(like.dtype)) return [like, like.scalarLike(y)];
-    if (!Number.isInteger(y) && Number.isFinite(y)) {
+    if (!Number.isInteger(y)) {
+      const what = Number.isFinite(y) ? `the fractional number ${y}` : y;
       throw new TypeError(
-        `Cannot ${action} a tensor of type ${like.dtype} and the fractional number ${y}: convert it first with x.to("f32")`,
+        `Cannot ${action} a tensor of type ${like.dtype} and ${what}: convert it first with x.to("f32")`,
       );
     }
     const x = like.dtype === "bool" ? like.to("i32") : like;
@@ -814,9 +815,10 @@ export class Tensor {
     const [a, b] = operand("where", this, other);
     return apply(E.where, [condition, a, b]);
   }
-  /** `value` where `mask` holds, this elsewhere. */
+  /** `value` where `mask` holds, this elsewhere; a mask stays a mask. */
   maskedFill(mask: Tensor, value: Operand): Tensor {
     asTensor("maskedFill", mask, "mask", "tensor([true, ...])");
+    if (this.dtype === "bool" && typeof value === "number") value = this.scalarLike(value === 0 ? 0 : 1);
     const [a, b] = operand("maskedFill", this, value);
     return E.maskedFill(a, mask, b);
   }
@@ -1247,7 +1249,11 @@ export class Tensor {
   /** Sum over `axes` (all by default). */
   sum(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
     const list = reducedAxes("sum", axes, options, this.rank, DTYPE), x = this.#as(options.dtype);
-    return this.#kept(list.length === 0 ? x : apply(R.sum, [x], { axes: list }), list, options.keepdim);
+    return this.#kept(
+      list.length === 0 ? x.#number() : apply(R.sum, [x], { axes: list }),
+      list,
+      options.keepdim,
+    );
   }
   /** Mean over `axes` (all by default); NaN of no elements. */
   mean(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
@@ -1257,7 +1263,11 @@ export class Tensor {
   /** Product over `axes` (all by default); its gradient is right where elements are 0. */
   prod(axes?: number | readonly number[], options: SumOptions = {}): Tensor {
     const list = reducedAxes("prod", axes, options, this.rank, DTYPE), x = this.#as(options.dtype);
-    return this.#kept(list.length === 0 ? x : apply(R.prod, [x], { axes: list }), list, options.keepdim);
+    return this.#kept(
+      list.length === 0 ? x.#number() : apply(R.prod, [x], { axes: list }),
+      list,
+      options.keepdim,
+    );
   }
   /** Sum over `axes` (all by default) of the elements that are not NaN. */
   nansum(axes?: number | readonly number[], options: SumOptions = {}): Tensor {

@@ -124,14 +124,14 @@ export function repairInterrupt(notice: (text: string) => void): () => void {
     interrupt();
     if (presses === PRESSES_TO_END - 1) {
       notice(
-        "Stop again to end the kernel: what runs reads no tensor, takes no step, and ignores interruptSignal()\n",
+        "Stop again to end the kernel, if the cell reads no tensor, takes no step and ignores interruptSignal()\n",
       );
     }
     noticeTimer ??= timers.start(() => {
       noticeTimer = undefined;
       // Whoever caught the error goes on.
       if (thrown) return cellEnded();
-      if (presses === 1) notice(stillRunning);
+      if (presses === 1) notice(asked ? stillEnding : stillRunning);
     }, NOTICE_MS);
     // Between cells there is nothing to stop, and the next cell is not meant.
     if (!seen) controller = new AbortController();
@@ -153,6 +153,9 @@ export function repairInterrupt(notice: (text: string) => void): () => void {
 const stillRunning =
   "Stopping, but the cell still runs: Stop ends loops that read tensors, take optimizer steps or look at " +
   "interruptSignal(). Two more presses end the kernel, with all its state\n";
+const stillEnding =
+  "Stopping, but the cell still runs: it ends where it next looks at interruptSignal(), as fit does after a step or an " +
+  "evaluation. One more press ends it at its next read or step\n";
 
 function watch(): () => void {
   try {

@@ -3,6 +3,7 @@ import { type DType, roundToBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { View } from "../../ops/primitive.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import { collapse, type Kernel } from "./loops.ts";
+import { blas } from "./blas.ts";
 import { isShared } from "./memory.ts";
 import { specialise } from "./specialise.ts";
 import { product, products, VECTORS } from "./wasm/product.ts";
@@ -319,8 +320,9 @@ export function matmulKernel(
       if (left !== null && right !== null) {
         const l = { at: left + 4 * g[3], row: 4 * ar, column: 4 * ac };
         const r = { at: right + 4 * g[4], row: 4 * br, column: 4 * bc };
-        if (isBatch) products(vectors, [M, N, K], l, r, to, starts.length, 4 * sa[0], 4 * sb[0]);
-        else {
+        if (isBatch && each < VECTORS) {
+          products(vectors, [M, N, K], l, r, to, starts.length, 4 * sa[0], 4 * sb[0]);
+        } else {
           starts.forEach(([i, j], t) =>
             product(
               vectors,
@@ -335,13 +337,25 @@ export function matmulKernel(
       }
       vectors.finish();
     }
+    const library = type === "f64" && each >= VECTORS ? blas() : null;
     for (let t = 0; t < starts.length; t++) {
-      const [i, j] = starts[t];
+      const [i, j] = starts[t], to = t * M * N;
+      if (
+        library?.multiply(
+          { data: x.subarray(g[3] + i), row: ar, column: ac },
+          { data: w.subarray(g[4] + j), row: br, column: bc },
+          y.subarray(to),
+          N,
+          rows,
+          N,
+          K,
+        )
+      ) continue;
       multiply(
         { data: x, offset: g[3] + i, row: ar, column: ac },
         { data: w, offset: g[4] + j, row: br, column: bc },
         y,
-        t * M * N,
+        to,
         rows,
         N,
         K,

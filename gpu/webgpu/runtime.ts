@@ -42,6 +42,8 @@ export class Runtime implements Home {
   arenaBytes = 0;
   /** Settles when the error scopes of all runs so far have been looked at. */
   checked: Promise<unknown> = Promise.resolve();
+  /** How many uploads and passes were given to the device. */
+  submitted = 0;
 
   readonly #prepared = new WeakMap<Plan, Prepared>();
   readonly #arena: GPUBuffer[] = [];
@@ -70,6 +72,7 @@ export class Runtime implements Home {
       ({ byteLength } = bits);
     }
     for (let at = 0; at < byteLength; at += PIECE) {
+      this.submitted++;
       queue.writeBuffer(
         block.buffer,
         block.offset + at,
@@ -155,6 +158,7 @@ export class Runtime implements Home {
       }
       pass.end();
       device.queue.submit([encoder.finish()]);
+      this.submitted++;
     }
   }
 

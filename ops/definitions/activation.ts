@@ -313,4 +313,9 @@ export const logSoftmax = composite({
     { shapes: [[2, 4]], call: (x) => x.logSoftmax() },
     { shapes: [[2, 3, 2]], call: (x) => x.logSoftmax(1) },
   ],
-}, (x: Tensor, axis: number): Tensor => x.sub(x.logsumexp(axis, { keepdim: true })));
+}, (x: Tensor, axis: number): Tensor => {
+  if (x.size === 0) return x;
+  // Without the largest, so that what is subtracted lies in [0, ln n] and large elements lose no digits.
+  const z = x.sub(x.stopGradient().amax(axis, { keepdim: true }));
+  return z.sub(z.logsumexp(axis, { keepdim: true }));
+});

@@ -154,7 +154,7 @@ export const tril = composite({
     { shapes: [[3, 4]], call: (x) => x.tril(1) },
     { shapes: [[2, 3, 3]], call: (x) => x.tril(-1) },
   ],
-}, (x: Tensor, diagonal: number): Tensor => x.where(lower("tril", x, diagonal), 0));
+}, (x: Tensor, diagonal: number): Tensor => x.maskedFill(lower("tril", x, diagonal).logicalNot(), 0));
 
 export const triu = composite({
   name: "triu",
@@ -164,7 +164,7 @@ export const triu = composite({
     { shapes: [[3, 4]], call: (x) => x.triu(1) },
     { shapes: [[2, 3, 3]], call: (x) => x.triu(-1) },
   ],
-}, (x: Tensor, diagonal: number): Tensor => x.where(lower("triu", x, diagonal - 1).logicalNot(), 0));
+}, (x: Tensor, diagonal: number): Tensor => x.maskedFill(lower("triu", x, diagonal - 1), 0));
 
 /** `x` with `source` in the window from `starts`, every `steps`-th place. */
 export function written(

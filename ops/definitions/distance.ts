@@ -117,6 +117,9 @@ const distanceSample = (p: number): Sample => ({
   notSpecial: OVERFLOW,
 });
 
+/** The p-norms of the last axis; without elements they are 0 for every p. */
+const ofRows = (d: Tensor, p: number): Tensor => d.norm(-1, { p: d.shape[d.rank - 1] === 0 ? 1 : p });
+
 /** Distances of all rows of x `[..., P, D]` to all rows of y `[..., R, D]`; the gradient where two coincide is 0. */
 export const cdist = composite({
   name: "cdist",
@@ -139,7 +142,7 @@ export const cdist = composite({
       notSpecial: OVERFLOW,
     },
   ],
-}, (x: Tensor, y: Tensor, p: number): Tensor => x.unsqueeze(-2).sub(y.unsqueeze(-3)).norm(-1, { p }));
+}, (x: Tensor, y: Tensor, p: number): Tensor => ofRows(x.unsqueeze(-2).sub(y.unsqueeze(-3)), p));
 
 /** Distances of all pairs of rows i < j of x `[N, D]`. */
 export const pdist = composite({
@@ -159,7 +162,8 @@ export const pdist = composite({
     (_, i) => all.narrow(0, i * n + i + 1, n - i - 1),
   );
   const places = pairs.length === 0 ? all.narrow(0, 0, 0) : apply(cat, pairs, { axis: 0 });
-  return x.indexSelect(0, places.floorDivide(n)).sub(x.indexSelect(0, places.remainder(n))).norm(-1, { p });
+  const d = x.indexSelect(0, places.floorDivide(n)).sub(x.indexSelect(0, places.remainder(n)));
+  return ofRows(d, p);
 });
 
 /** Distances of matching vectors of the last axis, eps added to each difference. */

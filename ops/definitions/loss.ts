@@ -78,7 +78,7 @@ export const binaryCrossEntropy = elementwise({
   accepts: "float",
   flops: 25,
   host: (x, y) => -y * Math.max(Math.log(x), -100) - (1 - y) * Math.max(Math.log1p(-x), -100),
-  wgsl: ([x, y]) => `(-${y} * maxf(logf(${x}), -100.0) - (1.0 - ${y}) * maxf(logf(1.0 - ${x}), -100.0))`,
+  wgsl: ([x, y]) => `(-${y} * maxf(logf(${x}), -100.0) - (1.0 - ${y}) * maxf(log1pf(-${x}), -100.0))`,
   partials: [
     ({ x: [x, y] }) => x.sub(y).div(x.mul(x.neg().add(1)).clamp(1e-12)),
     ({ x: [x] }) => x.neg().add(1).log().clamp(-100).sub(x.log().clamp(-100)),
@@ -239,7 +239,7 @@ export const multiMarginLoss = composite({
   })),
 }, (x: Tensor, y: Tensor, o: { p: number; margin: number; weight: Tensor | undefined }): Tensor => {
   const classes = x.shape[1], own = y.unsqueeze(1).eq(x.arangeLike(classes, "i32")); // [N, C]
-  const gap = x.add(apply(nllLoss, [x, y]).unsqueeze(1)).add(o.margin).clamp(0).where(own.logicalNot(), 0);
+  const gap = x.add(apply(nllLoss, [x, y]).unsqueeze(1)).add(o.margin).relu().where(own.logicalNot(), 0);
   const loss = (o.p === 1 ? gap : gap.square()).sum(1).div(classes);
   return o.weight === undefined ? loss : loss.mul(apply(nllLoss, [o.weight.expand(x.shape), y]).neg());
 });
@@ -259,6 +259,6 @@ export const multilabelMarginLoss = composite({
   const given = y.lt(0).to("i32").cumsum(1).eq(0), label = y.where(given, 0); // [N, C]: labels end at the first -1
   const at = label.unsqueeze(2).eq(x.arangeLike(classes, "i32")).logicalAnd(given.unsqueeze(2)); // [N, C, C]
   const labelled = at.any(1).unsqueeze(1); // [N, 1, C]
-  const gap = x.gather(1, label).neg().add(1).unsqueeze(2).add(x.unsqueeze(1)).clamp(0); // [N, C, C]
+  const gap = x.gather(1, label).neg().add(1).unsqueeze(2).add(x.unsqueeze(1)).relu(); // [N, C, C]
   return gap.where(given.unsqueeze(2).logicalAnd(labelled.logicalNot()), 0).sum([1, 2]).div(classes);
 });

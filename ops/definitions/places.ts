@@ -92,7 +92,7 @@ function checkWhole(action: string, index: Aval): void {
   if (index.dtype === "i32" || index.dtype === "u32") return;
   throw new TypeError(
     `Cannot ${action} with an index of type ${index.dtype}: indices are whole numbers, as in index.to("i32")` +
-      (index.dtype === "bool" ? "; for a mask, see where and maskedFill" : ""),
+      (index.dtype === "bool" ? "; for a mask, see maskedSelect, where and maskedFill" : ""),
   );
 }
 

@@ -87,6 +87,11 @@ export const dot = composite(
   },
   (x: Tensor, y: Tensor): Tensor => {
     ranks("dot", x, 1, y, 1);
+    if (x.size !== y.size) {
+      throw new RangeError(
+        `Cannot dot vectors of ${x.size} and ${y.size} elements: they must have one length`,
+      );
+    }
     return x.matmul(y);
   },
 );

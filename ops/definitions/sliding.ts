@@ -216,5 +216,5 @@ export const pad = composite({
   const padded = kept.scatterWindow(shape, starts, steps);
   if (value === 0) return padded;
   const inside = kept.scalarLike(1, "bool").expand(kept.shape).scatterWindow(shape, starts, steps);
-  return padded.where(inside, value);
+  return padded.maskedFill(inside.logicalNot(), value);
 });

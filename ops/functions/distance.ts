@@ -54,6 +54,12 @@ function checkOrder(action: string, p: unknown): void {
   throw new TypeError(`Cannot take the ${action} of order ${String(p)}: it is a number or Infinity`);
 }
 
+/** Distances of all pairs have orders from 0 on. */
+function checkPairOrder(action: string, p: number): void {
+  checkOrder(action, p);
+  if (p < 0) throw new RangeError(`Cannot take the ${action} of order ${p}: it must not be negative`);
+}
+
 /** Floating point operands of one type. */
 function floats(...tensors: Tensor[]): Tensor[] {
   return tensors.map((t) => isFloat(t.dtype) ? t : t.to("f32"));
@@ -69,7 +75,7 @@ export function cdist(x: Tensor, y: Tensor, p = 2): Tensor {
       throw new RangeError(`Cannot take the cdist of shape ${showShape(t.shape)}: rows are [..., P, D]`);
     }
   }
-  checkOrder("cdist", p);
+  checkPairOrder("cdist", p);
   const [m, n] = [x, y].map((t) => t.shape[t.rank - 1]);
   if (m !== n) {
     throw new RangeError(
@@ -86,7 +92,7 @@ export function pdist(x: Tensor, p = 2): Tensor {
   if (asTensor("take the pdist", x).rank !== 2) {
     throw new RangeError(`Cannot take the pdist of shape ${showShape(x.shape)}: rows are [N, D]`);
   }
-  checkOrder("pdist", p);
+  checkPairOrder("pdist", p);
   return inSingle(floats(x), ([a]) => D.pdist(a, p));
 }
 

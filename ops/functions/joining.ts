@@ -1,13 +1,18 @@
 /** Functions that put several tensors together, or grids and products of vectors. */
 import { composite } from "../composite.ts";
 import { broadcastShapes, showShape } from "../shape.ts";
+import { promote } from "../dtype.ts";
 import { apply } from "../node.ts";
 import * as I from "../definitions/indexing.ts";
 import { vander as powersOf } from "../definitions/products.ts";
 import { asTensor, asTensors, checkOptions, type Tensor } from "../tensor.ts";
 
-const joined = (tensors: readonly Tensor[], axis: number): Tensor =>
-  tensors.length === 1 ? tensors[0] : apply(I.cat, tensors, { axis });
+/** Tensors joined along an axis, all as the type that holds all of theirs. */
+export function joined(tensors: readonly Tensor[], axis: number): Tensor {
+  if (tensors.length === 1) return tensors[0];
+  const dtype = tensors.map((t) => t.dtype).reduce(promote);
+  return apply(I.cat, tensors.map((t) => t.to(dtype)), { axis });
+}
 
 function some(action: string, tensors: readonly Tensor[]): readonly Tensor[] {
   if (asTensors(action, tensors).length === 0) throw new RangeError(`Cannot ${action} no tensors`);

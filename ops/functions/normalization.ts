@@ -218,5 +218,10 @@ export function batchNorm(x: Tensor, options: RunningNormOptions = {}): Tensor {
   const t = channels("batchNorm", x), given = running("batchNorm", options), { eps = 1e-5 } = options;
   if (given !== null) return affine("batchNorm", t, byRunning("batchNorm", t, ...given, eps), options);
   const axes = t.shape.flatMap((_, i) => i === 1 ? [] : [i]);
+  if (t.size > 0 && t.size === t.shape[1]) {
+    throw new RangeError(
+      `Cannot batchNorm a tensor of shape ${showShape(x.shape)}: each channel must have more than one value`,
+    );
+  }
   return affine("batchNorm", t, ofBatch(t, axes, eps), options);
 }

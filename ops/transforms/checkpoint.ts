@@ -6,7 +6,7 @@ import { define, type Tuple } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
 import { jvp, vjp } from "./functional.ts";
 import { type Program, record } from "./program.ts";
-import { flatten, type Tree } from "./tree.ts";
+import { checkFunction, flatten, type Tree } from "./tree.ts";
 
 const segment: Tuple = define({
   family: "tuple",
@@ -77,6 +77,7 @@ function checkpointed(f: (...x: Tensor[]) => Tensor[], x: Tensor[]): Tensor[] {
  */
 // deno-lint-ignore no-explicit-any
 export function checkpoint<A extends any[], Y extends Tree>(f: (...x: A) => Y): (...x: A) => Y {
+  checkFunction("checkpoint", f);
   return (...args) => {
     const flat = flatten(args, "checkpoint a function of");
     if (flat.leaves.length === 0) {

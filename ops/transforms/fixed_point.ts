@@ -130,8 +130,8 @@ function run(
       { state: init, count: x0.scalarLike(0, "i32") },
       every === undefined ? {} : { every },
     );
-    const { x, r } = counted.state, residual = await norm(r).item();
-    if (residual <= tolerance * (1 + await norm(x).item())) return x;
+    const { x, r } = counted.state, residual = await norm(r).item(), size = await norm(x).item();
+    if (Number.isFinite(size) && residual <= tolerance * (1 + size)) return x;
     throw new Error(
       `Cannot ${action}: after ${await counted.count.item()} steps the residual is ${
         residual.toPrecision(3)
@@ -139,6 +139,14 @@ function run(
         `start nearer, choose another solver, or allow a larger tolerance or limit`,
     );
   })();
+}
+
+/** Values of a function as a vector, which are as many as its arguments, or an error. */
+function sameSize(action: string, y: Tensor, x: Tensor): Tensor {
+  if (y.size === x.size) return y;
+  throw new RangeError(
+    `Cannot ${action}: the function takes ${x.size} numbers and returns ${y.size}; they must be as many`,
+  );
 }
 
 /** What both functions share: F is zero at the result, and `method` is chosen by F on vectors. */
@@ -153,7 +161,8 @@ function implicitRoot(
   const { size, dtype } = ravel(initial);
   const { tolerance = defaultTolerance(dtype), krylovSteps = Math.min(size, 50) } = options;
   const solver = (f: (x: Tree) => Tree, start: Tree): Tree => {
-    const rebuild = unravel(initial), onVectors = (x: Tensor): Tensor => ravel(f(rebuild(x)));
+    const rebuild = unravel(initial),
+      onVectors = (x: Tensor): Tensor => sameSize(action, ravel(f(rebuild(x))), x);
     const x = run(
       action,
       onVectors,
@@ -208,7 +217,9 @@ export function fixedPoint(
   const rebuild = unravel(initial);
   const F = (x: Tree): Tree => {
     const y = f(x);
-    return y instanceof Promise ? y : rebuild(ravel(y).sub(ravel(x)));
+    if (y instanceof Promise) return y;
+    const vector = ravel(x);
+    return rebuild(sameSize("find a fixed point", ravel(y), vector).sub(vector));
   };
   const methodOf = solver === "newton" ? newton : () => solver === "anderson" ? anderson : iterate;
   return implicitRoot("find a fixed point", F, initial, methodOf, options);

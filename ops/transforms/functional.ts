@@ -7,7 +7,7 @@ import { sameShape, showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { forward } from "./forward.ts";
 import { reverse } from "./reverse.ts";
-import { type Flat, flatten, leavesLike, type Tree } from "./tree.ts";
+import { checkFunction, type Flat, flatten, leavesLike, type Tree } from "./tree.ts";
 
 /** A tensor or a promise of one, as functions that await values return. */
 type Awaitable<T> = T | Promise<T>;
@@ -128,6 +128,7 @@ export function vjp<A extends Tree[], Y extends Tree>(
 /** The same for a synchronous function. */
 export function vjp<A extends Tree[], Y extends Tree>(f: (...x: A) => Y, ...primals: A): [Y, (ct: Y) => A];
 export function vjp(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
+  checkFunction("take the vjp of", f);
   const flat = flatten(primals, "take the vjp of a function of");
   return then(
     evaluate("take the vjp", (...xs) => f(...flat.rebuild(xs)), flat.leaves),
@@ -170,6 +171,10 @@ export function jvp<A extends Tree[], Y extends Tree>(
 /** The same for a synchronous function. */
 export function jvp<A extends Tree[], Y extends Tree>(f: (...x: A) => Y, primals: A, tangents: A): [Y, Y];
 export function jvp(f: (...x: Tree[]) => Tree, primals: Tree[], tangents: Tree[]): Tree {
+  checkFunction("take the jvp of", f);
+  if (!Array.isArray(primals) || !Array.isArray(tangents)) {
+    throw new TypeError("Cannot take the jvp: primals and tangents are arrays, as in jvp(f, [x], [dx])");
+  }
   const flat = flatten(primals, "take the jvp of a function of");
   const dx = checkTangents(flat, tangents);
   return then(
@@ -189,6 +194,7 @@ export function linearize<A extends Tree[], Y extends Tree>(
   ...primals: A
 ): [Y, (...dx: A) => Y];
 export function linearize(f: (...x: Tree[]) => Tree, ...primals: Tree[]): Tree {
+  checkFunction("linearize", f);
   const flat = flatten(primals, "linearize a function of");
   return then(
     evaluate("linearize", (...xs) => f(...flat.rebuild(xs)), flat.leaves),
@@ -209,6 +215,7 @@ export interface GradOptions {
 export type Any = any;
 
 function gradients(f: (...x: Any[]) => Any, options: GradOptions): (...args: Any[]) => Any {
+  checkFunction("differentiate", f);
   const { argnums = 0, hasAux = false } = options;
   const list = typeof argnums === "number" ? [argnums] : argnums;
   return (...args) => {

@@ -3,7 +3,7 @@ import { eye } from "../create.ts";
 import { Tensor } from "../tensor.ts";
 import { grad, jvp, linearize, vjp } from "./functional.ts";
 import { vmap } from "./vmap.ts";
-import { flatten, type Tree } from "./tree.ts";
+import { checkFunction, flatten, type Tree } from "./tree.ts";
 
 /** Unit vectors like one tensor, stacked: `[n, ...shape]`. */
 function basis(x: Tensor): Tensor {
@@ -22,6 +22,7 @@ function oneHotLeaf(leaves: Tensor[], i: number, value: Tensor): Tensor[] {
 export function jacfwd<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   f: (x: X, ...rest: R) => Tree,
 ): (x: X, ...rest: R) => Tree {
+  checkFunction("take the Jacobian of", f);
   return (x, ...rest) => {
     const flat = flatten(x, "take the Jacobian by");
     const [y, push] = linearize((t: Tree) => f(t, ...rest), x);
@@ -61,6 +62,7 @@ function replaceLeaves(tree: Tree, next: () => Tree): Tree {
 export function jacrev<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   f: (x: X, ...rest: R) => Tree,
 ): (x: X, ...rest: R) => Tree {
+  checkFunction("take the Jacobian of", f);
   return (x, ...rest) => {
     const flat = flatten(x, "take the Jacobian by");
     const [y, pullback] = vjp((t: Tree) => f(t, ...rest), x);
@@ -79,10 +81,14 @@ export function jacrev<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
 export function hessian<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   f: (x: X, ...rest: R) => Tensor,
 ): (x: X, ...rest: R) => Tree {
-  return jacfwd((x: X, ...rest: R) => grad(f)(x, ...rest));
+  const gradient = grad(f);
+  return jacfwd((x: X, ...rest: R) => gradient(x, ...rest));
 }
 
 /** The Hessian of a scalar function times `v`, without the Hessian: Pearlmutter (1994), forward over reverse. */
 export function hvp<X extends Tree>(f: (x: X) => Tensor, x: X, v: X): X {
+  if (x === undefined || v === undefined) {
+    throw new TypeError("Cannot take a Hessian-vector product without a point and a vector: hvp(f, x, v)");
+  }
   return jvp((t: X) => grad(f)(t), [x], [v])[1] as X;
 }

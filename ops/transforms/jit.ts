@@ -7,7 +7,7 @@ import { checkInterruption, flush, registerRoot } from "../runs.ts";
 import { ambient } from "../ambient.ts";
 import { assignAll, Tensor } from "../tensor.ts";
 import { type Program, record } from "./program.ts";
-import { flatten, type Tree, treeKey } from "./tree.ts";
+import { checkFunction, flatten, type Tree, treeKey } from "./tree.ts";
 
 interface Entry {
   readonly program: Program;
@@ -42,6 +42,7 @@ export interface Jitted<A extends unknown[], Y> {
  * JavaScript values in the arguments, and modes of modules, are part of the key; new shapes record anew.
  */
 export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted<A, Y> {
+  checkFunction("jit", f);
   const entries = new Map<string, Entry[]>();
   const reasons: string[] = [];
   let count = 0;

@@ -10,7 +10,7 @@ import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { jvp, vjp } from "./functional.ts";
 import { type Program, record } from "./program.ts";
-import { flatten, leavesLike, type Tree } from "./tree.ts";
+import { checkFunction, flatten, leavesLike, type Tree } from "./tree.ts";
 
 /** The body's holes are `[carry..., x...]` and its constants; outputs are `[carry..., y...]`. */
 interface ScanAttributes {
@@ -329,6 +329,7 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
   xs: X | null,
   options: ScanOptions = {},
 ): [C, Y] {
+  checkFunction("scan", body);
   const carry = flatten(init, "carry"), rows = flatten(xs, "scan over");
   const lengths = rows.leaves.map((t) => {
     if (t.rank === 0) throw new RangeError("Cannot scan over a scalar: the steps are along axis 0");

@@ -28,6 +28,13 @@ export function flatten(tree: Tree, action = "use"): Flat {
   };
 }
 
+/** Refuses what is not a function, where a function is to be transformed. */
+export function checkFunction(action: string, f: unknown): void {
+  if (typeof f === "function") return;
+  const what = f instanceof Tensor ? "a tensor" : f === null ? "null" : typeof f;
+  throw new TypeError(`Cannot ${action} ${what}: give a function, as in (x) => x.square().sum()`);
+}
+
 type Builder = (next: () => Tensor) => Tree;
 
 function walk(tree: Tree, leaves: Tensor[], paths: string[], action: string, path: string): Builder {

@@ -5,7 +5,7 @@ import { apply, type Trace, wrap } from "../node.ts";
 import { showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { record } from "./program.ts";
-import { type Flat, flatten, type Tree } from "./tree.ts";
+import { checkFunction, type Flat, flatten, type Tree } from "./tree.ts";
 
 /** Where the batch axis of an argument or result is; `null`: it has none and is shared. */
 export type Axis = number | null;
@@ -54,6 +54,7 @@ export function vmap<A extends any[], Y extends Tree>(
   f: (...x: A) => Y,
   options: VmapOptions = {},
 ): (...x: A) => Y {
+  checkFunction("vmap", f);
   const { inAxes = 0, outAxes = 0, randomness = "error" } = options;
   return (...args) => {
     const axes = args.map((_, i): AxisTree => Array.isArray(inAxes) ? inAxes[i] ?? null : inAxes);

@@ -141,6 +141,18 @@ Deno.test("what cannot be saved says so", async () => {
   await assertRejects(() => saveSafetensors({ a: 3 as never }), TypeError, "not a tensor");
   await assertRejects(() => saveSafetensors({ __metadata__: tensor(1) }), RangeError, "__metadata__");
   await assertRejects(() => saveSafetensors({}, { a: 1 as never }), TypeError, "strings");
+  await assertRejects(
+    () => saveSafetensors("a.safetensors" as never, {}),
+    TypeError,
+    "writeSafetensors(path",
+  );
+});
+
+Deno.test("what holds no bytes is not read as a file", async () => {
+  const { buffer } = await saveSafetensors({ a: tensor(1) });
+  for (const given of [buffer, "a.safetensors", undefined]) {
+    assertThrows(() => loadSafetensors(given as never), TypeError, "readSafetensors(path)");
+  }
 });
 
 interface Run {
@@ -234,6 +246,11 @@ Deno.test("a checkpoint says what it lacks and what it cannot hold", async () =>
     await writeSafetensors(path, { a: tensor([1]) });
     assertEquals(await numbers((await readSafetensors(path)).tensors.a), [1]);
     await assertRejects(() => loadCheckpoint(path), RangeError, "without one");
+    for (const text of ["{", "null", "{}", '{"version":1}', '{"version":1,"parts":null}']) {
+      await writeSafetensors(path, {}, { "cotangent.checkpoint": text });
+      await assertRejects(() => loadCheckpoint(path, { model }), RangeError, "Cannot load a checkpoint");
+    }
+    assertThrows(() => new Adam(model).loadStateDict(undefined as never), Error, "Cannot load the state");
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

@@ -185,4 +185,5 @@ Deno.test("a loader without batches is an error instead of an endless loop", asy
   const { model, ...options } = setup();
   await assertRejects(() => fit(model, { ...options, loader: [], epochs: 3 }), RangeError, "no batches");
   await assertRejects(() => fit(model, { ...options, epochs: 1.5 }), RangeError, "epochs");
+  await assertRejects(() => fit(undefined as never, options), TypeError, "fit(model");
 });

@@ -145,6 +145,30 @@ for (let i = 0; i < 2; i++) {
   assertStringIncludes(textOf(hung), "Stop again to end the kernel");
 });
 
+Deno.test("one more press ends an evaluation that fit waits for, and says so", async () => {
+  const [, evaluating, after] = await runCells("stop-evaluation", [
+    { source: setUp },
+    {
+      source: `
+console.log("running");
+await fit(model, {
+  loader: [{ x, y }],
+  loss: (model, { x, y }) => mseLoss(model.call(x), y),
+  optimizer,
+  onStep: () => void steps++,
+  evaluate: async (model) => {
+    for (;;) await mseLoss(model.call(x), y).item();
+  },
+});`,
+      stops: [0.5, 2],
+    },
+    { source: `console.log(model.training);` + goOn },
+  ]);
+  assertEquals([evaluating.end, ...errorsOf(evaluating)], ["over", "AbortError"]);
+  assertStringIncludes(textOf(evaluating), "One more press ends it at its next read or step");
+  assertEquals(textOf(after), "true\ntrue true true false\n");
+});
+
 Deno.test("results of trees are computed, and show without await has no result", async () => {
   const [, tree, shown] = await runCells("stop-results", [
     { source: setUp },

@@ -18,11 +18,15 @@ import {
   fit,
   full,
   grad,
+  hessian,
   hvp,
+  jacfwd,
+  jacrev,
   jit,
   jvp,
   l1Loss,
   Linear,
+  linearize,
   linspace,
   manualSeed,
   mseLoss,
@@ -334,10 +338,10 @@ refuses(
 );
 refuses("a type that there is not", () => x().to("f8" as Any), TypeError, "Cannot convert to type f8", "f32");
 refuses(
-  "cat of types that differ",
-  () => cat([x(), x().to("i32")]),
+  "differences of types that differ",
+  () => x().diff(1, -1, { prepend: x().to("i32") }),
   TypeError,
-  "Cannot cat types f32 and i32",
+  "Cannot cat types i32 and f32",
   "convert",
 );
 refuses(
@@ -966,6 +970,49 @@ refuses(
   "[carry, y]",
 );
 refuses("a checkpoint of nothing", () => checkpoint(() => tensor(1))(), TypeError, "Cannot checkpoint");
+for (
+  const [name, call] of [
+    ["differentiate", () => grad(x() as Any)],
+    ["differentiate", () => hessian(x() as Any)],
+    ["take the vjp of", () => vjp(x() as Any, x())],
+    ["take the jvp of", () => jvp(x() as Any, [x()], [x()])],
+    ["linearize", () => linearize(x() as Any, x())],
+    ["take the Jacobian of", () => jacrev(x() as Any)],
+    ["take the Jacobian of", () => jacfwd(x() as Any)],
+    ["vmap", () => vmap(x() as Any)],
+    ["jit", () => jit(x() as Any)],
+    ["checkpoint", () => checkpoint(x() as Any)],
+    ["scan", () => scan(x() as Any, x(), x())],
+  ] as const
+) {
+  refuses(
+    `a tensor for the function of: ${name}`,
+    call,
+    TypeError,
+    `Cannot ${name} a tensor`,
+    "give a function",
+  );
+}
+refuses(
+  "jvp without arrays",
+  () => jvp((a: Tensor) => a, x() as Any, x() as Any),
+  TypeError,
+  "jvp(f, [x], [dx])",
+);
+refuses("hvp like grad", () => (hvp as Any)((a: Tensor) => a.sum()), TypeError, "hvp(f, x, v)");
+refuses(
+  "a tensor of tensors",
+  () => tensor([x(), x()] as Any),
+  TypeError,
+  "Cannot make a tensor of tensors",
+  "stack",
+);
+refuses(
+  "stack of shapes",
+  () => stack([zeros([2]), zeros([3])]),
+  RangeError,
+  "Cannot stack shapes [2] and [3]",
+);
 for (
   const [name, call] of [
     ["vmap", () => vmap(async (a: Tensor) => (await Promise.resolve(), a))(x())],

@@ -1,4 +1,5 @@
 /** Products of matrices in WebAssembly, shared out among threads by whole tiles. */
+import { type Blas, blas, wanted } from "../blas.ts";
 import type { Runner } from "./runner.ts";
 
 /** A matrix in shared memory: where it begins, and its steps from row to row and from column to column, in bytes. */
@@ -13,15 +14,80 @@ export const VECTORS = 32768;
 /** Multiplications in about a nanosecond. */
 const SPEED = 16;
 
-/** `c [M, N] = a [M, K] b [K, N]`, c row-major. */
+/** Multiplications that are worth a call of the system's library, and those that it is measured with. */
+const LIBRARY = 1 << 15, MEASURED = 1 << 20;
+
+/** The library to use, once it is known: the faster one on the first large product. */
+let chosen: Blas | null | undefined;
+
+/** `c [M, N] = a [M, K] b [K, N]`; the rows of c lie `line` bytes apart. */
 export function product(
+  runner: Runner,
+  shape: readonly number[],
+  a: Placed,
+  b: Placed,
+  c: number,
+  line: number = 4 * shape[1],
+): void {
+  const [M, N, K] = shape, size = M * N * K;
+  if (chosen === undefined && size >= MEASURED) chosen = faster(runner, shape, a, b, c, line);
+  if (chosen == null || size < LIBRARY || !byLibrary(chosen, runner, shape, a, b, c, line)) {
+    byVectors(runner, shape, a, b, c, line);
+  }
+}
+
+function faster(
+  runner: Runner,
+  shape: readonly number[],
+  a: Placed,
+  b: Placed,
+  c: number,
+  line: number,
+): Blas | null | undefined {
+  const library = blas();
+  if (library === null || wanted() === "1") return library;
+  const time = (run: () => boolean | void): number => {
+    if (run() === false) return Infinity; // the first call starts threads and compiles
+    let best = Infinity;
+    for (let i = 0; i < 3; i++) {
+      const start = performance.now();
+      run();
+      best = Math.min(best, performance.now() - start);
+    }
+    return best;
+  };
+  const theirs = time(() => byLibrary(library, runner, shape, a, b, c, line));
+  if (theirs === Infinity) return undefined; // not a product that it does
+  return theirs < time(() => byVectors(runner, shape, a, b, c, line)) ? library : null;
+}
+
+function byLibrary(
+  library: Blas,
   runner: Runner,
   [M, N, K]: readonly number[],
   a: Placed,
   b: Placed,
   c: number,
+  line: number,
+): boolean {
+  const { buffer } = runner.memory;
+  const strided = ({ at, row, column }: Placed) => ({
+    data: new Float32Array(buffer, at),
+    row: row / 4,
+    column: column / 4,
+  });
+  return library.multiply(strided(a), strided(b), new Float32Array(buffer, c), line / 4, M, N, K);
+}
+
+function byVectors(
+  runner: Runner,
+  [M, N, K]: readonly number[],
+  a: Placed,
+  b: Placed,
+  c: number,
+  line: number,
 ): void {
-  const work = M * N * K / SPEED, line = 4 * N;
+  const work = M * N * K / SPEED;
   // The longer side is shared out.
   if (M >= N) {
     runner.run(runner.matmul, "matmul", M, 6, work, (from, to, { panels }) => [

@@ -81,6 +81,14 @@ export function unpack(packed: Tensor, shapes: readonly Shape[]): Tensor[] {
   });
 }
 
+/** Results of which those of matrices that hold an infinity or NaN are NaN throughout: rotations lose some of them. */
+export function ofFinite(a: Tensor, results: readonly Tensor[]): Tensor[] {
+  const lost = a.isfinite().all([-2, -1]).logicalNot(); // [...batch]
+  return results.map((y) =>
+    y.maskedFill(lost.reshape([...lost.shape, ...Array(y.rank - lost.rank).fill(1)]), NaN)
+  );
+}
+
 /** One result of the same type as the first operand. */
 export function like(x: readonly Aval[], ...shapes: Shape[]): Aval[] {
   return shapes.map((shape) => ({ shape, dtype: x[0].dtype }));

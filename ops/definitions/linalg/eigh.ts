@@ -10,6 +10,7 @@ import {
   diagonalMatrix,
   eachMatrix,
   kernel,
+  ofFinite,
   onDiagonal,
   plus,
   put,
@@ -169,8 +170,8 @@ export const eigh: Tuple = tuple({
   ],
   outputs: ([a]) => [{ shape: a.shape.slice(0, -1), dtype: a.dtype }, { shape: a.shape, dtype: a.dtype }],
   expand: ([a]) => {
-    const { N } = split(a.shape);
-    return unpack(apply(eighKernel, [a], null), [[N], [N, N]]);
+    const { N } = split(a.shape), i = a.scalarLike(1, "i32").expand([N]).cumsum(0); // no table in an expansion
+    return ofFinite(a.where(i.unsqueeze(1).ge(i), 0), unpack(apply(eighKernel, [a], null), [[N], [N, N]]));
   },
   vjp: ([cl, cv], { y: [l, v] }) => {
     const turn = cv && v.matmul(gaps(l).mul(v.mT().matmul(cv)));

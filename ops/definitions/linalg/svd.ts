@@ -11,6 +11,7 @@ import {
   eachMatrix,
   kernel,
   like,
+  ofFinite,
   onDiagonal,
   plus,
   put,
@@ -195,7 +196,7 @@ export const svd: Tuple = tuple({
     const [u, s, v] = unpack(apply(svdKernel, [a], null), [[M, N], [N], [N, N]]);
     // Columns of 0 have no reflection, so that Q has there what completes the others to an orthonormal set.
     const missing = u.square().sum(-2, { keepdim: true }).lt(0.5);
-    return [tupleOutputs(qr, [u], { complete: false })[0].where(missing, u), s, v];
+    return ofFinite(a, [tupleOutputs(qr, [u], { complete: false })[0].where(missing, u), s, v]);
   },
   vjp: ([cu, cs, cv], { x: [a], y: [u, s, v] }) => {
     const { M, N } = split(a.shape);
