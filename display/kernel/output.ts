@@ -26,6 +26,11 @@ export function repairOutput(runtime: KernelRuntime, cellEnded: () => void): () 
   function account(characters: number): void {
     sentUntil = Math.max(sentUntil, performance.now()) + MESSAGE_MS + characters / CHARACTERS_PER_MS;
   }
+  /** The next cell's first line comes after a silence, however soon it comes. */
+  function silence(): void {
+    cellEnded();
+    flushedAt = -Infinity;
+  }
   const waitingMs = () => Math.min(sentUntil + DRAIN_MS - performance.now(), LONGEST_DRAIN_MS);
 
   const pending: { name: Stream; text: string }[] = [];
@@ -85,11 +90,11 @@ export function repairOutput(runtime: KernelRuntime, cellEnded: () => void): () 
         if (result !== undefined) account(UNSEEN_CHARACTERS);
       }
       await drain();
-      cellEnded();
+      silence();
     }));
     undo.push(beforeThrownErrors(() => {
-      cellEnded();
       flush();
+      silence();
       const ms = waitingMs();
       // The error leaves on another thread as soon as this one answers, so waiting means blocking.
       if (ms > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);

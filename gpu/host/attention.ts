@@ -3,11 +3,15 @@ import type { AttentionAttributes } from "../../ops/fused/attention_definition.t
 import { maskStrides } from "../../ops/fused/attention_definition.ts";
 import type { HostArray } from "../../ops/primitive.ts";
 import { isShared } from "./memory.ts";
-import { product } from "./wasm/product.ts";
+import { type Placed, product } from "./wasm/product.ts";
 import type { Runner } from "./wasm/runner.ts";
 
 /** Scores of a block at most; so many are worth vectors at least. */
 const BLOCK = 1 << 15, LEAST = 1 << 12;
+
+/** A row-major matrix of `width` columns in shared memory, and the transpose of one. */
+const lines = (at: number, width: number): Placed => ({ at, row: 4 * width, column: 4 });
+const columns = (at: number, width: number): Placed => ({ at, row: 4, column: 4 * width });
 
 /** Shapes, addresses of the operands, and scratch of the call at hand. */
 class Call {
@@ -86,6 +90,17 @@ class Call {
     }
   }
 
+  /** Scores `z [n, m]` of queries from `i0` on and the first keys; `q` is room for the queries. */
+  scores(z: Float32Array, q: Float32Array, b: number, h: number, i0: number, n: number, m: number): void {
+    const { D, p, runner } = this, hk = Math.floor(h * this.Hk / this.H);
+    this.scaled(q, b, h, i0, n);
+    const keys = columns(this.rows(1, b, hk, 0), D);
+    product(runner, [n, m, D], lines(q.byteOffset, D), keys, z.byteOffset);
+    this.mask(z, b, h, [i0, i0 + n], [0, m], (i, j) => (i - i0) * m + j);
+    if (!p.causal) return;
+    for (let i = 0; i < n; i++) z.fill(-Infinity, i * m + Math.min(m, this.end(i0 + i)), (i + 1) * m);
+  }
+
   /** Queries of a head times the scale, in scratch: `[n, D]` from `i` on. */
   scaled(to: Float32Array, b: number, h: number, i: number, n: number): void {
     const { D, T, H, p } = this, from = ((b * H + h) * T + i) * D, q = this.x[0].data;
@@ -132,26 +147,18 @@ export function attention(
             }
             continue;
           }
-          c.scaled(q, b, h, i0, n);
-          const keys = { at: c.rows(1, b, hk, 0), row: 4, column: 4 * D };
-          product(runner, [n, m, D], { at: q.byteOffset, row: 4 * D, column: 4 }, keys, z);
-          c.mask(scores, b, h, [i0, i0 + n], [0, m], (i, j) => (i - i0) * m + j);
-          if (p.causal) {
-            for (let i = 0; i < n; i++) {
-              scores.fill(-Infinity, i * m + Math.min(m, c.end(i0 + i)), (i + 1) * m);
-            }
-          }
+          c.scores(scores, q, b, h, i0, n, m);
           runner.run(runner.rows, "weights", n, 1, 4 * n * m, (from, to) => [
             z + 4 * from * m,
             sums.byteOffset + 4 * from,
             m,
             to - from,
           ]);
-          const values = { at: c.rows(2, b, hk, 0), row: 4 * E, column: 4 };
+          const values = lines(c.rows(2, b, hk, 0), E);
           product(
             runner,
             [n, E, m],
-            { at: z, row: 4 * m, column: 4 },
+            lines(z, m),
             values,
             Y.byteOffset + 4 * row * (E + 1),
             4 * (E + 1),
@@ -202,32 +209,13 @@ export function queryGrad(
             Y.fill(0, to, to + n * D);
             continue;
           }
-          c.scaled(q, b, h, i0, n);
-          product(runner, [n, m, D], { at: q.byteOffset, row: 4 * D, column: 4 }, {
-            at: c.rows(1, b, hk, 0),
-            row: 4,
-            column: 4 * D,
-          }, z);
-          product(runner, [n, m, E], { at: c.rows(3, b, h, i0), row: 4 * E, column: 4 }, {
-            at: c.rows(2, b, hk, 0),
-            row: 4,
-            column: 4 * E,
-          }, dw);
-          c.mask(scores, b, h, [i0, i0 + n], [0, m], (i, j) => (i - i0) * m + j);
-          if (p.causal) {
-            for (let i = 0; i < n; i++) {
-              scores.fill(-Infinity, i * m + Math.min(m, c.end(i0 + i)), (i + 1) * m);
-            }
-          }
+          c.scores(scores, q, b, h, i0, n, m);
+          product(runner, [n, m, E], lines(c.rows(3, b, h, i0), E), columns(c.rows(2, b, hk, 0), E), dw);
           runner.run(runner.rows, "scoreGradients", n, 1, 4 * n * m, (from, until) => [
             ...[z + 4 * from * m, dw + 4 * from * m, m, until - from],
             ...[lse.byteOffset + 4 * (i0 + from), delta.byteOffset + 4 * (i0 + from)],
           ]);
-          product(runner, [n, D, m], { at: z, row: 4 * m, column: 4 }, {
-            at: c.rows(1, b, hk, 0),
-            row: 4 * D,
-            column: 4,
-          }, Y.byteOffset + 4 * to);
+          product(runner, [n, D, m], lines(z, m), lines(c.rows(1, b, hk, 0), D), Y.byteOffset + 4 * to);
           for (let d = to; d < to + n * D; d++) Y[d] *= p.scale;
         }
       }
@@ -272,16 +260,14 @@ export function keyValueGrad(
             if (isFirst) Y.fill(0, at, at + m * line);
             continue;
           }
-          product(runner, [m, n, D], { at: c.rows(1, b, hk, j0), row: 4 * D, column: 4 }, {
-            at: q.byteOffset + 4 * i0 * D,
-            row: 4,
-            column: 4 * D,
-          }, z);
-          product(runner, [m, n, E], { at: c.rows(2, b, hk, j0), row: 4 * E, column: 4 }, {
-            at: c.rows(3, b, h, i0),
-            row: 4,
-            column: 4 * E,
-          }, dw);
+          product(
+            runner,
+            [m, n, D],
+            lines(c.rows(1, b, hk, j0), D),
+            columns(q.byteOffset + 4 * i0 * D, D),
+            z,
+          );
+          product(runner, [m, n, E], lines(c.rows(2, b, hk, j0), E), columns(c.rows(3, b, h, i0), E), dw);
           c.mask(scores, b, h, [i0, T], [j0, j0 + m], (i, j) => (j - j0) * n + i - i0);
           if (p.causal) {
             for (let j = 0; j < m; j++) {
@@ -296,16 +282,16 @@ export function keyValueGrad(
           product(
             runner,
             [m, D, n],
-            { at: dw, row: 4 * n, column: 4 },
-            { at: q.byteOffset + 4 * i0 * D, row: 4 * D, column: 4 },
+            lines(dw, n),
+            lines(q.byteOffset + 4 * i0 * D, D),
             to,
             4 * line,
           );
           product(
             runner,
             [m, E, n],
-            { at: z, row: 4 * n, column: 4 },
-            { at: c.rows(3, b, h, i0), row: 4 * E, column: 4 },
+            lines(z, n),
+            lines(c.rows(3, b, h, i0), E),
             to + 4 * D,
             4 * line,
           );

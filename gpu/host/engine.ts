@@ -88,9 +88,8 @@ export class HostEngine implements Engine {
 
   upload(data: TypedArray, dtype: DType): Storage {
     if (dtype === "bf16") return this.#store(packBf16(data));
-    const at = data.byteLength < SHARED ? null : this.#memory.take(data.byteLength);
-    if (at === null) return this.#store(data.slice());
-    const own = arrayAt(dtype, this.#memory.buffer, at, data.length);
+    const own = this.#placed(dtype, data.length);
+    if (own === null) return this.#store(data.slice());
     own.set(data);
     return this.#store(own);
   }
@@ -240,11 +239,17 @@ export class HostEngine implements Engine {
     const bytes = size * workingBytes(dtype);
     // Brain floats are packed into an array of their own. What a loop takes that never lets anything come back is left
     // to the heap, whose collector needs no turn of the event loop.
-    if (bytes < SHARED || dtype === "bf16" || this.#taken + bytes > UNRETURNED) return allocate(dtype, size);
-    const at = this.#memory.take(bytes);
-    if (at === null) return allocate(dtype, size);
+    if (dtype === "bf16" || this.#taken + bytes > UNRETURNED) return allocate(dtype, size);
+    const placed = this.#placed(dtype, size);
+    if (placed === null) return allocate(dtype, size);
     this.#taken += bytes;
-    return arrayAt(dtype, this.#memory.buffer, at, size);
+    return placed;
+  }
+
+  /** An array in shared memory; null where it is too small for that, or there is no room. */
+  #placed(dtype: DType, size: number): TypedArray | null {
+    const bytes = size * workingBytes(dtype), at = bytes < SHARED ? null : this.#memory.take(bytes);
+    return at === null ? null : arrayAt(dtype, this.#memory.buffer, at, size);
   }
 
   #release({ live, bytes, at }: Held): void {

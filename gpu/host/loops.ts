@@ -25,7 +25,7 @@ export interface Application {
   /** Whether `host` is the record's `hostInteger`. */
   readonly integer: boolean;
   /** The record's WGSL of the operands' names. */
-  readonly wgsl: () => string;
+  readonly wgsl: string;
   readonly x: readonly string[];
   readonly types: readonly DType[];
   readonly dtype: DType;

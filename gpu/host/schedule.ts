@@ -242,12 +242,11 @@ class Planner {
     for (const m of members) {
       const step = this.#steps[m], op = step.op as Elementwise;
       const x = step.inputs.map(nameOf), types = step.inputs.map((s) => this.#steps[s].dtype);
-      const p = this.#attributes(step);
       applications.push({
         name: op.name,
         host: hostOf(op, step.dtype),
         integer: hostOf(op, step.dtype) !== op.host,
-        wgsl: () => op.wgsl(x, types, p),
+        wgsl: op.wgsl(x, types, this.#attributes(step)),
         x,
         types,
         dtype: step.dtype,
@@ -347,8 +346,7 @@ class Planner {
       },
       tiled: opposed && reduction === null,
     };
-    const plain = compileLoop(loop);
-    const kernel = (this.#runner && vectorKernel(loop, axes, plain, this.#runner)) ?? plain;
+    const kernel = (this.#runner && vectorKernel(loop, axes, this.#runner)) ?? compileLoop(loop);
     const g: number[] = [...axes.lengths], offsets: number[] = [];
     loads.forEach((x, l) => {
       g.push(x.slot);

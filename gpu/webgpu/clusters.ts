@@ -25,8 +25,6 @@ export interface Clusters {
   readonly order: readonly (Cluster | number)[];
   /** Whether a step of a cluster is read by another kernel, or is a root. */
   readonly isStored: (step: number, cluster: Cluster) => boolean;
-  /** Whether a step of a cluster is used inside of it. */
-  readonly isUsed: (step: number, cluster: Cluster) => boolean;
   /** The step whose element t is element t of this one: what a reshape reshapes, or itself. */
   readonly behind: (step: number) => number;
 }
@@ -93,7 +91,6 @@ export function cluster(
   };
   const isStored = (i: number, k: Cluster): boolean =>
     isRoot[i] === 1 || consumers[i].some((c) => !isInside(c, k));
-  const isUsed = (i: number, k: Cluster): boolean => consumers[i].some((c) => isInside(c, k));
 
   /** Steps that the members of a cluster read. */
   const operandsOf = (list: readonly number[], inside: ReadonlySet<number>): Set<number> => {
@@ -203,5 +200,5 @@ export function cluster(
   });
   const order: (Cluster | number)[] = [];
   for (const slot of slots) for (const item of slot) if (item !== null) order.push(item);
-  return { order, isStored, isUsed, behind };
+  return { order, isStored, behind };
 }

@@ -114,10 +114,10 @@ function stepsOf(
   b: PlanBuilder,
   list: readonly number[],
   names: Map<number, string>,
-  isUsed: (step: number) => boolean,
   behind: (step: number) => number,
 ): { operands: Operand[]; steps: ChainStep[] } {
-  const operands: Operand[] = [], steps: ChainStep[] = [], first = names.size, used = new Set<string>();
+  const operands: Operand[] = [], steps: Omit<ChainStep, "isUsed">[] = [], first = names.size;
+  const used = new Set<string>();
   for (const m of list) {
     const { op, inputs, dtype } = b.steps[m];
     const x = inputs.map((i) => {
@@ -129,11 +129,10 @@ function stepsOf(
       return name;
     });
     const types = inputs.map((i) => b.steps[i].dtype);
-    steps.push({ expression: (op as Elementwise).wgsl(x, types, b.attributes(m)), dtype, isUsed: isUsed(m) });
+    steps.push({ expression: (op as Elementwise).wgsl(x, types, b.attributes(m)), dtype });
     names.set(m, `t${first + steps.length - 1}`);
   }
-  // Also what is used through reshapes only.
-  return { operands, steps: steps.map((s, k) => used.has(`t${first + k}`) ? { ...s, isUsed: true } : s) };
+  return { operands, steps: steps.map((s, k) => ({ ...s, isUsed: used.has(`t${first + k}`) })) };
 }
 
 /** The chain of a cluster's members, with memory for what others read; `seed` is a core whose value is at hand, or -1. */
@@ -144,7 +143,7 @@ function loopOf(b: PlanBuilder, k: Cluster, clusters: Clusters, seed: number): C
     names.set(seed, "t0");
     start.push({ expression: "s", dtype: b.steps[seed].dtype, isUsed: true });
   }
-  const { operands, steps } = stepsOf(b, k.members, names, (m) => clusters.isUsed(m, k), clusters.behind);
+  const { operands, steps } = stepsOf(b, k.members, names, clusters.behind);
   for (const m of seed < 0 ? k.members : [seed, ...k.members]) {
     if (!clusters.isStored(m, k)) continue;
     const { shape, dtype } = b.steps[m];
@@ -219,7 +218,8 @@ function reduction(b: PlanBuilder, k: Cluster, clusters: Clusters, op: Reduction
 /** What a reduction folds as a chain; as a value of its own, where it reads what is too large to be bound. */
 function folded(b: PlanBuilder, { before }: Cluster): Folded | Operand {
   const names = new Map<number, string>(), last = before[before.length - 1];
-  const { operands, steps } = stepsOf(b, before, names, () => true, (x) => x);
+  const chain = stepsOf(b, before, names, (x) => x), { operands } = chain;
+  const steps = chain.steps.map((s) => ({ ...s, isUsed: true }));
   const { shape, dtype } = b.steps[last], value = names.get(last)!;
   if (operands.every((o) => o.value.bytes <= b.limits.binding)) {
     return { operands, steps, value, dtype, view: wholeView(shape) };

@@ -2,7 +2,7 @@
 import { apply } from "../node.ts";
 import { allBatched, custom } from "../families.ts";
 import type { DType } from "../dtype.ts";
-import type { Aval, HostArray } from "../primitive.ts";
+import type { Aval, HostArray, MapKernel } from "../primitive.ts";
 import type { Tensor } from "../tensor.ts";
 import { sameShape, type Shape, showShape, sizeOf, splitAt, stridesOf } from "../shape.ts";
 
@@ -206,6 +206,36 @@ export const gather = custom({
   batch: (x, batched, p, B) => apply(gather, allBatched(x, batched, B), { axis: p.axis + 1 }),
 });
 
+/** A thread a destination, of [x, index, src]: the uniforms of {@linkcode destinationWgsl}. */
+export const DESTINATIONS: Pick<MapKernel, "threads" | "uniforms"> = {
+  threads: (_, y) => sizeOf(y.shape),
+  uniforms: ([x, index], _, { axis }) => [
+    x.shape.length,
+    axis,
+    index.shape[axis],
+    sizeOf(index.shape.slice(axis + 1)),
+    ...x.shape.flatMap((n, a) => [n, index.shape[a]]),
+  ],
+};
+
+/** WGSL of what destination t becomes: `s`, and by `fold` each `x2(i)` sent to it, in order, so that it repeats itself. */
+export const destinationWgsl = (index: DType, fold: string): string => `
+  var rest = t; var at = 0; var stride = 1; var mine = 0; var inside = true; var length = 0;
+  for (var a = u(0) - 1; a >= 0; a--) {
+    let n = u(4 + 2 * a); let m = u(5 + 2 * a); let k = rest % n; rest = rest / n;
+    if (a == u(1)) { mine = k; length = n; } else { inside = inside && k < m; at += k * stride; }
+    stride *= m;
+  }
+  var s = x0(t);
+  if (inside) {
+    for (var j = 0; j < u(2); j++) {
+      let i = at + j * u(3);
+      var k = i32(x1(i)); ${placeWgsl("length", index)}
+      if (k == mine) { s = ${fold}; }
+    }
+  }
+  put(t, s);`;
+
 /** Adds `src` to `x` at the places which `gather` with the same index reads. Repeated places add up. */
 export const scatterAdd = custom({
   name: "scatterAdd",
@@ -227,31 +257,8 @@ export const scatterAdd = custom({
     for (let j = 0; j < sums.length; j++) y.data[j] = sums[j];
   },
   wgsl: {
-    // A thread a destination: sums what points at it, in order, so the result is the same every time.
-    threads: (_, y) => sizeOf(y.shape),
-    uniforms: ([x, index], _, { axis }) => [
-      x.shape.length,
-      axis,
-      index.shape[axis],
-      sizeOf(index.shape.slice(axis + 1)),
-      ...x.shape.flatMap((n, a) => [n, index.shape[a]]),
-    ],
-    body: ([, index]) => `
-      var rest = t; var at = 0; var stride = 1; var mine = 0; var inside = true; var length = 0;
-      for (var a = u(0) - 1; a >= 0; a--) {
-        let n = u(4 + 2 * a); let m = u(5 + 2 * a); let k = rest % n; rest = rest / n;
-        if (a == u(1)) { mine = k; length = n; } else { inside = inside && k < m; at += k * stride; }
-        stride *= m;
-      }
-      var s = x0(t);
-      if (inside) {
-        for (var j = 0; j < u(2); j++) {
-          let i = at + j * u(3);
-          var k = i32(x1(i)); ${placeWgsl("length", index.dtype)}
-          if (k == mine) { s += x2(i); }
-        }
-      }
-      put(t, s);`,
+    ...DESTINATIONS,
+    body: ([, index]) => destinationWgsl(index.dtype, "s + x2(i)"),
   },
   flops: (x) => sizeOf(x[2].shape),
   vjp: (ct, { x: [, index], p, needs }) => [ct, null, needs[2] ? apply(gather, [ct, index], p) : null],

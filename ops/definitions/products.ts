@@ -201,6 +201,11 @@ function added(
 }
 
 const addedTex = ([x, a, b]: string[]): string => `\\beta\\,${x} + \\alpha\\,${a}\\,${b}`;
+const addedPullbacks = ([, a, b]: string[], f: string): string[] => [
+  `\\beta\\,\\bar{${f}}`,
+  `\\alpha\\,\\bar{${f}}\\,{${b}}^\\top`,
+  `\\alpha\\,{${a}}^\\top \\bar{${f}}`,
+];
 const addedSamples = (
   shapes: number[][],
   method: "addmm" | "addmv" | "addr" | "addbmm" | "baddbmm",
@@ -212,14 +217,7 @@ export const addmm = composite(
   {
     name: "addmm",
     tex: addedTex,
-    texPullbacks: (
-      [, y, z],
-      f,
-    ) => [
-      `\\beta\\,\\bar{${f}}`,
-      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
-      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
-    ],
+    texPullbacks: addedPullbacks,
     samples: addedSamples([[2], [3, 2], [2, 2]], "addmm"),
   },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("addmm", x, mm(a, b), o),
@@ -229,14 +227,7 @@ export const addmv = composite(
   {
     name: "addmv",
     tex: addedTex,
-    texPullbacks: (
-      [, y, z],
-      f,
-    ) => [
-      `\\beta\\,\\bar{${f}}`,
-      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
-      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
-    ],
+    texPullbacks: addedPullbacks,
     samples: addedSamples([[3], [3, 2], [2]], "addmv"),
   },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("addmv", x, mv(a, b), o),
@@ -259,14 +250,7 @@ export const addbmm = composite(
   {
     name: "addbmm",
     tex: ([x, a, b]) => `\\beta\\,${x} + \\alpha \\sum_i {${a}}_i\\,{${b}}_i`,
-    texPullbacks: (
-      [, y, z],
-      f,
-    ) => [
-      `\\beta\\,\\bar{${f}}`,
-      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
-      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
-    ],
+    texPullbacks: addedPullbacks,
     samples: addedSamples([[3, 2], [2, 3, 2], [2, 2, 2]], "addbmm"),
   },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor =>
@@ -277,14 +261,7 @@ export const baddbmm = composite(
   {
     name: "baddbmm",
     tex: addedTex,
-    texPullbacks: (
-      [, y, z],
-      f,
-    ) => [
-      `\\beta\\,\\bar{${f}}`,
-      `\\alpha\\,\\bar{${f}}\\,{${z}}^\\top`,
-      `\\alpha\\,{${y}}^\\top \\bar{${f}}`,
-    ],
+    texPullbacks: addedPullbacks,
     samples: addedSamples([[3, 2], [2, 3, 2], [2, 2, 2]], "baddbmm"),
   },
   (x: Tensor, a: Tensor, b: Tensor, o: AddedProductOptions): Tensor => added("baddbmm", x, bmm(a, b), o),

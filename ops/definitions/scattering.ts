@@ -6,7 +6,16 @@ import { apply } from "../node.ts";
 import type { RuleContext } from "../primitive.ts";
 import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
-import { checkScatter, eachIndex, gather, place, placeWgsl, scatterAdd } from "./indexing.ts";
+import {
+  checkScatter,
+  DESTINATIONS,
+  destinationWgsl,
+  eachIndex,
+  gather,
+  place,
+  placeWgsl,
+  scatterAdd,
+} from "./indexing.ts";
 
 /**
  * For each of `p.length` places along an axis the last `j` with `index[j]` there, or -1 if there is none: what makes
@@ -108,31 +117,9 @@ export const scatterFold = custom({
     });
   },
   wgsl: {
-    // A thread a destination: goes through what is sent to it in order, so the result is the same every time.
-    threads: (_, y) => sizeOf(y.shape),
-    uniforms: ([x, index], _, { axis }) => [
-      x.shape.length,
-      axis,
-      index.shape[axis],
-      sizeOf(index.shape.slice(axis + 1)),
-      ...x.shape.flatMap((n, a) => [n, index.shape[a]]),
-    ],
-    body: ([x, index], _, { reduce }) => `
-      var rest = t; var at = 0; var stride = 1; var mine = 0; var inside = true; var length = 0;
-      for (var a = u(0) - 1; a >= 0; a--) {
-        let n = u(4 + 2 * a); let m = u(5 + 2 * a); let k = rest % n; rest = rest / n;
-        if (a == u(1)) { mine = k; length = n; } else { inside = inside && k < m; at += k * stride; }
-        stride *= m;
-      }
-      var s = x0(t);
-      if (inside) {
-        for (var j = 0; j < u(2); j++) {
-          let i = at + j * u(3);
-          var k = i32(x1(i)); ${placeWgsl("length", index.dtype)}
-          if (k == mine) { s = ${foldWgsl(reduce, x.dtype)("s", "x2(i)")}; }
-        }
-      }
-      put(t, s);`,
+    ...DESTINATIONS,
+    body: ([x, index], _, { reduce }) =>
+      destinationWgsl(index.dtype, foldWgsl(reduce, x.dtype)("s", "x2(i)")),
   },
   flops: (x) => sizeOf(x[2].shape),
   vjp: (ct, c) => {

@@ -55,6 +55,14 @@ async function repaired(
   return kernel.sent;
 }
 
+/** Does what the kernel does with what a cell threw. */
+function reportError(): void {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 2; // The kernel's call comes from no file, so these frames must not be seen.
+  JSON.stringify({ name: "Error", message: "thrown", stack: "" });
+  Error.stackTraceLimit = limit;
+}
+
 const drawn = (text: string) => ({ [displayHook]: () => ({ "text/plain": text }) });
 
 Deno.test("outside a kernel the repair changes nothing", () => {
@@ -123,15 +131,26 @@ Deno.test("the first line after a silence leaves at once, so a hang does not hid
   assertEquals(first, 1);
 });
 
+Deno.test("the first line of a cell leaves at once, however soon after another cell, so a hang does not hide it", async () => {
+  await repaired(async ({ run, sent }) => {
+    for (const what of ["ends", "throws"]) {
+      console.log("first");
+      console.log(what);
+      if (what === "ends") await run(undefined);
+      else reportError();
+      console.log(`after one that ${what}`);
+      assertEquals(sent.at(-1), ["stream", `stdout: after one that ${what}\n`]);
+      await run(undefined);
+    }
+  });
+});
+
 Deno.test("what a cell logs before it throws leaves before the error", async () => {
   let before: Message[] = [];
   await repaired(({ sent }) => {
     for (let i = 0; i < 3; i++) console.log(i);
     assertEquals(sent.length, 1);
-    const limit = Error.stackTraceLimit;
-    Error.stackTraceLimit = 2; // The kernel's call comes from no file, so this one must not be seen.
-    JSON.stringify({ name: "Error", message: "thrown", stack: "" });
-    Error.stackTraceLimit = limit;
+    reportError();
     before = [...sent];
   });
   assertEquals(before, [["stream", "stdout: 0\n"], ["stream", "stdout: 1\n2\n"]]);

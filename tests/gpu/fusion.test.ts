@@ -85,6 +85,19 @@ test("a chain is one kernel, with a sum at its end or after a product as well", 
   assertEquals(await both("long product", () => [y.matmul(z).add(1).log1p()]), [5, 3]);
 });
 
+test("a reshape that a chain sees through may be read elsewhere too", async () => {
+  const [x, w, b] = await inputs([64, 32], [32, 48], [16, 48]);
+  // The reshape of the sum is an operand of the loop after it and of a product.
+  await both("reshaped product", () => {
+    const y = x.matmul(w).reshape([4, 16, 48]);
+    return [y.add(b).exp(), y.permute([0, 2, 1]).matmul(y)];
+  });
+  await both("reshaped loop", () => {
+    const z = x.add(1).reshape([32, 64]).reshape([64, 32]), y = z.tanh();
+    return [y.mul(z), z.matmul(y.mT()), y];
+  });
+});
+
 test("compilers do not see through a fused chain: nothing cancels, nothing is rounded once instead of twice", async () => {
   const [x, y] = await inputs([1000], [1000]);
   await both("a sum minus its part", () => [x.add(1e6).sub(1e6), x.add(y).sub(x)]);

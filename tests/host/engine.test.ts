@@ -224,3 +224,21 @@ Deno.test("large results of a synchronous loop keep memory flat", () => {
   }
   assert(most < 600e6, `memory grew by ${most / 1e6} MB, of 2 GB made`);
 });
+
+Deno.test("a loop in vectors keeps neither the graph nor the operands of the run that it was made for", async () => {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc") as () => void;
+  const host = createHostEngine(), dead: WeakRef<object>[] = [];
+  const run = (): void => {
+    const x = leaf([1, 2, 3, 4], [100, 80]);
+    const y = op("sum", [op("exp", [op("mul", [x, x])])], { axes: [0] });
+    host.run([y, op("tanh", [x])]);
+    dead.push(new WeakRef(x), new WeakRef(y), new WeakRef((x.value as HostStorage).data));
+  };
+  for (let k = 0; k < 3; k++) run();
+  for (let k = 0; k < 20 && dead.some((d) => d.deref() !== undefined); k++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    gc();
+  }
+  assertEquals(dead.filter((d) => d.deref() !== undefined).length, 0);
+});

@@ -1,8 +1,8 @@
 /** A fused loop as a kernel of the host engine: WebAssembly where it can, the generated JavaScript elsewhere. */
 import { type DType, roundTo } from "../../../ops/dtype.ts";
-import type { Axes, Kernel, Loop } from "../loops.ts";
+import { type Axes, compileLoop, type Kernel, type Loop } from "../loops.ts";
 import { isShared } from "../memory.ts";
-import { layoutOf, loopText, type VectorLoop } from "./loops.ts";
+import { bytes, layoutOf, loopText, type VectorLoop } from "./loops.ts";
 import type { Module, Runner } from "./runner.ts";
 import { Unsupported } from "./wgsl.ts";
 
@@ -11,13 +11,11 @@ const LEAST = 4096;
 /** Shortest innermost axis that is worth vectors. */
 const ROW = 8;
 
-const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
-
 /**
- * The loop over `axes` in WebAssembly, whose geometry is that of `plain`: there slots and offsets are read. Null where
- * vectors cannot do it, or not faster.
+ * The loop over `axes` in WebAssembly, whose geometry is that of the JavaScript: there slots and offsets are read. Null
+ * where vectors cannot do it, or not faster. Kernels are kept: they hold the loop, which is data, and nothing of a run.
  */
-export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runner): Kernel | null {
+export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | null {
   const { lengths, strides } = axes, last = loop.rank - 1;
   if (loop.rank === 0 || lengths.reduce((n, m) => n * m, 1) < LEAST || lengths[last] < ROW) return null;
   if (loop.applications.length === 0 && loop.fold === null) return null;
@@ -34,7 +32,7 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
     rank: loop.rank,
     loads: loop.loads.map((l, i) => ({ dtype: l.dtype, moves: strides[i][last] === 1 })),
     constants: loop.constants,
-    applications: loop.applications.map((a) => ({ ...a, wgsl: a.wgsl() })),
+    applications: loop.applications,
     stores: loop.stores,
     fold: loop.fold === null ? null : { name: loop.fold.name, reduced: loop.fold.reduced },
   };
@@ -45,8 +43,9 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
     if (error instanceof Unsupported) return null;
     throw error;
   }
+  const { words, geometry } = runner.own;
   const layout = layoutOf(vectors), template = new Int32Array(layout.words);
-  if (layout.words > runner.words.length) return null;
+  if (layout.words > words.length) return null;
   template.set(lengths);
   loop.loads.forEach((l, i) => {
     for (let a = 0; a < last; a++) template[layout.loads[i] + 1 + a] = strides[i][a] * bytes(l.dtype);
@@ -78,18 +77,20 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
   }
   const stores = at,
     constants = at + loop.stores.length,
-    floats = new Float32Array(runner.words.buffer, runner.words.byteOffset);
+    floats = new Float32Array(words.buffer, geometry);
+  // For arrays that WebAssembly does not reach.
+  let made: Kernel | null = null;
+  const plain = (): Kernel => made ??= compileLoop(loop);
   return (v, k, g, nodes) => {
     for (let i = 0; i < loop.stores.length; i++) {
-      if (!isShared(v[g[stores + i]])) return plain(v, k, g, nodes);
+      if (!isShared(v[g[stores + i]])) return plain()(v, k, g, nodes);
     }
-    const { words } = runner;
     words.set(template);
     for (let i = 0; i < slots.length; i++) {
       const address = runner.address(v[g[slots[i]]]);
       if (address === null) {
         runner.finish();
-        return plain(v, k, g, nodes);
+        return plain()(v, k, g, nodes);
       }
       words[layout.loads[i]] = address + g[slots[i] + 1] * bytes(loop.loads[i].dtype);
     }
@@ -100,7 +101,7 @@ export function vectorKernel(loop: Loop, axes: Axes, plain: Kernel, runner: Runn
       else words[layout.constants + c] = roundTo("i32", value);
     }
     runner.run(module, "run", splits ? end : 1, grain, work, (from, to, { sums }) => [
-      runner.geometry,
+      geometry,
       from,
       splits ? to : end,
       sums,

@@ -1,5 +1,6 @@
 /** Fused loops as WebAssembly: the same expressions as the WGSL kernels', four elements at a time. */
 import type { DType } from "../../../ops/dtype.ts";
+import { add, get, HIGH, i32, mul, set } from "./text.ts";
 import { type Lane, type Vector, Vectorizer } from "./vector.ts";
 import { Unsupported } from "./wgsl.ts";
 
@@ -31,24 +32,20 @@ const lane = (dtype: DType): Lane => {
   if (dtype === "f32" || dtype === "i32" || dtype === "u32" || dtype === "bool") return dtype;
   throw new Unsupported(dtype);
 };
-const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
+/** Bytes of an element. */
+export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
 
-const get = (x: string): string => `(local.get $${x})`;
-const set = (x: string, value: string): string => `(local.set $${x} ${value})`;
-const i32 = (n: number): string => `(i32.const ${n})`;
-const add = (a: string, b: string): string => `(i32.add ${a} ${b})`;
-const mul = (a: string, b: string): string => `(i32.mul ${a} ${b})`;
 const word = (k: number): string => `(i32.load offset=${4 * k} ${get("g")})`;
 
 /** Four elements, or one of them in each lane. */
-function load(dtype: DType, at: string, offset: string, single: boolean): string {
+function load(dtype: DType, at: string, single: boolean): string {
   if (dtype !== "bool") {
-    return single ? `(v128.load32_splat ${offset}${at})` : `(v128.load ${offset}${at})`;
+    return single ? `(v128.load32_splat ${at})` : `(v128.load ${at})`;
   }
   const zero = `(i32x4.splat ${i32(0)})`;
   return single
-    ? `(i32x4.ne (i32x4.splat (i32.load8_u ${offset}${at})) ${zero})`
-    : `(i32x4.ne (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero ${offset}${at}))) ${zero})`;
+    ? `(i32x4.ne (i32x4.splat (i32.load8_u ${at})) ${zero})`
+    : `(i32x4.ne (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero ${at}))) ${zero})`;
 }
 
 function store(dtype: DType, at: string, value: string, single: boolean): string {
@@ -68,8 +65,6 @@ const FOLDS: Record<string, { wide: boolean; op: string; init: string }> = {
   amax: { wide: false, op: "max", init: "-inf" },
   amin: { wide: false, op: "min", init: "inf" },
 };
-
-const HIGH = "8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15";
 
 /**
  * Where the words of a loop's geometry stand: lengths of axes; for each load, then each store, its address and its
@@ -195,7 +190,7 @@ ${start.join(" ")}
     loop.loads.forEach((l, i) => {
       if (!l.moves) return;
       const at = add(pointers.get(`x${i}`)!, mul(get("j"), i32(bytes(l.dtype))));
-      out.push(set(this.#local(`x${i}`, "v128"), load(l.dtype, at, "", single)));
+      out.push(set(this.#local(`x${i}`, "v128"), load(l.dtype, at, single)));
     });
     const types = new Map(this.#types);
     loop.applications.forEach((a, t) => {
@@ -210,7 +205,7 @@ ${start.join(" ")}
   /** Loads that the innermost axis does not move. */
   #hoisted(pointers: ReadonlyMap<string, string>): string {
     return this.loop.loads.map((l, i) =>
-      l.moves ? "" : set(this.#local(`x${i}`, "v128"), load(l.dtype, pointers.get(`x${i}`)!, "", true))
+      l.moves ? "" : set(this.#local(`x${i}`, "v128"), load(l.dtype, pointers.get(`x${i}`)!, true))
     ).join(" ");
   }
 

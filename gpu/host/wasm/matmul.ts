@@ -1,4 +1,5 @@
 /** The matrix product in WebAssembly: packed panels, a tile of 6 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
+import { add, get, i32, madd, mul, set, step } from "./text.ts";
 
 /** Rows and columns of the tile that a thread keeps in registers. */
 const ROWS = 6, COLUMNS = 8;
@@ -8,14 +9,8 @@ const DEPTH = 256, HEIGHT = 96, WIDTH = 512;
 /** Bytes of scratch memory that one product needs: packed a, packed b, and a tile. */
 export const MATMUL_SCRATCH = 4 * (HEIGHT * DEPTH + WIDTH * DEPTH + ROWS * COLUMNS);
 
-const get = (x: string): string => `(local.get $${x})`;
-const set = (x: string, value: string): string => `(local.set $${x} ${value})`;
-const i32 = (n: number): string => `(i32.const ${n})`;
-const add = (a: string, b: string): string => `(i32.add ${a} ${b})`;
 const sub = (a: string, b: string): string => `(i32.sub ${a} ${b})`;
-const mul = (a: string, b: string): string => `(i32.mul ${a} ${b})`;
 const min = (a: string, b: string): string => `(select ${a} ${b} (i32.lt_s ${a} ${b}))`;
-const step = (x: string, by: string): string => set(x, add(get(x), by));
 /** A loop that runs while `condition`, which is asked first. */
 const loop = (label: string, condition: string, body: string): string =>
   `(block $${label}_end (loop $${label} (br_if $${label}_end (i32.eqz ${condition})) ${body} (br $${label})))`;
@@ -75,13 +70,8 @@ ${
 /** `c (+)= a b` for one tile of packed panels; `line` is the distance of c's rows in bytes. */
 function micro(fused: boolean): string {
   const acc = (i: number, j: number): string => `s${i}${j}`;
-  const madd = (i: number, j: number): string =>
-    set(
-      acc(i, j),
-      fused
-        ? `(f32x4.relaxed_madd ${get("a")} ${get(`b${j}`)} ${get(acc(i, j))})`
-        : `(f32x4.add (f32x4.mul ${get("a")} ${get(`b${j}`)}) ${get(acc(i, j))})`,
-    );
+  const sum = (i: number, j: number): string =>
+    set(acc(i, j), madd(fused, get("a"), get(`b${j}`), get(acc(i, j))));
   const names = Array.from({ length: ROWS }, (_, i) => `${acc(i, 0)} ${acc(i, 1)}`).join(" ");
   return `(func $micro ${params("depth pa pb c line first")} ${locals(`a b0 b1 ${names}`, "v128")}
 (block $k_end (loop $k
@@ -89,8 +79,8 @@ function micro(fused: boolean): string {
   ${set("b1", `(v128.load offset=16 ${get("pb")})`)}
   ${
     each(ROWS, (i) =>
-      `${set("a", `(v128.load32_splat ${i > 0 ? `offset=${4 * i} ` : ""}${get("pa")})`)} ${madd(i, 0)} ${
-        madd(i, 1)
+      `${set("a", `(v128.load32_splat ${i > 0 ? `offset=${4 * i} ` : ""}${get("pa")})`)} ${sum(i, 0)} ${
+        sum(i, 1)
       }`)
   }
   ${step("pa", i32(4 * ROWS))} ${step("pb", i32(4 * COLUMNS))}

@@ -1,10 +1,6 @@
 /** Rows of contiguous f32: softmax, log-sum-exp, cross-entropy, which need the largest of a row first, and attention. */
+import { get, HIGH, madd, set, step } from "./text.ts";
 import { Vectorizer } from "./vector.ts";
-
-const HIGH = "8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15";
-const get = (x: string): string => `(local.get $${x})`;
-const set = (x: string, value: string): string => `(local.set $${x} ${value})`;
-const step = (x: string, by: number): string => set(x, `(i32.add ${get(x)} (i32.const ${by}))`);
 
 /** `p` from the row's start on: fours while they fit in `n` elements, then ones. */
 function row(name: string, four: string, one: string): string {
@@ -22,15 +18,13 @@ const splat = (x: number): string => `(f32x4.splat (f32.const ${x}))`;
  * r = x - k ln 2 and the series of e^r; what is below the smallest normal number is 0. NaN stays.
  */
 function expBelow(fused: boolean): string {
-  const madd = (a: string, b: string, c: string): string =>
-    fused ? `(f32x4.relaxed_madd ${a} ${b} ${c})` : `(f32x4.add (f32x4.mul ${a} ${b}) ${c})`;
   const series = [1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1, 1].map(splat)
-    .reduce((sum, c) => madd(sum, get("r"), c));
+    .reduce((sum, c) => madd(fused, sum, get("r"), c));
   const power = `(i32x4.add (i32x4.trunc_sat_f32x4_s ${get("k")}) (i32x4.splat (i32.const 127)))`;
   return `(func $expBelow (param $x v128) (result v128) (local $k v128) (local $r v128)
 ${set("x", `(f32x4.max ${get("x")} ${splat(-88)})`)}
 ${set("k", `(f32x4.nearest (f32x4.mul ${get("x")} ${splat(1.4426950408889634)}))`)}
-${set("r", madd(get("k"), splat(2.1219444e-4), madd(get("k"), splat(-0.693359375), get("x"))))}
+${set("r", madd(fused, get("k"), splat(2.1219444e-4), madd(fused, get("k"), splat(-0.693359375), get("x"))))}
 (f32x4.mul ${series} (i32x4.shl ${power} (i32.const 23))))`;
 }
 

@@ -25,6 +25,12 @@ export interface Scratch {
   readonly panels: number;
 }
 
+/** That of the main thread, with the geometry of the kernel that runs: where it stands, and as an array. */
+interface Own extends Scratch {
+  readonly geometry: number;
+  readonly words: Int32Array;
+}
+
 const FUSED =
   `(func $f (param $x v128) (result v128) (f32x4.relaxed_madd (local.get $x) (local.get $x) (local.get $x)))`;
 /** Words of a kernel's geometry. */
@@ -34,25 +40,31 @@ const WORTH = 150_000;
 
 /** Modules on one memory. */
 export class Runner {
-  /** Whether there is a fused multiply-add. */
-  readonly fused: boolean;
   readonly #modules = new Map<string, Module>();
-  /** Where the geometry of the kernel that runs stands. */
-  readonly geometry: number;
-  readonly words: Int32Array;
-  readonly #scratch: Scratch;
+  #fused: boolean | null = null;
+  #own: Own | null = null;
   #threads: { readonly pool: Threads; readonly scratch: readonly Scratch[] } | null = null;
   #matmul: Module | null = null;
   #rows: Module | null = null;
   readonly #borrowed: [number, number][] = [];
 
-  constructor(readonly memory: HostMemory) {
-    this.fused = WebAssembly.validate(assemble(FUSED));
-    const at = memory.take(4 * WORDS), scratch = this.#takeScratch();
-    if (at === null || scratch === null) throw new Error("Internal: no memory for kernels");
-    this.geometry = at;
-    this.#scratch = scratch;
-    this.words = new Int32Array(memory.buffer, at, WORDS);
+  /** Takes memory when a kernel first asks for it: most programs start, and many end, without one. */
+  constructor(readonly memory: HostMemory) {}
+
+  /** Whether there is a fused multiply-add. */
+  get fused(): boolean {
+    return this.#fused ??= WebAssembly.validate(assemble(FUSED));
+  }
+
+  /** What the main thread's kernels work in. */
+  get own(): Own {
+    return this.#own ??= this.#takeOwn();
+  }
+
+  #takeOwn(): Own {
+    const geometry = this.memory.take(4 * WORDS), scratch = this.#takeScratch();
+    if (geometry === null || scratch === null) throw new Error("Internal: no memory for kernels");
+    return { ...scratch, geometry, words: new Int32Array(this.memory.buffer, geometry, WORDS) };
   }
 
   #takeScratch(): Scratch | null {
@@ -96,7 +108,7 @@ export class Runner {
     const call = module.functions[name], pieces = Math.ceil(n / grain);
     const ready = work < WORTH || pieces < 2 ? 0 : this.#helpers().pool.ready;
     const count = Math.min(ready, pieces - 1, Math.floor(work / WORTH));
-    if (count === 0) return call(...part(0, n, this.#scratch));
+    if (count === 0) return call(...part(0, n, this.own));
     const size = Math.ceil(pieces / (count + 1)) * grain, parts: (readonly [number, number])[] = [];
     for (let from = size; from < n; from += size) parts.push([from, Math.min(n, from + size)]);
     const { pool, scratch } = this.#helpers();
@@ -105,10 +117,10 @@ export class Runner {
       module.names.indexOf(name),
       parts.map(([a, b], i) => part(a, b, scratch[i])),
     );
-    call(...part(0, Math.min(n, size), this.#scratch));
+    call(...part(0, Math.min(n, size), this.own));
     // What no thread took, or one failed at, is done here.
     const done = pool.finish(busy);
-    parts.forEach(([a, b], i) => done[i] === true || call(...part(a, b, this.#scratch)));
+    parts.forEach(([a, b], i) => done[i] === true || call(...part(a, b, this.own)));
   }
 
   #helpers(): { readonly pool: Threads; readonly scratch: readonly Scratch[] } {

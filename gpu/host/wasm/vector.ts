@@ -1,4 +1,5 @@
 /** From WGSL to vectors of four lanes: branches become masks, so that every lane takes the path that it would alone. */
+import { madd } from "./text.ts";
 import {
   type Expr,
   type Function,
@@ -277,9 +278,7 @@ class Scope {
         }) (v128.and (f32x4.lt ${v} ${zero}) ${splat("f32", "-1")}))`;
       }
       case "fma":
-        return this.vectors.fused
-          ? `(f32x4.relaxed_madd ${text(0)} ${text(1)} ${text(2)})`
-          : `(f32x4.add (f32x4.mul ${text(0)} ${text(1)}) ${text(2)})`;
+        return madd(this.vectors.fused, text(0), text(1), text(2));
       case "round":
         return `(f32x4.nearest ${text(0)})`;
       case "floor":
