@@ -120,19 +120,26 @@ export class HostEngine implements Engine {
   /** Runs a schedule on the values of the graph's inputs. */
   #execute(schedule: Schedule, { nodes, roots }: RunGraph, { values, numbers }: Frame): void {
     const { slots, bound, kernels, geometry } = schedule;
+    let isDone = false;
     try {
       for (let k = 0; k < bound.length; k++) {
-        const i = bound[k], slot = slots[i];
-        if (slot.kind === "input") values[i] = elementsOf(nodes[slot.source].value as HostStorage);
+        const i = bound[k], { kind, dtype, size, source } = slots[i];
+        if (kind === "input") values[i] = elementsOf(nodes[source].value as HostStorage);
+        else if (kind === "root") values[i] = this.#allocate(dtype, size);
         else {
-          values[i] = this.#allocate(slot.dtype, slot.size);
-          if (slot.kind === "key") values[i].set(nodes[slot.source].p.value);
+          values[i] = allocate(dtype, size);
+          values[i].set(nodes[source].p.value);
         }
       }
       for (let i = 0; i < kernels.length; i++) kernels[i](values, numbers, geometry[i], nodes);
       this.#realise(nodes, roots, schedule, values);
+      isDone = true;
     } finally {
-      for (let k = 0; k < bound.length; k++) values[bound[k]] = NOTHING;
+      for (let k = 0; k < bound.length; k++) {
+        const i = bound[k];
+        if (!isDone && slots[i].kind === "root") this.#giveBack(values[i]);
+        values[i] = NOTHING;
+      }
     }
     this.#peak = Math.max(this.#peak, this.#live + schedule.bytes);
     this.#collector.check();
@@ -234,16 +241,27 @@ export class HostEngine implements Engine {
     return arena;
   }
 
-  /** An array for a result; its elements are anything. */
+  /** An array for a result; its elements are anything. Brain floats are packed into an array of their own. */
   #allocate(dtype: DType, size: number): TypedArray {
-    const bytes = size * workingBytes(dtype);
-    // Brain floats are packed into an array of their own. What a loop takes that never lets anything come back is left
-    // to the heap, whose collector needs no turn of the event loop.
-    if (dtype === "bf16" || this.#taken + bytes > UNRETURNED) return allocate(dtype, size);
-    const placed = this.#placed(dtype, size);
-    if (placed === null) return allocate(dtype, size);
-    this.#taken += bytes;
-    return placed;
+    return dtype === "bf16" ? allocate(dtype, size) : this.#placed(dtype, size) ?? allocate(dtype, size);
+  }
+
+  /**
+   * What is kept of a result. What a loop makes that never lets anything come back is left to the heap, whose collector
+   * needs no turn of the event loop.
+   */
+  #kept(values: TypedArray, dtype: DType): StoredArray {
+    if (!isShared(values)) return kept(values, dtype);
+    this.#taken += values.byteLength;
+    if (this.#taken <= UNRETURNED) return values;
+    this.#taken -= values.byteLength;
+    const copy = values.slice();
+    this.#giveBack(values);
+    return copy;
+  }
+
+  #giveBack(values: TypedArray): void {
+    if (isShared(values)) this.#memory.give(values.byteOffset, values.byteLength);
   }
 
   /** An array in shared memory; null where it is too small for that, or there is no room. */
@@ -268,7 +286,7 @@ export class HostEngine implements Engine {
       if (node.value !== null) continue;
       const slot = schedule.roots[i], { kind, dtype, source } = schedule.slots[slot];
       const before = kind === "input" ? (nodes[source].value as HostStorage).data : stored.get(values[slot]);
-      const data = before ?? kept(values[slot], dtype);
+      const data = before ?? this.#kept(values[slot], dtype);
       if (before !== undefined) {
         this.#shared.set(data, (this.#shared.get(data) ?? 0) + 1);
         node.value = new HostStorage(data);
