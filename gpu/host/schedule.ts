@@ -5,7 +5,7 @@ import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Node } from "../../ops/node.ts";
 import type { Aval, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
 import { hostOf } from "../../ops/reference.ts";
-import { type Shape, sizeOf } from "../../ops/shape.ts";
+import { sameShape, type Shape, sizeOf } from "../../ops/shape.ts";
 import { Arena } from "./arena.ts";
 import { customKernel } from "./custom.ts";
 import { fuse, type Fusion } from "../fusion.ts";
@@ -166,7 +166,7 @@ class Planner {
       case "reduction":
         return this.#loop(i, this.#steps[step.inputs[0]].shape, op);
       case "contraction":
-        return this.#contract(step);
+        return this.#contract(step, i);
       case "custom":
         return this.#custom(step);
     }
@@ -377,19 +377,33 @@ class Planner {
     }
   }
 
-  #contract(step: Step): Access {
-    const [a, b] = step.inputs.map((s) => {
+  #contract(step: Step, i: number): Access {
+    let [a, b] = step.inputs.map((s) => {
       const x = this.#access[s];
       return x.slot < 0 ? this.#contiguous(x, this.#steps[s].dtype) : x;
     });
-    const rank = step.shape.length, [M, N] = step.shape.slice(rank - 2), K = a.view.shape[rank - 1];
-    const to = this.#slot(step.dtype, sizeOf(step.shape), "arena");
+    const rank = step.shape.length, K = a.view.shape[rank - 1], isTransposed = this.#isTransposed(i);
+    // (a b)ᵀ = bᵀ aᵀ
+    if (isTransposed) [a, b] = [b, a].map((x) => ({ ...x, view: transposed(x.view) }));
+    const shape = isTransposed ? swapLast(step.shape) : step.shape, [M, N] = shape.slice(rank - 2);
+    const to = this.#slot(step.dtype, sizeOf(shape), "arena");
     const geometry = Int32Array.of(a.slot, b.slot, to, a.view.offset, b.view.offset);
     this.#follow(geometry, 3, a);
     this.#follow(geometry, 4, b);
     const kernel = matmulKernel(a.view, b.view, [M, N, K], step.dtype, this.#runner);
     this.#add(kernel, geometry, [a.slot, b.slot], [to]);
-    return this.#whole(to, step.shape);
+    const y = this.#whole(to, shape);
+    return isTransposed ? { ...y, view: transposed(y.view) } : y;
+  }
+
+  /** Whether all that use a product see it transposed, as the gradient of a transposed weight is: then it is stored so. */
+  #isTransposed(i: number): boolean {
+    const users = this.#fusion.consumers[i];
+    if (this.#isRoot[i] === 1 || users.length === 0) return false;
+    const swapped = swapLast([...this.#steps[i].shape.keys()]);
+    return users.every((u) =>
+      this.#steps[u].op!.name === "permute" && sameShape(this.#attributes(this.#steps[u]).axes, swapped)
+    );
   }
 
   #custom(step: Step): Access {
@@ -473,6 +487,16 @@ class Planner {
 const NOWHERE: Access = { slot: -1, constant: -1, view: wholeView([]), dynamic: [] };
 /** Folds that may start again in each block, since their first value is neutral. */
 const BLOCKED = new Set(["sum", "prod", "amax", "amin"]);
+
+/** A list with its last two swapped. */
+function swapLast(list: readonly number[]): number[] {
+  const n = list.length;
+  return [...list.slice(0, n - 2), list[n - 1], list[n - 2]];
+}
+
+function transposed({ shape, strides, offset }: View): View {
+  return { shape: swapLast(shape), strides: swapLast(strides), offset };
+}
 
 /** Whether elements lie in row-major order without gaps. */
 function isRowMajor(view: View): boolean {

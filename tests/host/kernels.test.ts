@@ -321,3 +321,31 @@ Deno.test("an index out of range throws the record's error, and the engine goes 
     );
   }
 });
+
+Deno.test("a product that is only used transposed is stored so, and has the same bits", () => {
+  const rng = generator(7);
+  for (
+    const [a, b] of [[[5, 3], [3, 7]], [[90, 40], [40, 70]], [[3, 20, 30], [3, 30, 50]], [[4, 20, 30], [
+      30,
+      50,
+    ]]]
+  ) {
+    const [x, w] = [random(rng, a), random(rng, b)], axes = a.length === 2 ? [1, 0] : [0, 2, 1];
+    const product = (): Node => {
+      const full = b.length < a.length ? op("expand", [w], { shape: [a[0], ...b] }) : w;
+      return op("matmul", [x, full]);
+    };
+    const build = (): Node[] => {
+      const swapped = op("permute", [product()], { axes });
+      return [product(), swapped, op("neg", [swapped])];
+    };
+    const [y, swapped, negative] = values(build, engine).map((v) => [...v]);
+    const M = a[a.length - 2], N = b[b.length - 1];
+    const expected = y.map((_, i) => {
+      const [batch, j, k] = [Math.floor(i / (M * N)), Math.floor(i % (M * N) / M), i % M];
+      return y[batch * M * N + k * N + j];
+    });
+    assertEquals(swapped, expected);
+    assertEquals(negative, expected.map((v) => -v));
+  }
+});
