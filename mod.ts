@@ -420,6 +420,16 @@ export type {
 export type { VegaLiteSpec } from "./display/vega.ts";
 export { heatmap } from "./display/heatmap.ts";
 export type { HeatmapOptions } from "./display/heatmap.ts";
+export { diagnose } from "./display/diagnose.ts";
+export type {
+  Cause,
+  DiagnosedOptimizer,
+  DiagnoseOptions,
+  Diagnosis,
+  Finding,
+  LayerFacts,
+  LossOrStep,
+} from "./display/diagnose.ts";
 export { table } from "./display/table.ts";
 export type { TableOptions } from "./display/table.ts";
 export { liveDisplay, show } from "./display/show.ts";

@@ -18,12 +18,16 @@ export interface Ambient {
   readonly device: Device | null;
   /** Random numbers of its own, over the global ones. */
   readonly rng: { seed: number; count: number } | null;
+  /** Looks on at backward passes and assignments. */
+  readonly watch: Watch | null;
 }
 
-/** What `tidy` has seen made, and nodes that something outside holds. */
-export interface TidyList {
-  readonly made: unknown[];
-  readonly escaped: unknown[];
+/** Instruments of a training step; tensors and nodes are theirs to interpret. */
+export interface Watch {
+  /** A backward pass begins; what it returns sees each node's cotangent once it is complete. */
+  backward(root: unknown, seed: unknown): ((node: unknown, ct: unknown) => void) | null;
+  /** A handle has got another value in place of `before`. */
+  assign(handle: unknown, before: unknown, by: string): void;
 }
 
 /** What `tidy` has seen made, and nodes that something outside holds. */
@@ -42,7 +46,15 @@ export interface AnomalyLog {
 }
 
 const storage = new AsyncLocalStorage<Ambient>();
-const NONE: Ambient = { noGrad: false, depth: 0, anomaly: null, tidy: null, device: null, rng: null };
+const NONE: Ambient = {
+  noGrad: false,
+  depth: 0,
+  anomaly: null,
+  tidy: null,
+  device: null,
+  rng: null,
+  watch: null,
+};
 
 /** The ambient state at this point of the program. */
 export function ambient(): Ambient {

@@ -2427,9 +2427,10 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
       : operandValue;
     recordEffect(handle, value);
     const grads = handle.requiresGrad && handle.node.cell === handle;
-    const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads);
+    const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads), before = handle.node;
     node.cell = handle;
     handle.node = node;
+    if (currentTrace() === null) ambient().watch?.assign(handle, before, by);
     ambient().tidy?.escaped.push(node);
     handle.version++;
     handle.replacedBy = by;

@@ -1,5 +1,5 @@
 /** The imperative side of reverse mode: `loss.backward()` fills the `.grad` of leaves. */
-import { type TidyList, withAmbient } from "../ambient.ts";
+import { ambient, type TidyList, withAmbient } from "../ambient.ts";
 import { isFloat } from "../dtype.ts";
 import { BY_BACKWARD, currentTrace, nextSerial, type Node, nodeOf } from "../node.ts";
 import { checkInterruption, flush, registerRoot } from "../runs.ts";
@@ -33,8 +33,10 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
       }: it must have the tensor's shape ${showShape(root.shape)}`,
     );
   } else if (seed.dtype !== root.dtype) seed = seed.to(root.dtype);
+  let visit: ((node: Node, ct: Tensor) => void) | null = null;
   if (currentTrace() === null) {
     checkInterruption(); // before anything is changed
+    visit = ambient().watch?.backward(root, seed) ?? null; // while nodes still have their operands
     flush(); // what the last step left
   }
   const handles = options.inputs === undefined ? null : new Map(options.inputs.map((t) => [nodeOf(t), t]));
@@ -46,7 +48,13 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
   const node = nodeOf(root);
   const found = withAmbient(
     options.createGraph ? { noGrad: false } : { noGrad: true },
-    () => reverse([node], [seed], { mask: BY_BACKWARD, isTarget, zeros: true }),
+    () =>
+      reverse([node], [seed], {
+        mask: BY_BACKWARD,
+        isTarget,
+        zeros: true,
+        ...(visit === null ? {} : { visit }),
+      }),
   );
   withAmbient({ noGrad: !options.createGraph }, () => {
     for (const [leaf, ct] of found) {

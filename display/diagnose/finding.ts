@@ -1,0 +1,84 @@
+/** What a diagnosis says: findings in words, worst first, with their evidence and what to change. */
+
+/** What is wrong, as a word that programs can compare. */
+export type Cause =
+  | "not-finite"
+  | "log-of-zero"
+  | "half-overflow"
+  | "diverging"
+  | "missing-zero-grad"
+  | "detached"
+  | "replaced"
+  | "unused"
+  | "frozen"
+  | "zero-derivative"
+  | "equal-initialisation"
+  | "wrong-derivative"
+  | "straight-through-too-wide"
+  | "random-backward"
+  | "vanishing"
+  | "exploding"
+  | "dead-relu"
+  | "half-underflow"
+  | "softmax-twice"
+  | "softmax-not-fused"
+  | "clipped-by-layer"
+  | "accumulated-without-mean"
+  | "update-too-large"
+  | "update-too-small"
+  | "oscillating"
+  | "stuck";
+
+/** One thing that is wrong. */
+export interface Finding {
+  /** What it is. */
+  readonly cause: Cause;
+  /** In a sentence, with the place. */
+  readonly message: string;
+  /** The numbers that show it. */
+  readonly evidence: string;
+  /** What to change. */
+  readonly remedy: string;
+}
+
+// Worst first: what makes training impossible, then what makes it wrong, then what makes it slow.
+const ORDER: readonly Cause[] = [
+  "log-of-zero",
+  "half-overflow",
+  "not-finite",
+  "missing-zero-grad",
+  "replaced",
+  "detached",
+  "zero-derivative",
+  "equal-initialisation",
+  "dead-relu",
+  "vanishing",
+  "exploding",
+  "wrong-derivative",
+  "straight-through-too-wide",
+  "random-backward",
+  "diverging",
+  "update-too-large",
+  "softmax-twice",
+  "half-underflow",
+  "unused",
+  "frozen",
+  "accumulated-without-mean",
+  "clipped-by-layer",
+  "oscillating",
+  "stuck",
+  "update-too-small",
+  "softmax-not-fused",
+];
+
+/** The findings, worst first. */
+export function worstFirst(findings: readonly Finding[]): Finding[] {
+  return [...findings].sort((a, b) => ORDER.indexOf(a.cause) - ORDER.indexOf(b.cause));
+}
+
+/** A few names of many. */
+export function few(names: readonly string[], most = 4): string {
+  return names.length <= most
+    ? names.join(", ")
+    : `${names.slice(0, most).join(", ")} and ${names.length - most} more`;
+}
