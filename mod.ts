@@ -221,6 +221,7 @@ export type { Tree } from "./ops/transforms/tree.ts";
 export { gradcheck, GradcheckError, gradgradcheck } from "./ops/gradcheck.ts";
 export type { GradcheckOptions, GradcheckReport, WorstElement } from "./ops/gradcheck.ts";
 export { AnomalyError, detectAnomaly } from "./ops/anomaly.ts";
+export { setAdvice } from "./ops/advice.ts";
 
 export {
   Flatten,

@@ -14,7 +14,11 @@ export const matmul = contraction({
       throw new RangeError(
         `Cannot matmul shapes ${showShape(a.shape)} and ${showShape(b.shape)}: ` +
           `the last axis of the first has length ${a.shape[m - 1]}, ` +
-          `the second to last axis of the second ${b.shape[n - 2]}, which must be equal`,
+          `the second to last axis of the second ${b.shape[n - 2]}, which must be equal` +
+          (b.shape[n - 1] === a.shape[m - 2]
+            ? ". In the other order they fit: of a composition, the Jacobian of the outer function comes first, " +
+              "J(f ∘ g) = J(f) J(g)"
+            : ""),
       );
     }
     if (m !== n || !sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2))) {

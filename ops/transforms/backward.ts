@@ -8,8 +8,32 @@ import { type BackwardOptions, setBackward, Tensor } from "../tensor.ts";
 import { reverse } from "./reverse.ts";
 import { flatten, type Tree } from "./tree.ts";
 
+/** Gradients that were built without their own graph. */
+const plainGradients = new WeakSet<Node>();
+
+/** Whether a tensor was computed from gradients that have no graph of their own. */
+function isOfGradients(root: Node): boolean {
+  const stack = [root], seen = new Set(stack);
+  while (stack.length > 0) {
+    const node = stack.pop()!;
+    if (plainGradients.has(node)) return true;
+    for (const x of node.inputs) {
+      if (seen.has(x)) continue;
+      seen.add(x);
+      stack.push(x);
+    }
+  }
+  return false;
+}
+
 function backward(root: Tensor, cotangent: Tensor | undefined, options: BackwardOptions): void {
   if (!root.requiresGrad) {
+    if (isOfGradients(root.node)) {
+      throw new Error(
+        "Cannot call backward on what was computed from gradients: they have no graph of their own. Keep it where they " +
+          "are made, as in loss.backward(undefined, { createGraph: true }), or use grad(grad(f)), hessian or hvp",
+      );
+    }
     throw new Error(
       `Cannot call backward on a tensor that does not require gradients: no tensor with requiresGrad = true leads to it` +
         (isFloat(root.dtype) ? "" : ` (its type is ${root.dtype})`),
@@ -63,6 +87,7 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
       const grad = before === null ? new Tensor(nodeOf(ct)) : before.add(ct);
       grad.name = handle.name === null ? null : `${handle.name}.grad`;
       handle.grad = grad;
+      if (!options.createGraph) plainGradients.add(grad.node);
       if (currentTrace() === null) registerRoot(grad.node);
     }
   });

@@ -1,4 +1,5 @@
 /** Jacobians, Hessians and Hessian-vector products, from vjp, jvp and vmap. */
+import { advise } from "../advice.ts";
 import { eye } from "../create.ts";
 import { Tensor } from "../tensor.ts";
 import { grad, jvp, linearize, vjp } from "./functional.ts";
@@ -9,6 +10,11 @@ import { checkFunction, flatten, type Tree } from "./tree.ts";
 function basis(x: Tensor): Tensor {
   return eye(x.size, { dtype: x.dtype, device: x.device }).reshape([x.size, ...x.shape]);
 }
+
+/** Inputs from which on a pushforward for each is worth a word. */
+const MANY = 16;
+
+const sizes = (list: readonly Tensor[]): number => list.reduce((n, t) => n + t.size, 0);
 
 /** Replaces one leaf of a list of zeros. */
 function oneHotLeaf(leaves: Tensor[], i: number, value: Tensor): Tensor[] {
@@ -26,7 +32,14 @@ export function jacfwd<X extends Tree = Tensor, R extends Tree[] = Tree[]>(
   return (x, ...rest) => {
     const flat = flatten(x, "take the Jacobian by");
     const [y, push] = linearize((t: Tree) => f(t, ...rest), x);
-    const ys = flatten(y);
+    const ys = flatten(y), inputs = sizes(flat.leaves), outputs = sizes(ys.leaves);
+    if (outputs === 1 && inputs >= MANY) {
+      advise(
+        "jacfwd of a scalar",
+        `jacfwd takes ${inputs} pushforwards for the gradient of a scalar, one for each input; grad(f) and ` +
+          "loss.backward() take one pullback for all",
+      );
+    }
     const blocks = flat.leaves.map((leaf, i) => {
       const columns = vmap((e: Tensor) => flatten(push(flat.rebuild(oneHotLeaf(flat.leaves, i, e)))).leaves)(
         basis(leaf),

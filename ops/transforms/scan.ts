@@ -1,10 +1,11 @@
 /** scan: a loop with carried state as one node, differentiable both ways, mapped and nested; rebuilt in segments. */
+import { advise } from "../advice.ts";
 import { arange } from "../create.ts";
 import { cat } from "../definitions/indexing.ts";
 import { foldKey } from "../definitions/random.ts";
 import { tupleOutputs } from "../definitions/structural.ts";
 import { isFloat } from "../dtype.ts";
-import { apply, wrap } from "../node.ts";
+import { apply, type Node, wrap } from "../node.ts";
 import { type Aval, define, type Tuple } from "../primitive.ts";
 import { sameShape, showShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -292,6 +293,18 @@ function scanSegments(
   return [end, joined];
 }
 
+/** A slice along axis 0 that does not begin at the start. */
+function isLaterPart(node: Node): boolean {
+  return node.op.name === "slice" && node.p.starts[0] > 0 && node.inputs.length > 0;
+}
+
+/** A number spread over a shape, as zeros are. */
+function isFresh(node: Node): boolean {
+  const [x] = node.inputs;
+  return node.op.name === "constant" ||
+    (x !== undefined && (node.op.family === "movement" || node.op.family === "identity") && isFresh(x));
+}
+
 function anyTrack(list: readonly Tensor[]): number {
   return list.reduce((m, t) => m | t.node.track, 0);
 }
@@ -344,6 +357,13 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
   const { reverse = false, checkpoint = "sqrt" } = options;
   if (checkpoint !== "sqrt" && checkpoint !== "all" && checkpoint !== false) {
     throw new TypeError(`Cannot scan with checkpoint ${checkpoint}: it is "sqrt", "all" or false`);
+  }
+  if (rows.leaves.some((t) => isLaterPart(t.node)) && carry.leaves.every((t) => isFresh(t.node))) {
+    advise(
+      "scan of a window from a fresh state",
+      "this scan begins inside a longer sequence from a state of constants. To truncate the backward pass alone, run the " +
+        "whole sequence window by window and carry the state over, detached: carry = treeMap((t) => t.detach(), carry)",
+    );
   }
   let rebuildY: ((leaves: readonly Tensor[]) => Tree) | null = null;
   const { leaves } = carry, nC = leaves.length;
