@@ -8,11 +8,12 @@ import type { RunKey } from "../../ops/structure.ts";
 import { Collector } from "../collector.ts";
 import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
 import { checkType, makePlan } from "./emit.ts";
-import type { Plan, RunAttributes } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import type { Block } from "./pool.ts";
 import { CACHED, Reader } from "./reads.ts";
 import { deviceBits, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
+import { type Upgrade, Upgrades } from "./upgrades.ts";
 
 /** Structures whose plans are kept, and dispatches in all of them. */
 const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
@@ -20,14 +21,11 @@ const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
 /** Runs with indices that may go unchecked before the engine looks by itself. */
 const UNCHECKED = 256;
 
-/** From which run of a structure on its steps fuse. */
-const RETURNS = 3;
-
-/** The plans of a structure: with fusion, and with a kernel for each step. */
+/** The plans of a structure: with a kernel for each step, then with fusion, which may be on its way. */
 interface Entry {
-  plan: Plan | null;
   apart: Plan | null;
-  runs: number;
+  fused: Plan | null;
+  upgrade: Upgrade | null;
 }
 
 /** What the engine did, for tests and benchmarks. */
@@ -45,8 +43,8 @@ export class WebGpuEngine implements Engine {
   /** Called with errors that no tensor carries. */
   reportFault: ((error: Error) => void) | null = null;
   /**
-   * Which runs fuse their steps: those of a structure that returns (so that what runs once shares the kernels of
-   * everything else and compiles nothing), all, or none. Results have the same bits.
+   * Which runs fuse their steps: those of a structure that returns, once what that takes is compiled (so that what runs
+   * once shares the kernels of everything else and compiles nothing), all, or none. Results have the same bits.
    */
   fusion: "returning" | "always" | "never" = "returning";
 
@@ -57,6 +55,7 @@ export class WebGpuEngine implements Engine {
   /** Work that waits for the new device. */
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
   readonly #plans = new Map<RunKey, Entry>();
+  readonly #upgrades = new Upgrades((error) => this.reportFault?.(error));
   #planned = 0;
   #peakArena = 0;
   /** A look at the faults of runs that nobody reads. */
@@ -75,6 +74,11 @@ export class WebGpuEngine implements Engine {
   /** What the device is. */
   get info(): AdapterReport {
     return this.#runtime.open.info;
+  }
+
+  /** Whether fused plans are on their way. */
+  get isCompiling(): boolean {
+    return !this.#upgrades.isIdle;
   }
 
   /** The device in use; another one after a loss. */
@@ -209,30 +213,63 @@ export class WebGpuEngine implements Engine {
     let entry = this.#plans.get(graph.key);
     if (entry === undefined) {
       this.counts.planned++;
-      entry = { plan: null, apart: null, runs: 0 };
+      entry = { apart: null, fused: null, upgrade: null };
     }
     // Most recently used last.
     this.#plans.delete(graph.key);
     this.#plans.set(graph.key, entry);
-    const fuses = this.fusion === "always" || (this.fusion === "returning" && ++entry.runs >= RETURNS);
-    const found = fuses ? entry.plan : entry.apart;
-    if (found !== null) return found;
-    const { limits } = this.#runtime.open, now: RunAttributes = (source) => graph.nodes[source].p;
-    let plan = makePlan(lower(graph), limits, now, { fusion: fuses });
-    if (fuses) {
-      // Where there was nothing to fuse, kernels and bind groups are there already.
-      if (entry.apart?.dispatches.length === plan.dispatches.length) plan = entry.apart;
-      else this.#planned += plan.dispatches.length - (entry.apart?.dispatches.length ?? 0);
-      entry.plan = plan;
-      entry.apart = null;
-    } else {
-      entry.apart = plan;
-      this.#planned += plan.dispatches.length;
+    switch (this.fusion) {
+      case "never":
+        return entry.apart ??= this.#keep(entry, this.#make(graph, false));
+      case "always":
+        return entry.fused ??= this.#keep(entry, this.#make(graph, true));
+      case "returning":
+        if (entry.fused !== null) return entry.fused;
+        if (entry.apart === null) return entry.apart = this.#keep(entry, this.#make(graph, false));
+        return this.#upgraded(entry, graph) ?? entry.apart;
     }
+  }
+
+  /** The fused plan of a structure that returns, or null while it is on its way. */
+  #upgraded(entry: Entry, graph: RunGraph): Plan | null {
+    const apart = entry.apart!;
+    if (entry.upgrade === null) {
+      // The plan is made later, when the nodes are gone.
+      const lowered = lower(graph), attributes = graph.nodes.map((node): Attributes => node.p);
+      const { limits } = this.#runtime.open;
+      const make = (): Plan => {
+        const plan = makePlan(lowered, limits, (source) => attributes[source]);
+        // Where there was nothing to fuse, kernels and bind groups are there already.
+        return apart.dispatches.length === plan.dispatches.length ? apart : plan;
+      };
+      entry.upgrade = this.#upgrades.begin(make, this.#runtime);
+    }
+    const { upgrade } = entry;
+    try {
+      const plan = upgrade.take();
+      if (plan === null) return null;
+      this.#upgrades.drop(upgrade);
+      entry.upgrade = entry.apart = null;
+      this.#planned -= apart.dispatches.length;
+      return entry.fused = this.#keep(entry, plan);
+    } catch (error) {
+      this.#upgrades.fail(upgrade, error);
+      return null;
+    }
+  }
+
+  #make(graph: RunGraph, fusion: boolean): Plan {
+    return makePlan(lower(graph), this.#runtime.open.limits, (source) => graph.nodes[source].p, { fusion });
+  }
+
+  /** Counts a plan of an entry, and forgets the oldest entries where there are too many. */
+  #keep(entry: Entry, plan: Plan): Plan {
+    this.#planned += plan.dispatches.length;
     for (const [key, old] of this.#plans) {
       if (this.#plans.size <= PLANS && this.#planned <= PLANNED_DISPATCHES || old === entry) break;
       this.#plans.delete(key);
-      this.#planned -= (old.plan?.dispatches.length ?? 0) + (old.apart?.dispatches.length ?? 0);
+      this.#planned -= (old.fused?.dispatches.length ?? 0) + (old.apart?.dispatches.length ?? 0);
+      if (old.upgrade !== null) this.#upgrades.drop(old.upgrade);
     }
     return plan;
   }

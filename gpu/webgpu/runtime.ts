@@ -60,7 +60,7 @@ export class Runtime implements Home {
     const { device, limits } = open;
     this.device = device;
     this.pool = new BufferPool(device, limits.buffer);
-    this.pipelines = new Pipelines(device);
+    this.pipelines = new Pipelines(device, open.info.isSoftware);
     this.faults = new Faults(device);
   }
 
