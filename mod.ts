@@ -38,6 +38,7 @@ export type { ScatterReduction } from "./ops/definitions/scattering.ts";
 export type { PadMode, PadOptions } from "./ops/definitions/sliding.ts";
 export type { SliceRange } from "./ops/ranges.ts";
 export type { Device } from "./ops/ambient.ts";
+export { areDeterministicAlgorithmsEnabled, useDeterministicAlgorithms } from "./ops/determinism.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
 export type { Shape } from "./ops/shape.ts";
 export type { MemoryReport } from "./ops/runs.ts";

@@ -9,7 +9,6 @@ import { convolve } from "./convolution.ts";
 import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
 import { windowArgmax, windowPut, windowTake } from "./windows.ts";
-import { isShared } from "./memory.ts";
 import type { Runner } from "./wasm/runner.ts";
 
 interface MutableArray extends Aval {
@@ -79,7 +78,7 @@ function byRows(
   const n = x.shape[axis], isLast = axis === x.shape.length - 1;
   if (runner === null || x.dtype !== "f32" || !isLast || x.data.length < ROWS || n < 8) return false;
   const from = runner.address(x.data), marks = labels === null ? 0 : runner.address(labels);
-  const to = isShared(y.data) ? y.data.byteOffset : runner.borrow(y.data.byteLength);
+  const to = runner.result(y.data);
   if (from !== null && marks !== null && to !== null) {
     const isSoftmax = name === "softmax";
     runner.run(runner.rows, name, x.data.length / n, 1, 4 * x.data.length, (a, b) => [
@@ -89,7 +88,6 @@ function byRows(
       b - a,
       ...labels === null ? [] : [marks + 4 * a],
     ]);
-    if (!isShared(y.data)) y.data.set(new Float32Array(runner.memory.buffer, to, y.data.length));
   }
   runner.finish();
   return from !== null && marks !== null && to !== null;

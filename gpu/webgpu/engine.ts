@@ -1,5 +1,6 @@
 /** The WebGPU engine: plans by structure, runs in order, reads together, and a new device when one is lost. */
 import type { Attributes } from "../../ops/primitive.ts";
+import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
@@ -218,7 +219,7 @@ export class WebGpuEngine implements Engine {
     // Most recently used last.
     this.#plans.delete(graph.key);
     this.#plans.set(graph.key, entry);
-    switch (this.fusion) {
+    switch (areDeterministicAlgorithmsEnabled() ? "always" : this.fusion) {
       case "never":
         return entry.apart ??= this.#keep(entry, this.#make(graph, false));
       case "always":
