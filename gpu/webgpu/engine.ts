@@ -2,7 +2,7 @@
 import type { Attributes } from "../../ops/primitive.ts";
 import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
-import { collect, lower, type RunGraph } from "../../ops/lower.ts";
+import { collect, lower, type Lowered, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import type { Engine, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
@@ -21,6 +21,12 @@ const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
 
 /** Runs with indices that may go unchecked before the engine looks by itself. */
 const UNCHECKED = 256;
+
+/**
+ * Runs of more steps may fuse at first sight: where fusion saves so many dispatches (of some 40 us) for each kernel that
+ * has to be compiled (in some 10 ms).
+ */
+const LONG = 4096, REPEATED = 256;
 
 /** The plans of a structure: with a kernel for each step, then with fusion, which may be on its way. */
 interface Entry {
@@ -226,9 +232,21 @@ export class WebGpuEngine implements Engine {
         return entry.fused ??= this.#keep(entry, this.#make(graph, true));
       case "returning":
         if (entry.fused !== null) return entry.fused;
-        if (entry.apart === null) return entry.apart = this.#keep(entry, this.#make(graph, false));
-        return this.#upgraded(entry, graph) ?? entry.apart;
+        return entry.apart === null ? this.#first(entry, graph) : this.#upgraded(entry, graph) ?? entry.apart;
     }
+  }
+
+  /** The plan of a structure that was not seen before. */
+  #first(entry: Entry, graph: RunGraph): Plan {
+    const lowered = lower(graph);
+    if (lowered.steps.length > LONG) {
+      // An unrolled loop: a handful of kernels, over and over.
+      const plan = this.#make(graph, true, lowered), kernels = new Set(plan.dispatches.map((d) => d.kernel));
+      if (kernels.size * REPEATED < lowered.steps.length - plan.dispatches.length) {
+        return entry.fused = this.#keep(entry, plan);
+      }
+    }
+    return entry.apart = this.#keep(entry, this.#make(graph, false, lowered));
   }
 
   /** The fused plan of a structure that returns, or null while it is on its way. */
@@ -259,8 +277,8 @@ export class WebGpuEngine implements Engine {
     }
   }
 
-  #make(graph: RunGraph, fusion: boolean): Plan {
-    return makePlan(lower(graph), this.#runtime.open.limits, (source) => graph.nodes[source].p, { fusion });
+  #make(graph: RunGraph, fusion: boolean, lowered: Lowered = lower(graph)): Plan {
+    return makePlan(lowered, this.#runtime.open.limits, (source) => graph.nodes[source].p, { fusion });
   }
 
   /** Counts a plan of an entry, and forgets the oldest entries where there are too many. */
