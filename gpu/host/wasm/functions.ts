@@ -95,7 +95,7 @@ const QUARTERS = `
   }`;
 const SIN_COS = `
   let z = r * r;
-  let s = fma(r * z, ${horner("z", "-0.166666538", "0.00833215099", "-0.000195139801")}, r);
+  let s = copysignf(fma(r * z, ${horner("z", "-0.166666538", "0.00833215099", "-0.000195139801")}, r), r);
   let c = fma(z * z, ${horner("z", "0.0416666456", "-0.00138873036", "2.44316689e-05")}, fma(z, -0.5, 1.0));`;
 
 /** Words of 2 / π. */
@@ -215,7 +215,7 @@ const FUNCTIONS: Record<string, string> = {
   let h = ${power()};
   let e = fma(h, fma(r * r, ${EXPM1_Q}, r), h - 0.5);
   let a = min(e, 1.0);
-  return copysignf(a - a * a / (e + 1.0), x);
+  return copysignf(fma(a, a / (-1.0 - e), a), x);
 }`,
   // 1 - e^(-u) with u = -ln erfc(a), a polynomial times a.
   erff: `fn erff(x: f32) -> f32 {
