@@ -407,7 +407,7 @@ export { graph } from "./display/graph_of.ts";
 export type { TensorGraphOptions } from "./display/graph_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
-export type { GraphEdge, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
+export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
 export { lineChart, scatterChart } from "./display/chart.ts";
 export type {
   Chart,

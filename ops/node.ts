@@ -25,6 +25,30 @@ export interface Origin {
   dependencies(result: Node): readonly Node[];
 }
 
+/** A call of a module: what pictures draw its nodes in. */
+export interface Scope {
+  /** The module's path in the outermost module, `""` for that one. */
+  readonly path: string;
+  /** The module's class. */
+  readonly kind: string;
+  /** The call that it was made in. */
+  readonly outer: Scope | null;
+}
+
+let scope: Scope | null = null;
+
+/** The innermost call of a module that is under way. */
+export function currentScope(): Scope | null {
+  return scope;
+}
+
+/** Makes nodes belong to `next` from now on; returns what they belonged to before. */
+export function setScope(next: Scope | null): Scope | null {
+  const before = scope;
+  scope = next;
+  return before;
+}
+
 let serials = 0;
 
 /** The serial that the next node or handle gets. */
@@ -44,6 +68,8 @@ export class Node implements Aval {
   /** The walk that collected it last, and its place among the nodes of that run. */
   mark = 0;
   place = 0;
+  /** The call of a module that made it, if any. */
+  scope: Scope | null = scope;
   /** Why there is no graph behind this node any more: the step which replaced a parameter it used. */
   stale: string | null = null;
   /** The call of a jitted function that it is a result of, until its graph is asked for. */
