@@ -384,7 +384,7 @@ export {
 } from "./nn/pooling.ts";
 export type { MaxPoolLayerOptions } from "./nn/pooling.ts";
 export { setProgressFactory } from "./nn/progress.ts";
-export type { Progress, ProgressEnd, ProgressInfo } from "./nn/progress.ts";
+export type { LossEntry, Progress, ProgressEnd, ProgressInfo } from "./nn/progress.ts";
 export { RNNCell } from "./nn/rnn_cell.ts";
 export { loadSafetensors, readSafetensors, saveSafetensors, writeSafetensors } from "./nn/safetensors.ts";
 export type { SafetensorsFile } from "./nn/safetensors.ts";
@@ -421,6 +421,15 @@ export type {
 export type { VegaLiteSpec } from "./display/vega.ts";
 export { heatmap } from "./display/heatmap.ts";
 export type { HeatmapOptions } from "./display/heatmap.ts";
+export {
+  activationHistograms,
+  gradientHistograms,
+  gradientNorms,
+  saturation,
+} from "./display/layer_plots.ts";
+export type { GradientNormOptions, ModelLoss } from "./display/layer_plots.ts";
+export { recordLayers } from "./display/layer_record.ts";
+export type { LayerRecord } from "./display/layer_record.ts";
 export { diagnose } from "./display/diagnose.ts";
 export type {
   Cause,
