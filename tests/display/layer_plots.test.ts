@@ -44,8 +44,8 @@ function task(): { x: Tensor; loss: (m: Module) => Tensor } {
 async function specOf(chart: { present(): Promise<{ data: Record<string, unknown> }> }) {
   const { data } = await chart.present();
   assertStringIncludes(String(data["image/svg+xml"]), "<svg");
-  // deno-lint-ignore no-explicit-any
   return {
+    // deno-lint-ignore no-explicit-any
     spec: data["application/vnd.vegalite.v5+json"] as any,
     text: String(data["text/plain"]),
     svg: String(data["image/svg+xml"]),
