@@ -40,6 +40,9 @@ export type { SliceRange } from "./ops/ranges.ts";
 export type { Device } from "./ops/ambient.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
 export type { Shape } from "./ops/shape.ts";
+export { memory, plannedMemory, resetPeakMemoryStats, setMemoryBudget } from "./ops/memory.ts";
+export type { MemoryPlan } from "./ops/memory.ts";
+export { OutOfMemoryError } from "./ops/out_of_memory.ts";
 export type { MemoryReport } from "./ops/runs.ts";
 export type { MimeBundle } from "./ops/presenter.ts";
 export {
@@ -49,7 +52,6 @@ export {
   full,
   linspace,
   logspace,
-  memory,
   ones,
   setDefaultDevice,
   tensor,

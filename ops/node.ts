@@ -1,6 +1,7 @@
 /** The graph: immutable nodes, made by `apply`, and the scopes (traces) that tell inside from captured. */
 import { ambient, type Device } from "./ambient.ts";
 import { type DType, isFloat } from "./dtype.ts";
+import type { Label } from "./out_of_memory.ts";
 import type { Attributes, Aval, Primitive } from "./primitive.ts";
 import type { Shape } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -10,6 +11,8 @@ export interface Storage {
   readonly device: Device;
   /** Why the value cannot be had any more (failed run, lost device, disposed); null while it can. */
   error: Error | null;
+  /** What it is, for reports of memory, where the engine keeps that. */
+  readonly label?: Label | null;
 }
 
 /** Bit of {@linkcode Node.track} for gradients by `backward`; transforms use one bit for each depth. */

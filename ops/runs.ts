@@ -29,6 +29,22 @@ export interface Engine {
   free(storage: Storage): void;
   /** Bytes in use. */
   memory(): MemoryReport;
+  /** Throws an `OutOfMemoryError` where so many elements more do not fit; `action` is what they are for. */
+  admit?(elements: number, dtype: DType, action: string): void;
+  /** What a run of these roots takes, without running it. */
+  planned?(roots: readonly Node[]): MemoryNeed;
+  /** The peak counts from now on. */
+  resetPeak?(): void;
+  /** Most bytes that may be in use; Infinity for what the machine gives. */
+  setBudget?(bytes: number): void;
+}
+
+/** Bytes that a run takes beyond what is live before it. */
+export interface MemoryNeed {
+  /** For its results. */
+  readonly results: number;
+  /** For its intermediates, at most at once. */
+  readonly arena: number;
 }
 
 /** Bytes on a device. */
@@ -37,10 +53,12 @@ export interface MemoryReport {
   readonly live: number;
   /** Free, kept for reuse. */
   readonly pooled: number;
-  /** Intermediates of the largest run. */
+  /** Held for intermediates of runs, which share it. */
   readonly arena: number;
-  /** Most that was ever live and in the arena together. */
+  /** Most that tensors and the intermediates of a run needed at once, since the start or `resetPeakMemoryStats`. */
   readonly peak: number;
+  /** Most that may be in use: what `setMemoryBudget` said, or Infinity. */
+  readonly budget: number;
 }
 
 const engines = new Map<Device, Engine>();
@@ -316,7 +334,7 @@ export async function sync(): Promise<void> {
   checkInterruption();
 }
 
-/** Bytes in use on a device. */
-export function memoryOf(device: Device): MemoryReport {
-  return engineOf(device).memory();
+/** The roots that the next run on a device would have, with `extra`. */
+export function pendingRoots(device: Device, extra: readonly Node[]): Node[] {
+  return [...new Set([...pending, ...extra])].filter((node) => node.device === device && node.value === null);
 }

@@ -432,6 +432,8 @@ export class Tensor {
   set name(name: string | null) {
     this.#name = name;
     if (name !== null) nodeNames.set(this.node, name);
+    const label = this.node.value?.label;
+    if (label) label.name = name;
   }
   /** What `backward` has accumulated, or null. */
   get grad(): Tensor | null {
@@ -2354,6 +2356,7 @@ export function fromStorageData(bits: TypedArray, shape: Shape, dtype: DType, de
   checkOnDevice(dtype, device);
   const node = makeLeaf(dataLeaf, null, { shape, dtype }, device);
   node.value = engineOf(device).upload(bits, dtype);
+  if (node.value.label) node.value.label.shape = shape;
   return new Tensor(node);
 }
 

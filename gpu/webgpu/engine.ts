@@ -3,15 +3,17 @@ import type { Attributes } from "../../ops/primitive.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
-import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import { labelOf, namesOf, savedForBackward, showBytes } from "../../ops/out_of_memory.ts";
+import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
-import { Collector } from "../collector.ts";
-import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
+import { TooLargeError } from "./builder.ts";
+import { type AdapterReport, DeviceLostError, type Limits, type OpenDevice, openDevice } from "./device.ts";
 import { checkType, makePlan } from "./emit.ts";
 import type { Plan, RunAttributes } from "./plan.ts";
-import type { Block } from "./pool.ts";
+import { type Block, classOf } from "./pool.ts";
+import { storedBytes } from "./kernels/kernel.ts";
 import { CACHED, Reader } from "./reads.ts";
-import { deviceBits, Runtime } from "./runtime.ts";
+import { deviceBits, type Needs, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
 
 /** Structures whose plans are kept, and dispatches in all of them. */
@@ -58,10 +60,9 @@ export class WebGpuEngine implements Engine {
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
   readonly #plans = new Map<RunKey, Entry>();
   #planned = 0;
-  #peakArena = 0;
+  #budget = Infinity;
   /** A look at the faults of runs that nobody reads. */
   #checking: Promise<void> | null = null;
-  readonly #collector = new Collector(() => this.#runtime.pool.live);
 
   constructor(open: OpenDevice) {
     [this.#runtime, this.#reader] = this.#start(open);
@@ -83,7 +84,7 @@ export class WebGpuEngine implements Engine {
   }
 
   #start(open: OpenDevice): [Runtime, Reader] {
-    const runtime = new Runtime(open);
+    const runtime = new Runtime(open, this.#budget);
     open.device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.reportFault?.(new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`));
@@ -132,53 +133,70 @@ export class WebGpuEngine implements Engine {
     } else work();
   }
 
+  admit(elements: number, dtype: DType, action: string): void {
+    const { open: { limits: { buffer } } } = this.#runtime, bytes = elements * storedBytes(dtype);
+    const needs: Needs = { action, results: [bytes], chunks: [], saved: null };
+    if (bytes > buffer) {
+      throw this.#runtime.shortage(needs, `a buffer of this device has at most ${showBytes(buffer)}`);
+    }
+    this.#runtime.admit(needs);
+  }
+
   upload(data: TypedArray, dtype: DType): Storage {
     checkType(dtype, this.#runtime.open.limits);
-    const { buffer } = this.#runtime.open.limits;
+    const action = `hold ${data.length} elements of ${dtype}`;
+    this.admit(data.length, dtype, action);
+    const needs: Needs = { action, results: [data.length * storedBytes(dtype)], chunks: [], saved: null };
     const bits = deviceBits(data, dtype);
-    if (bits.byteLength > buffer) {
-      throw new RangeError(
-        `Cannot hold ${data.length} elements of ${dtype} in one buffer of this device: ${bits.byteLength} bytes, at most ${buffer}`,
-      );
-    }
-    const storage = new WebGpuStorage();
+    const storage = new WebGpuStorage({ by: "data", shape: [data.length], dtype, name: null, stack: null });
     // A queued upload keeps its own copy: the caller may change the array meanwhile.
     const own = this.#recovery === null && this.#runtime.lost === null
       ? bits
       : deviceBits(data.slice(), dtype);
     this.#submit(() => {
-      const record = new RunRecord();
-      this.#runtime.watched(
-        record,
-        "an upload",
-        () => storage.place(this.#runtime, this.#runtime.upload(own)),
-      );
+      const record = new RunRecord(), runtime = this.#runtime;
+      runtime.watched(record, needs, () => storage.place(runtime, runtime.upload(own)));
       storage.record = record;
     }, (error) => storage.error = error);
     if (data.byteLength <= CACHED) storage.cached = data.slice();
-    this.#collector.check();
+    this.#runtime.collector.check();
     return storage;
   }
 
   run(roots: Node[]): void {
     const graph = collect(roots);
     const plan = this.#planFor(graph);
-    const storages = graph.roots.map((position) => {
-      const node = graph.nodes[position];
+    const storages = this.#storages(graph);
+    const fail = (error: Error): void => storages.forEach((s) => s !== null && (s.error ??= error));
+    try {
+      this.#submit(() => this.#execute(graph, plan, storages), fail);
+    } catch (error) {
+      fail(error as Error);
+      throw error;
+    }
+    this.#runtime.collector.check();
+  }
+
+  /** New storages behind the roots that have no value. */
+  #storages({ nodes, roots }: RunGraph): (WebGpuStorage | null)[] {
+    return roots.map((position) => {
+      const node = nodes[position];
       if (node.value !== null) return null;
-      return node.value = new WebGpuStorage();
+      const storage = new WebGpuStorage(labelOf(node));
+      node.value = storage;
+      return storage;
     });
-    this.#submit(
-      () => this.#execute(graph, plan, storages),
-      (error) => storages.forEach((s) => s !== null && (s.error ??= error)),
-    );
-    this.#collector.check();
+  }
+
+  planned(roots: readonly Node[]): MemoryNeed {
+    const { slots, chunks } = this.#planFor(collect(roots, false), false);
+    return { results: slots.reduce((n, bytes) => n + classOf(bytes), 0), arena: sum(chunks) };
   }
 
   compile(graph: RunGraph): () => boolean {
     const attributes = (source: number): Attributes => graph.nodes[source].p;
     const { limits } = this.#runtime.open, fusion = this.fusion !== "never";
-    const plan = makePlan(lower(graph), limits, attributes, { fusion });
+    const plan = this.#makePlan(graph, limits, attributes, fusion);
     this.counts.planned++;
     // Of what is data only random keys change from now on.
     let isKey = false;
@@ -194,18 +212,24 @@ export class WebGpuEngine implements Engine {
     const steady: Plan = { ...plan, patches, steady: true };
     return () => {
       if (this.#recovery !== null || this.#runtime.lost !== null) return false;
-      const storages = graph.roots.map((position) => {
-        const node = graph.nodes[position];
-        if (node.value !== null) return null;
-        return node.value = new WebGpuStorage();
-      });
-      this.#execute(graph, steady, storages);
-      this.#collector.check();
+      this.#execute(graph, steady, this.#storages(graph));
+      this.#runtime.collector.check();
       return true;
     };
   }
 
-  #planFor(graph: RunGraph): Plan {
+  #makePlan(graph: RunGraph, limits: Limits, now: RunAttributes, fusion: boolean): Plan {
+    const saved = savedForBackward(graph);
+    try {
+      return { ...makePlan(lower(graph), limits, now, { fusion }), saved };
+    } catch (error) {
+      if (!(error instanceof TooLargeError)) throw error;
+      const action = `compute ${namesOf(graph)}`;
+      throw this.#runtime.shortage({ action, results: [error.bytes], chunks: [], saved }, error.message);
+    }
+  }
+
+  #planFor(graph: RunGraph, isRun = true): Plan {
     let entry = this.#plans.get(graph.key);
     if (entry === undefined) {
       this.counts.planned++;
@@ -214,11 +238,12 @@ export class WebGpuEngine implements Engine {
     // Most recently used last.
     this.#plans.delete(graph.key);
     this.#plans.set(graph.key, entry);
-    const fuses = this.fusion === "always" || (this.fusion === "returning" && ++entry.runs >= RETURNS);
+    const fuses = this.fusion === "always" ||
+      (this.fusion === "returning" && (entry.runs += isRun ? 1 : 0) >= RETURNS - (isRun ? 0 : 1));
     const found = fuses ? entry.plan : entry.apart;
     if (found !== null) return found;
     const { limits } = this.#runtime.open, now: RunAttributes = (source) => graph.nodes[source].p;
-    let plan = makePlan(lower(graph), limits, now, { fusion: fuses });
+    let plan = this.#makePlan(graph, limits, now, fuses);
     if (fuses) {
       // Where there was nothing to fuse, kernels and bind groups are there already.
       if (entry.apart?.dispatches.length === plan.dispatches.length) plan = entry.apart;
@@ -249,7 +274,10 @@ export class WebGpuEngine implements Engine {
       banned.add(storage.buffer);
       if (storage.record !== null) record.dependOn(storage.record);
     }
-    runtime.watched(record, plan.label, () => {
+    const { slots: results, chunks, saved = null } = plan;
+    const needs: Needs = { action: `compute ${plan.label}`, results, chunks, saved };
+    runtime.admit(needs);
+    runtime.watched(record, needs, () => {
       const slots = runtime.slots(plan, banned);
       try {
         runtime.run(plan, inputs, slots, (source) => graph.nodes[source].p, record);
@@ -280,7 +308,7 @@ export class WebGpuEngine implements Engine {
     }
     this.counts.runs++;
     this.counts.dispatches += plan.dispatches.length;
-    this.#peakArena = Math.max(this.#peakArena, runtime.arenaBytes);
+    runtime.pool.peak = Math.max(runtime.pool.peak, runtime.pool.live + sum(chunks));
   }
 
   async read(values: { storage: Storage; dtype: DType; size: number }[]): Promise<TypedArray[]> {
@@ -320,13 +348,31 @@ export class WebGpuEngine implements Engine {
 
   memory(): MemoryReport {
     const { pool, arenaBytes } = this.#runtime;
-    return { live: pool.live, pooled: pool.pooled, arena: arenaBytes, peak: pool.peak + this.#peakArena };
+    return {
+      live: pool.live,
+      pooled: pool.pooled,
+      arena: arenaBytes,
+      peak: pool.peak,
+      budget: this.#budget,
+    };
+  }
+
+  resetPeak(): void {
+    this.#runtime.pool.peak = this.#runtime.pool.live;
+  }
+
+  setBudget(bytes: number): void {
+    this.#budget = this.#runtime.budget = bytes;
   }
 
   /** Destroys the device; the engine gets another one when it is used again. */
   destroy(): void {
     this.#runtime.destroy();
   }
+}
+
+function sum(list: readonly number[]): number {
+  return list.reduce((a, b) => a + b, 0);
 }
 
 /** An engine on the fastest adapter, or null where there is none. */

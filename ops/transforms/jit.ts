@@ -319,6 +319,7 @@ function valueNode(handle: Tensor, value: Storage, isExclusive: boolean): Node {
   const { shape, dtype, device } = handle, isTrained = handle.requiresGrad && handle.node.cell === handle;
   const node = new Node(alias, [], null, shape, dtype, device, isTrained ? BY_BACKWARD : 0, 0, !isTrained);
   node.value = value;
+  if (value.label) value.label.name = handle.name;
   node.cell = handle;
   node.isExclusive = isExclusive;
   return node;
