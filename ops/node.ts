@@ -75,6 +75,8 @@ export class Node implements Aval {
   scope: Scope | null = scope;
   /** Why there is no graph behind this node any more: the step which replaced a parameter it used. */
   stale: string | null = null;
+  /** For an assignment that still waits for its run: the node before it, which comes back where the run fails. */
+  replaces: Node | null = null;
   /** The call of a jitted function that it is a result of, until its graph is asked for. */
   origin: Origin | null = null;
   /** Made by a jitted call for a handle or its gradient, and seen by nothing else since: its memory goes when it is replaced. */
