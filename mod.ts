@@ -41,6 +41,9 @@ export type { Device } from "./ops/ambient.ts";
 export { areDeterministicAlgorithmsEnabled, useDeterministicAlgorithms } from "./ops/determinism.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
 export type { Shape } from "./ops/shape.ts";
+export { memory, plannedMemory, resetPeakMemoryStats, setMemoryBudget } from "./ops/memory.ts";
+export type { MemoryPlan } from "./ops/memory.ts";
+export { OutOfMemoryError } from "./ops/out_of_memory.ts";
 export type { MemoryReport } from "./ops/runs.ts";
 export type { MimeBundle } from "./ops/presenter.ts";
 export {
@@ -50,7 +53,6 @@ export {
   full,
   linspace,
   logspace,
-  memory,
   ones,
   setDefaultDevice,
   tensor,
@@ -385,7 +387,7 @@ export {
 } from "./nn/pooling.ts";
 export type { MaxPoolLayerOptions } from "./nn/pooling.ts";
 export { setProgressFactory } from "./nn/progress.ts";
-export type { Progress, ProgressEnd, ProgressInfo } from "./nn/progress.ts";
+export type { LossEntry, Progress, ProgressEnd, ProgressInfo } from "./nn/progress.ts";
 export { RNNCell } from "./nn/rnn_cell.ts";
 export { loadSafetensors, readSafetensors, saveSafetensors, writeSafetensors } from "./nn/safetensors.ts";
 export type { SafetensorsFile } from "./nn/safetensors.ts";
@@ -408,7 +410,7 @@ export { graph } from "./display/graph_of.ts";
 export type { TensorGraphOptions } from "./display/graph_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
-export type { GraphEdge, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
+export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
 export { lineChart, scatterChart } from "./display/chart.ts";
 export type {
   Chart,
@@ -422,6 +424,15 @@ export type {
 export type { VegaLiteSpec } from "./display/vega.ts";
 export { heatmap } from "./display/heatmap.ts";
 export type { HeatmapOptions } from "./display/heatmap.ts";
+export {
+  activationHistograms,
+  gradientHistograms,
+  gradientNorms,
+  saturation,
+} from "./display/layer_plots.ts";
+export type { GradientNormOptions, ModelLoss } from "./display/layer_plots.ts";
+export { recordLayers } from "./display/layer_record.ts";
+export type { LayerRecord } from "./display/layer_record.ts";
 export { diagnose } from "./display/diagnose.ts";
 export type {
   Cause,

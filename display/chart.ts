@@ -427,11 +427,23 @@ function tooltip(options: ChartOptions, named: boolean): VegaLiteSpec[] {
   ];
 }
 
+/** A line as several that fit. */
+export function wrapped(text: string, letters = 92): string[] {
+  const lines: string[] = [];
+  for (const word of plainLine(text).split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= letters) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else lines.push(word);
+  }
+  return lines;
+}
+
 /** Size and title of a chart. */
 export function frame(options: ChartOptions, height: number, subtitle: string[]): VegaLiteSpec {
   const title = options.title === undefined ? [] : [plainLine(options.title)];
-  const below = options.subtitle === undefined ? [] : [plainLine(options.subtitle)];
-  const [text, ...lines] = [...title, ...below, ...subtitle];
+  const below = options.subtitle === undefined ? [] : wrapped(options.subtitle);
+  const [text, ...lines] = [...title, ...below, ...subtitle.flatMap((line) => wrapped(line))];
   return {
     width: options.width ?? 560,
     height: options.height ?? height,

@@ -11,9 +11,10 @@ import { equalUnits, reach } from "./diagnose/check_reach.ts";
 import { leftOver, movements, progress, usedGradients, usedNorm } from "./diagnose/check_step.ts";
 import type { Context, DiagnosedOptimizer } from "./diagnose/context.ts";
 import { type Cause, type Finding, worstFirst } from "./diagnose/finding.ts";
-import { LayerWatch } from "./diagnose/layers.ts";
-import { normOf, Observation, plain, Readings } from "./diagnose/observe.ts";
-import { type Before, withoutTrace } from "./diagnose/state.ts";
+import { LayerWatch } from "./layers.ts";
+import { Observation } from "./diagnose/observe.ts";
+import { normOf, plain, Readings } from "./readings.ts";
+import { type Before, withoutTrace } from "./without_trace.ts";
 import { formatNumber, ink, kindOf, palette, plainLine } from "./parts.ts";
 
 export type { Cause, Finding } from "./diagnose/finding.ts";

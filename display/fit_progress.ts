@@ -4,7 +4,7 @@ import { interruptSignal } from "./kernel.ts";
 import { type ProgressOptions, type ProgressState, trainingProgress } from "./progress.ts";
 
 /** What a state of the display says itself, so that an evaluation of that name is not taken for it. */
-const OURS = new Set(["step", "epoch", "loss", "rate", "seconds", "stepsPerSecond"]);
+const OURS = new Set(["step", "epoch", "loss", "rate", "gradNorm", "seconds", "stepsPerSecond"]);
 
 /** Shows a loop of `fit`: a live curve in a notebook, a line in a terminal. */
 export function fitProgress(): Progress {
@@ -14,9 +14,15 @@ export function fitProgress(): Progress {
       const options: ProgressOptions = {};
       if (info.steps !== null) options.total = info.steps;
       if (info.epochs !== null) options.epochs = info.epochs;
+      if (info.clip !== undefined) options.clip = info.clip;
       shown = trainingProgress(options);
     }
-    for (const { step, loss } of info.losses) shown.update({ step, loss });
+    for (const { step, loss, lr, gradNorm } of info.losses) {
+      const state: ProgressState = { step, loss };
+      if (lr !== undefined) state.rate = lr;
+      if (gradNorm !== undefined) state.gradNorm = gradNorm;
+      shown.update(state);
+    }
     const { step, lr: rate, seconds, stepsPerSecond } = info;
     const state: ProgressState = { step, rate, seconds, stepsPerSecond };
     // The epoch it is in; where their number is not known, steps say enough.

@@ -8,6 +8,8 @@ export interface Box {
   width: number;
   /** Its extent down. */
   height: number;
+  /** Boxes with a rank lie in front of those with a higher one, and level with those of the same. */
+  rank?: number;
 }
 
 /** A box and its centre. */
@@ -24,8 +26,10 @@ export interface Edge {
   from: string | number;
   /** Where it enters. */
   to: string | number;
-  /** Carried along. */
-  label?: string;
+  /** Where on the side it leaves, from the middle; default there. */
+  leaves?: number;
+  /** Where on the side it enters, from the middle; by default edges share the side. */
+  enters?: number;
 }
 
 /** The points an edge runs along, from border to border. */
@@ -51,8 +55,13 @@ export interface Layout {
 /** Where the data flows. */
 export type Direction = "right" | "down";
 
-const ACROSS = 18; // Between neighbours of a layer.
-const ALONG = 40; // Between layers.
+/** Pixels between neighbours of a layer, and between layers. */
+export interface Gaps {
+  readonly across: number;
+  readonly along: number;
+}
+
+const GAPS: Gaps = { across: 18, along: 40 };
 const EXACT_NODES = 80; // Up to here the exact placement takes less than half a second.
 
 /** Places the boxes in layers so that every edge runs in `direction`. Throws if the graph has a cycle. */
@@ -60,8 +69,9 @@ export async function layOut(
   boxes: readonly Box[],
   edges: readonly Edge[],
   direction: Direction,
+  gaps: Gaps = GAPS,
 ): Promise<Layout> {
-  const { coordGreedy, coordSimplex, graphStratify, sugiyama } = await import("d3-dag");
+  const { coordGreedy, coordSimplex, graphStratify, layeringSimplex, sugiyama } = await import("d3-dag");
   const down = direction === "down";
   const known = new Map(boxes.map((box) => [String(box.id), box]));
   const parents = new Map<string, Set<string>>(boxes.map(({ id }) => [String(id), new Set()]));
@@ -77,7 +87,11 @@ export async function layOut(
     const { width, height } = known.get(data.id)!;
     return down ? [width, height] : [height, width];
   };
-  const base = sugiyama().nodeSize(size).gap([ACROSS, ALONG]);
+  const rank = ({ data }: { data: { id: string } }): number | undefined => known.get(data.id)!.rank;
+  const base = sugiyama().layering(layeringSimplex().rank(rank)).nodeSize(size).gap([
+    gaps.across,
+    gaps.along,
+  ]);
   const layout = boxes.length <= EXACT_NODES ? base.coord(coordSimplex()) : base.coord(coordGreedy());
   const { width, height } = layout(graph);
 
@@ -95,7 +109,7 @@ export async function layOut(
     width: down ? width : height,
     height: down ? height : width,
     boxes: boxes.map(({ id }) => placed.get(String(id))!),
-    routes: route(drawn, placed, bends, down),
+    routes: route(drawn, placed, bends, down, gaps.along),
   };
 }
 
@@ -105,6 +119,7 @@ function route(
   placed: Map<string, PlacedBox>,
   bends: Map<string, [number, number][]>,
   down: boolean,
+  along: number,
 ): Route[] {
   const bendsOf = (from: string | number, to: string | number) =>
     bends.get(JSON.stringify([String(from), String(to)])) ?? [];
@@ -114,27 +129,30 @@ function route(
     return down ? lastX : lastY;
   });
   const entering = new Map<string, number[]>();
-  edges.forEach(({ to }, i) => entering.set(String(to), [...entering.get(String(to)) ?? [], i]));
+  edges.forEach(({ to, enters }, i) =>
+    enters !== undefined || entering.set(String(to), [...entering.get(String(to)) ?? [], i])
+  );
   for (const indices of entering.values()) indices.sort((a, b) => arrival[a] - arrival[b] || a - b);
   return edges.map((edge, i) => {
     const { from, to } = edge;
     const source = placed.get(String(from))!, target = placed.get(String(to))!;
-    const indices = entering.get(String(to))!;
+    const indices = entering.get(String(to)) ?? [];
     const side = Math.max(0, Math.min((down ? target.width : target.height) - 12, 40 * indices.length));
-    const shift = ((indices.indexOf(i) + 0.5) / indices.length - 0.5) * side;
+    const shift = edge.enters ?? ((indices.indexOf(i) + 0.5) / indices.length - 0.5) * side,
+      out = edge.leaves ?? 0;
     const start: [number, number] = down
-      ? [source.x, source.y + source.height / 2]
-      : [source.x + source.width / 2, source.y];
+      ? [source.x + out, source.y + source.height / 2]
+      : [source.x + source.width / 2, source.y + out];
     const end: [number, number] = down
       ? [target.x + shift, target.y - target.height / 2]
       : [target.x - target.width / 2, target.y + shift];
     const step = (point: [number, number], by: number): [number, number] =>
       down ? [point[0], point[1] + by] : [point[0] + by, point[1]];
     const inner = bendsOf(from, to);
-    const points = [start, step(start, ALONG * 0.45)];
+    const points = [start, step(start, along * 0.45)];
     // Two points at each bend keep the curve straight where it passes between boxes.
     for (const bend of inner) points.push(step(bend, -14), step(bend, 14));
-    points.push(step(end, -ALONG * 0.45), end);
+    points.push(step(end, -along * 0.45), end);
     return { ...edge, points, shift };
   });
 }

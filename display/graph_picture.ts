@@ -20,12 +20,24 @@ export interface GraphNode {
   value?: string | number;
   /** Shown as `grad`. */
   cotangent?: string | number;
+  /** The norm of its cotangent, where that is one number for all elements. */
+  magnitude?: number;
   /** What the op computes; seen when pointed at. */
   formula?: string;
   /** Its derivative; seen when pointed at. */
   derivative?: string;
   /** Cotangents of its operands from that of its result; seen when pointed at. */
   pullback?: string;
+  /** The same with the numbers of this graph put in; seen when pointed at. */
+  numbers?: string;
+  /** What is wrong with its value or its cotangent: drawn in red. */
+  fault?: string;
+  /** When the backward pass computes its cotangent, counted from 1. */
+  step?: number;
+  /** More to see when pointed at. */
+  facts?: Readonly<Record<string, string>>;
+  /** The group that it stands in. */
+  within?: string | number;
 }
 
 /** An edge to draw, in the direction of the data. */
@@ -36,6 +48,24 @@ export interface GraphEdge {
   to: string | number;
   /** Which argument it is. */
   label?: string;
+  /** The norm of the cotangent that flows back along it: decides its colour. */
+  magnitude?: number;
+  /** That cotangent, where it is short. */
+  cotangent?: string | number;
+}
+
+/** Nodes that are drawn in a frame, or as one box: a call of a module, a kernel. */
+export interface GraphGroup {
+  /** Names the group in nodes and groups. */
+  id: string | number;
+  /** What it is. */
+  label: string;
+  /** What the program calls it. */
+  name?: string;
+  /** More to see when pointed at, and in the box. */
+  facts?: Readonly<Record<string, string>>;
+  /** The group around it. */
+  within?: string | number;
 }
 
 /** A computation graph as plain data. */
@@ -44,6 +74,10 @@ export interface GraphPicture {
   nodes: readonly GraphNode[];
   /** Those into one node in the order of its arguments. */
   edges: readonly GraphEdge[];
+  /** In any order. */
+  groups?: readonly GraphGroup[];
+  /** Said below the title. */
+  note?: string;
 }
 
 /** How a graph is drawn. */
@@ -52,6 +86,8 @@ export interface GraphOptions {
   title?: string;
   /** Where the data flows; by default to the right if that fits the page, else down. */
   direction?: "right" | "down";
+  /** How many levels of groups are opened; by default as many as are readable, at most 300 boxes. */
+  depth?: number;
 }
 
 /** `f32[2,3]`, or `f32` for a scalar. */

@@ -1,209 +1,222 @@
 /** A laid-out graph as a layered Vega-Lite spec: boxes, curves, text and tooltips, which need no script. */
 
-import { type Box, type Direction, type Layout, layOut } from "./graph_layout.ts";
-import {
-  type GraphNode,
-  type GraphOptions,
-  type GraphPicture,
-  nodeTitle,
-  typeText,
-  valueText,
-} from "./graph_picture.ts";
-import { ink, plainLine, shorten } from "./parts.ts";
+import { type Card, cardOf, type Detail, HEADER_HEIGHT, LINE_HEIGHT, textWidth } from "./graph_cards.ts";
+import { backwardSteps, gradientsOf, highwayOf, magnitudeOf } from "./graph_flow.ts";
+import { boxesOf, type Folded, framesOf, type GroupItem, type Item } from "./graph_items.ts";
+import { type Plan, planFrames } from "./graph_frames.ts";
+import type { Direction, Gaps } from "./graph_layout.ts";
+import { CELL, cellLayers, edgeLayers, GradientScale, labelLayers } from "./graph_lines.ts";
+import { Canvas } from "./graph_marks.ts";
+import type { GraphOptions, GraphPicture } from "./graph_picture.ts";
+import { groupTitle } from "./graph_text.ts";
+import { stepLayers } from "./graph_steps.ts";
+import { ink, plainLine } from "./parts.ts";
 import { figure, type VegaLiteSpec } from "./vega.ts";
 
-const PAGE_WIDTH = 880;
-const SMALLEST_SCALE = 0.6; // Smaller text is not read: then the drawing is wider than the page.
-const FONT_SIZE = 11;
-const CHARACTER_WIDTH = 6.7; // Of the monospaced font at this size.
-const LINE_HEIGHT = 14;
-const HEADER_HEIGHT = 19;
+const PAGE_WIDTH = 800;
+const SMALLEST_SCALE = 0.62; // Smaller text is not read: then the drawing is wider than the page.
+const FEW = 24; // Boxes whose values are all worth their room.
+const TIGHT: Gaps = { across: 14, along: 26 };
 
-// Boxes are opaque, so their text reads on any page.
-const colors: Record<GraphNode["kind"], { header: string; body: string }> = {
-  op: { header: "#56616e", body: "#e9ecef" },
-  leaf: { header: "#1f6fb5", body: "#dfecf9" },
-  constant: { header: "#77705f", body: "#efece4" },
-  output: { header: "#a85a00", body: "#fdebd2" },
-};
-
-/** Where a box is drawn, with the lines of text in it. */
-interface Card extends Box {
-  node: GraphNode;
-  lines: string[];
-}
-
-/** The spec of a graph in the direction and the amount of detail that fit the page. */
-export async function graphSpec(picture: GraphPicture, options: GraphOptions): Promise<VegaLiteSpec> {
-  const detailed = picture.nodes.map((node) => card(node, true));
-  const compact = picture.nodes.map((node) => card(node, false));
-  const directions: Direction[] = options.direction === undefined ? ["right", "down"] : [options.direction];
-  let best: { layout: Layout; cards: Card[]; direction: Direction } | undefined;
-  search: for (const cards of [detailed, compact]) {
-    for (const direction of directions) {
-      // A deep graph drawn to the right is certain not to fit.
-      if (direction === "right" && directions.length > 1 && cards.length > 40) continue;
-      const layout = await layOut(cards, picture.edges, direction);
-      if (best === undefined || layout.width < best.layout.width) best = { layout, cards, direction };
-      if (layout.width <= PAGE_WIDTH) break search;
-    }
-  }
-  return spec(best!, options);
-}
-
-function card(node: GraphNode, detailed: boolean): Card {
-  const lines: string[] = [];
-  if (detailed) {
-    if (node.name && node.name !== node.label && node.kind !== "leaf") {
-      lines.push(shorten(plainLine(node.name), 28));
-    }
-    lines.push(typeText(node));
-    if (node.value !== undefined) lines.push(`data ${valueText(node.value)}`);
-    if (node.cotangent !== undefined) lines.push(`grad ${valueText(node.cotangent)}`);
-  }
-  const longest = Math.max([...header(node)].length + 1, ...lines.map((line) => [...line].length));
-  return {
-    id: node.id,
-    node,
-    lines,
-    width: Math.ceil(longest * CHARACTER_WIDTH + 14),
-    height: HEADER_HEIGHT + (lines.length === 0 ? 0 : lines.length * LINE_HEIGHT + 6),
-  };
-}
-
-function header(node: GraphNode): string {
-  return node.kind === "op" || node.kind === "output" ? shorten(plainLine(node.label), 28) : nodeTitle(node);
-}
-
-function spec(
-  { layout, cards, direction }: { layout: Layout; cards: Card[]; direction: Direction },
+/** The spec of a graph in the direction and the amount of detail that fit the page, and as it is on paper. */
+export async function graphSpec(
+  picture: GraphPicture,
+  folded: Folded,
   options: GraphOptions,
-): VegaLiteSpec {
-  const scale = Math.min(1, Math.max(SMALLEST_SCALE, PAGE_WIDTH / layout.width));
-  const margin = 4;
-  const width = layout.width + 2 * margin, height = layout.height + 2 * margin;
-  const at = (field: string, extent: number, flipped: boolean) => ({
-    field,
-    type: "quantitative",
-    axis: null,
-    scale: { domain: flipped ? [extent, 0] : [0, extent], nice: false, zero: false },
-  });
-  const x = at("x", width, false), y = at("y", height, true);
-  const color = { field: "color", type: "nominal", scale: null, legend: null };
-  const round = 4 * scale;
+): Promise<{ spec: VegaLiteSpec; still: VegaLiteSpec }> {
+  const { plan, cards, direction } = await bestPlan(folded, options.direction);
+  const drawing: Drawn = { folded, plan, cards, direction, picture, options };
+  return { spec: spec(drawing, true), still: spec(drawing, false) };
+}
+
+interface Drawn {
+  readonly folded: Folded;
+  readonly plan: Plan;
+  readonly cards: ReadonlyMap<Item, Card>;
+  readonly direction: Direction;
+  readonly picture: GraphPicture;
+  readonly options: GraphOptions;
+}
+
+async function bestPlan(
+  folded: Folded,
+  wanted: Direction | undefined,
+): Promise<{ plan: Plan; cards: Map<Item, Card>; direction: Direction }> {
+  const boxes = boxesOf(folded.root), frames = framesOf(folded.root);
+  const isSmall = boxes.length <= FEW;
+  // Frames have their doors above and below; a deep graph drawn to the right is certain not to fit.
+  const directions: Direction[] = frames.length > 0
+    ? ["down"]
+    : wanted !== undefined
+    ? [wanted]
+    : boxes.length > 40
+    ? ["down"]
+    : ["right", "down"];
+  let best: { plan: Plan; cards: Map<Item, Card>; direction: Direction } | undefined;
+  for (const detail of (isSmall ? ["full", "short", "title"] : ["short", "title"]) as Detail[]) {
+    const cards = new Map(boxes.map((item) => [item, cardOf(item, detail)]));
+    const sizeOf = (item: Item): { width: number; height: number } =>
+      cards.get(item) ?? { width: item.kind === "group" ? frameWidth(item) : 0, height: 0 };
+    for (const direction of directions) {
+      const plan = await planFrames(folded, sizeOf, direction, isSmall ? undefined : TIGHT);
+      if (best === undefined || plan.width < best.plan.width) best = { plan, cards, direction };
+      if (plan.width <= PAGE_WIDTH / (detail === "title" ? 1 : 0.8)) return { plan, cards, direction };
+    }
+  }
+  return best!;
+}
+
+/** The least width of a frame: its title, and a cell for each instance. */
+function frameWidth(group: GroupItem): number {
+  return textWidth(groupTitle(group)) + 30 + CELL * gradientsOf(group).length;
+}
+
+function spec({ folded, plan, cards, direction, picture, options }: Drawn, isLive: boolean): VegaLiteSpec {
+  const margin = 9, steps = backwardSteps(folded);
+  const shrink = Math.min(1, Math.max(SMALLEST_SCALE, PAGE_WIDTH / (plan.width + 2 * margin)));
+  const tail = steps.length === 0 ? 0 : isLive ? 22 : steps.length <= 12 ? 8 + 15 * steps.length : 0;
+  const longest = tail === 0 ? 0 : Math.max(...steps.map(({ text }) => textWidth(text) + 40));
+  const width = Math.max(plan.width + 2 * margin, longest), height = plan.height + 2 * margin + tail;
+  const canvas = new Canvas(
+    width,
+    height,
+    shrink,
+    margin + (width - plan.width - 2 * margin) / 2,
+    margin,
+    isLive,
+  );
+  const highway = highwayOf(folded);
+  const gradients = new Map(
+    [...plan.frames, ...plan.boxes].flatMap(({ item }) =>
+      item.kind === "group" ? [[item as Item, gradientsOf(item)]] : []
+    ),
+  );
+  const known = [
+    ...folded.edges.map(magnitudeOf),
+    ...[...gradients.values()].flat().map(({ magnitude }) => magnitude),
+  ];
+  const scale = new GradientScale(known.filter((m) => m !== undefined));
+  const bottom = plan.height + margin;
 
   const headers: unknown[] = [], bodies: unknown[] = [], titles: unknown[] = [], texts: unknown[] = [];
-  const hovers = new Map<string, VegaLiteSpec[]>();
-  layout.boxes.forEach((box, i) => {
-    const { node, lines } = cards[i];
-    const left = box.x - box.width / 2 + margin, top = box.y - box.height / 2 + margin;
-    const area = { x: left, x2: left + box.width, y: top, y2: top + box.height };
-    headers.push({ ...area, color: colors[node.kind].header, bare: lines.length === 0 });
-    if (lines.length > 0) bodies.push({ ...area, y: top + HEADER_HEIGHT, color: colors[node.kind].body });
-    titles.push({ x: box.x + margin, y: top + HEADER_HEIGHT / 2, text: header(node) });
+  const hovers: unknown[] = [];
+  for (const box of plan.boxes) {
+    const { title, lines, header, body, facts } = cards.get(box.item)!;
+    const area = canvas.area(box), top = area.y;
+    headers.push({ ...area, color: header });
+    if (lines.length > 0) bodies.push({ ...area, y: top + HEADER_HEIGHT, color: body });
+    const middle = (area.x + area.x2) / 2;
+    titles.push({ x: middle, y: top + HEADER_HEIGHT / 2, text: title });
     lines.forEach((text, line) => {
-      texts.push({ x: box.x + margin, y: top + HEADER_HEIGHT + 3 + (line + 0.5) * LINE_HEIGHT, text });
+      texts.push({ x: middle, y: top + HEADER_HEIGHT + 3 + (line + 0.5) * LINE_HEIGHT, text });
     });
-    const facts = tooltip(node);
-    // One layer for each set of facts, since a tooltip shows missing ones as "undefined".
-    const key = Object.keys(facts).join("\n");
-    hovers.set(key, [...hovers.get(key) ?? [], { ...area, ...facts }]);
+    hovers.push({ ...area, facts });
+  }
+  // Boxes that stand for several have another edge behind them.
+  const behind = plan.boxes.filter(({ item }) => item.kind === "group" && item.instances !== null).map((
+    box,
+  ) => ({
+    ...canvas.area({ ...box, x: box.x + 4, y: box.y + 4 }),
+    color: cards.get(box.item)!.header,
+  }));
+  const frames = plan.frames.map((frame) => canvas.area(frame));
+  const doubled = plan.frames.filter(({ item }) => item.kind === "group" && item.instances !== null)
+    .map((frame) =>
+      canvas.area({
+        ...frame,
+        x: frame.x - 3,
+        y: frame.y - 3,
+        width: frame.width + 6,
+        height: frame.height + 6,
+      })
+    );
+  const names = plan.frames.map((frame) => {
+    const { x, y } = canvas.area(frame);
+    return {
+      x: x + 9,
+      y: y + 11,
+      text: groupTitle(frame.item as GroupItem),
+      facts: cardOf(frame.item, "full").facts,
+    };
   });
-
-  const curves = layout.routes.flatMap(({ points }, edge) =>
-    points.map(([pointX, pointY], i) => ({ edge, i, x: tenth(pointX + margin), y: tenth(pointY + margin) }))
-  );
-  const tips = layout.routes.map(({ points }) => {
-    const [tipX, tipY] = points[points.length - 1];
-    return direction === "down"
-      ? { x: tipX + margin, y: tipY + margin - 3 }
-      : { x: tipX + margin - 3, y: tipY + margin };
-  });
-  const labels = layout.routes.flatMap(({ points, shift, label }) => {
-    const [tipX, tipY] = points[points.length - 1];
-    const place = direction === "down"
-      ? { x: tipX + margin + (shift < 0 ? -5 : 5), y: tipY + margin - 9 }
-      : { x: tipX + margin - 9, y: tipY + margin + (shift < 0 ? -7 : 7) };
-    return label === undefined ? [] : [{ ...place, text: shorten(plainLine(label), 12), left: shift < 0 }];
-  });
-
-  const text = (values: unknown[], style: VegaLiteSpec) => ({
-    data: { values },
-    mark: {
-      type: "text",
-      font: "ui-monospace, Menlo, Consolas, monospace",
-      fontSize: FONT_SIZE * scale,
-      ...style,
-    },
-    encoding: { x, y, text: { field: "text", type: "nominal" } },
-  });
-  const rect = (values: unknown[], mark: VegaLiteSpec, encoding: VegaLiteSpec) => ({
-    data: { values },
-    mark: { type: "rect", ...mark },
-    encoding: { x, x2: { field: "x2" }, y, y2: { field: "y2" }, ...encoding },
-  });
-  const layer = [
-    {
-      data: { values: curves },
-      mark: { type: "line", interpolate: "basis", color: ink, strokeWidth: 1.3 * scale },
-      encoding: {
-        x,
-        y,
-        detail: { field: "edge", type: "nominal" },
-        order: { field: "i", type: "quantitative" },
-      },
-    },
-    {
-      data: { values: tips },
-      mark: {
-        type: "point",
-        shape: direction === "down" ? "triangle-down" : "triangle-right",
-        filled: true,
-        opacity: 1,
-        color: ink,
-        size: 34 * scale * scale,
-      },
-      encoding: { x, y },
-    },
-    rect(headers, { cornerRadius: round }, { color }),
-    rect(bodies, { cornerRadiusBottomLeft: round, cornerRadiusBottomRight: round }, { color }),
-    text(titles, { color: "#ffffff", fontWeight: "bold" }),
-    text(texts, { color: "#1c1f22" }),
-    ...[true, false].filter((left) => labels.some((label) => label.left === left)).map((left) => {
-      const align = direction === "right" || left ? "right" : "left";
-      return text(labels.filter((label) => label.left === left), { color: ink, fontSize: 9 * scale, align });
+  const cells = [
+    ...plan.frames.map((frame) => {
+      const { x, y } = canvas.area(frame);
+      return {
+        x: x + 20 + textWidth(groupTitle(frame.item as GroupItem)),
+        y: y + 6,
+        gradients: gradients.get(frame.item)!,
+      };
     }),
-    ...Array.from(hovers.values(), (values) =>
-      rect(values, { opacity: 0 }, {
-        tooltip: Object.keys(values[0]).filter((key) => !["x", "x2", "y", "y2"].includes(key))
-          .map((field) => ({ field, type: "nominal" })),
-      })),
+    ...plan.boxes.filter(({ item }) => gradients.get(item)?.length).map((box) => {
+      const { x, x2, y2 } = canvas.area(box), own = gradients.get(box.item)!;
+      return { x: (x + x2 - CELL * own.length) / 2, y: y2 - 15, gradients: own };
+    }),
   ];
+  const tags = names.map(({ x, y, text, facts }) => ({
+    x: x - 5,
+    x2: x + textWidth(text) + 5,
+    y: y - 8,
+    y2: y + 8,
+    facts,
+  }));
+
+  const layer = [
+    canvas.rects(doubled, {
+      fillOpacity: 0,
+      stroke: "#8a80d0",
+      strokeWidth: canvas.px(1),
+      cornerRadius: canvas.px(8),
+    }),
+    canvas.rects(frames, {
+      fill: "#8a80d0",
+      fillOpacity: 0.09,
+      stroke: "#8a80d0",
+      strokeWidth: canvas.px(1.2),
+      cornerRadius: canvas.px(7),
+    }),
+    ...edgeLayers(canvas, folded, plan, direction, highway, scale),
+    canvas.rects(tags, { fill: "#5a4fa3", cornerRadius: canvas.px(4) }, {
+      tooltip: { field: "facts", type: "nominal" },
+    }),
+    canvas.texts(names, { color: "#ffffff", align: "left", fontWeight: "bold" }),
+    canvas.rects(behind, { cornerRadius: canvas.px(4), opacity: 0.55 }, { color: canvas.colors }),
+    canvas.rects(headers, { cornerRadius: canvas.px(4) }, { color: canvas.colors }),
+    canvas.rects(bodies, { cornerRadiusBottomLeft: canvas.px(4), cornerRadiusBottomRight: canvas.px(4) }, {
+      color: canvas.colors,
+    }),
+    canvas.texts(titles, { color: "#ffffff", fontWeight: "bold" }),
+    canvas.texts(texts, { color: "#1c1f22" }),
+    ...cellLayers(canvas, cells, scale),
+    ...labelLayers(canvas, folded, plan, direction),
+    ...stepLayers(canvas, plan, folded.edges, steps, direction, bottom, isLive),
+    canvas.rects(hovers, { opacity: 0 }, { tooltip: { field: "facts", type: "nominal" } }),
+  ].filter(({ data }) => data.values.length > 0);
+
+  const params: VegaLiteSpec[] = [];
+  if (isLive) {
+    const moves = { type: "interval", zoom: "wheel![event.ctrlKey || event.metaKey || event.altKey]" };
+    Object.assign(layer[0], { params: [{ name: "moved", select: moves, bind: "scales" }] });
+    if (steps.length > 0) {
+      const bind = { input: "range", min: 0, max: steps.length, step: 1, name: "Backward pass, step " };
+      params.push({ name: "step", value: 0, bind });
+    }
+  }
+  const hint = isLive && plan.boxes.length > FEW
+    ? ["drag to move, Ctrl + wheel to zoom, double-click to see all"]
+    : [];
+  const notes = [...picture.note === undefined ? [] : [plainLine(picture.note)], ...hint];
+  const title = options.title !== undefined
+    ? { title: { text: plainLine(options.title), subtitle: notes, subtitleColor: ink } }
+    : notes.length === 0
+    ? {}
+    : { title: { text: notes, fontSize: 11, fontWeight: "normal" } };
   return figure({
-    width: Math.round(width * scale),
-    height: Math.round(height * scale),
-    ...(options.title === undefined ? {} : { title: { text: plainLine(options.title) } }),
+    width: Math.round(width * shrink),
+    height: Math.round(height * shrink),
+    ...title,
+    ...(params.length === 0 ? {} : { params }),
     layer,
+    resolve: { scale: { color: "independent" } },
   });
-}
-
-const tenth = (value: number) => Math.round(value * 10) / 10;
-
-function tooltip(node: GraphNode): Record<string, string> {
-  const facts: Record<string, string | number | undefined> = {
-    name: node.name,
-    [node.kind === "op" || node.kind === "output" ? "op" : node.kind]: node.label,
-    type: typeText(node),
-    data: node.value,
-    grad: node.cotangent,
-    formula: node.formula,
-    derivative: node.derivative,
-    pullback: node.pullback,
-  };
-  return Object.fromEntries(
-    Object.entries(facts).filter(([, value]) => value !== undefined && value !== "")
-      .map((
-        [key, value],
-      ) => [key, typeof value === "number" ? String(value) : shorten(plainLine(value), 300)]),
-  );
 }

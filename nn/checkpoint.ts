@@ -1,6 +1,7 @@
 /** Checkpoints: everything a run depends on in one safetensors file, so that it goes on as if never stopped. */
 import type { Device } from "../ops/ambient.ts";
 import { rngState, setRngState } from "../ops/rng.ts";
+import { sync } from "../ops/runs.ts";
 import { Tensor } from "../ops/tensor.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
 import { readSafetensors, writeSafetensors } from "./safetensors.ts";
@@ -92,7 +93,7 @@ function parseStored(text: string): any {
 /**
  * Restores the given parts and the random numbers from a file of {@linkcode saveCheckpoint}, and returns the values
  * that were stored beside them. A part that is given and not stored is an error; `rng: false` leaves the random
- * numbers alone.
+ * numbers alone. Where anything fails, every part has the state that it had before.
  */
 export async function loadCheckpoint(
   path: string | URL,
@@ -119,7 +120,23 @@ export async function loadCheckpoint(
       throw new RangeError(`Cannot load ${name} from ${path}: it holds ${Object.keys(tree).join(", ")}`);
     }
   }
-  for (const [name, part] of Object.entries(parts)) part.loadStateDict(tree[name]);
-  if (rng) setRngState(stored.rng);
+  // Uploads to a device can fail later: before anything changes, it is known that none did.
+  await sync();
+  for (const { node: { value } } of Object.values(tensors)) {
+    if (value !== null && value.error !== null) throw value.error;
+  }
+  const before = rngState(), undo: (() => unknown)[] = [];
+  try {
+    for (const [name, part] of Object.entries(parts)) {
+      const state = part.stateDict();
+      undo.push(() => part.loadStateDict(state));
+      part.loadStateDict(tree[name]);
+    }
+    if (rng) setRngState(stored.rng);
+  } catch (error) {
+    for (const back of undo.reverse()) back();
+    setRngState(before);
+    throw error;
+  }
   return Object.fromEntries(Object.entries(tree).filter(([name]) => !Object.hasOwn(parts, name)));
 }

@@ -8,7 +8,7 @@ import type { Tree } from "../ops/transforms/tree.ts";
 import { loadCheckpoint, saveCheckpoint, type Stateful } from "./checkpoint.ts";
 import { clipGradNorm } from "./clip.ts";
 import type { Module } from "./module.ts";
-import { defaultProgress, type Progress, type ProgressInfo } from "./progress.ts";
+import { defaultProgress, type LossEntry, type Progress, type ProgressInfo } from "./progress.ts";
 import type { Schedule } from "./schedule.ts";
 
 /** What `fit` needs of an optimiser. */
@@ -100,12 +100,12 @@ const MOST_PENDING = 1024;
 /** Losses on the device, read together now and then. */
 class LossLog {
   readonly history: { step: number; loss: number }[] = [];
-  #pending: { step: number; loss: Tensor }[] = [];
+  #pending: { step: number; lr: number; loss: Tensor; norm: Tensor | null }[] = [];
+  #fresh: LossEntry[] = [];
   #readAt = performance.now();
-  #shown = 0;
 
-  add(step: number, loss: Tensor): void {
-    this.#pending.push({ step, loss });
+  add(step: number, lr: number, loss: Tensor, norm: Tensor | null): void {
+    this.#pending.push({ step, lr, loss, norm });
     if (this.#pending.length > MOST_PENDING) this.#pending = this.#pending.filter((_, i) => i % 2 === 1);
   }
 
@@ -117,20 +117,22 @@ class LossLog {
   async read(): Promise<{ step: number; loss: number } | null> {
     const pending = this.#pending;
     this.#pending = [];
-    const values = pending.length === 0 ? [] : await readNodes(pending.map(({ loss }) => nodeOf(loss)));
+    const wanted = pending.flatMap(({ loss, norm }) => norm === null ? [loss] : [loss, norm]);
+    const values = wanted.length === 0 ? [] : await readNodes(wanted.map((t) => nodeOf(t)));
     this.#readAt = performance.now();
-    let bad: { step: number; loss: number } | null = null;
-    pending.forEach(({ step }, i) => {
-      const entry = { step, loss: values[i][0] };
+    let bad: { step: number; loss: number } | null = null, at = 0;
+    for (const { step, lr, norm } of pending) {
+      const entry = { step, loss: values[at++][0] };
       this.history.push(entry);
+      this.#fresh.push(norm === null ? { ...entry, lr } : { ...entry, lr, gradNorm: values[at++][0] });
       if (!Number.isFinite(entry.loss)) bad ??= entry;
-    });
+    }
     return bad;
   }
 
   /** What was read since the last call. */
-  fresh(): { step: number; loss: number }[] {
-    return this.history.slice(this.#shown, this.#shown = this.history.length);
+  fresh(): LossEntry[] {
+    return this.#fresh.splice(0);
   }
 
   get last(): number | null {
@@ -243,6 +245,7 @@ export async function fit<M extends Module, B extends Tree = any>(
       epochs: epochs === Infinity ? null : epochs,
       loss: log.last,
       losses: log.fresh(),
+      ...(options.clip === undefined ? {} : { clip: options.clip }),
       lr: optimizer.lr,
       seconds,
       stepsPerSecond: (step - first) / seconds,
@@ -300,7 +303,7 @@ export async function fit<M extends Module, B extends Tree = any>(
         batches++;
         if (schedule !== undefined) optimizer.lr = schedule(step);
         const [loss, gradNorm = null] = run(batch) as Tensor[];
-        log.add(++step, loss.keep());
+        log.add(++step, optimizer.lr, loss.keep(), gradNorm?.keep() ?? null);
         if (onStep !== undefined) await onStep({ step, epoch, batch, loss, gradNorm, lr: optimizer.lr });
         if (log.due) {
           await readLosses();

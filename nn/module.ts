@@ -1,7 +1,7 @@
 /** Modules: parameters and buffers in fields, found by walking them, and a forward function. */
 import type { Device } from "../ops/ambient.ts";
 import { type DType, isFloat } from "../ops/dtype.ts";
-import { readGuarded } from "../ops/node.ts";
+import { currentScope, readGuarded, setScope } from "../ops/node.ts";
 import { dropStaleGraphs } from "../ops/runs.ts";
 import { sameShape, showShape } from "../ops/shape.ts";
 import { assignAll, refuseDevice, Tensor } from "../ops/tensor.ts";
@@ -56,6 +56,8 @@ export interface LoadReport {
 export abstract class Module {
   #training = true;
   #named = false;
+  /** In the outermost module that was called. */
+  #path = "";
   #preHooks: ForwardPreHook[] = [];
   #hooks: ForwardHook[] = [];
   #backwardHooks: FullBackwardHook[] = [];
@@ -75,9 +77,16 @@ export abstract class Module {
       const changed = hook(this, x);
       if (changed !== undefined) x = Array.isArray(changed) ? changed : [changed];
     }
-    const y = this.#backwardHooks.length === 0
-      ? this.forward(...x)
-      : withBackwardHooks(this, this.#backwardHooks, x, (inner) => this.forward(...inner));
+    const scope = { path: this.#path, kind: this.constructor.name, outer: currentScope() };
+    let y: ReturnType<this["forward"]>;
+    setScope(scope);
+    try {
+      y = this.#backwardHooks.length === 0
+        ? this.forward(...x)
+        : withBackwardHooks(this, this.#backwardHooks, x, (inner) => this.forward(...inner)) as never;
+    } finally {
+      setScope(scope.outer);
+    }
     if (this.#hooks.length === 0) return y;
     const after = (output: Tree): Tree => {
       for (const hook of [...this.#hooks]) output = hook(this, x, output) ?? output;
@@ -115,6 +124,7 @@ export abstract class Module {
   members(): Member[] {
     const found: Member[] = [], seen = new Set<Tensor>();
     visit(this, "", new Set(), (path, value) => {
+      if (value instanceof Module && path.length > value.#path.length) value.#path = path;
       if (!(value instanceof Tensor)) return;
       const role = roleOf(value);
       if (role === null) return;

@@ -1,5 +1,17 @@
 /** The seam through which a training loop shows how far it is; `display/` fills it. */
 
+/** A step whose loss was read. */
+export interface LossEntry {
+  /** Counted from 1. */
+  readonly step: number;
+  /** Before the update. */
+  readonly loss: number;
+  /** The rate it was taken with. */
+  readonly lr?: number;
+  /** Norm of the gradients before clipping, where they are clipped. */
+  readonly gradNorm?: number;
+}
+
 /** How far a loop is. */
 export interface ProgressInfo {
   /** Steps taken. */
@@ -13,7 +25,9 @@ export interface ProgressInfo {
   /** The latest loss that was read. */
   readonly loss: number | null;
   /** Losses read since the last call. */
-  readonly losses: readonly { readonly step: number; readonly loss: number }[];
+  readonly losses: readonly LossEntry[];
+  /** Largest norm of the gradients, if they are clipped. */
+  readonly clip?: number;
   /** Learning rate of the latest step. */
   readonly lr: number;
   /** Since the beginning. */

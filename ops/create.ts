@@ -3,7 +3,7 @@ import { ambient, type Device } from "./ambient.ts";
 import { type DType, dtypeOf, DTYPES, isFloat, type TypedArray } from "./dtype.ts";
 import { constantNode } from "./definitions/structural.ts";
 import { wrap } from "./node.ts";
-import { hasEngine, memoryOf, type MemoryReport } from "./runs.ts";
+import { engineOf, hasEngine } from "./runs.ts";
 import { checkShape, type Shape, showShape, sizeOf } from "./shape.ts";
 import { checkOnDevice, checkOptions, convert, fromStorageData, type Nested, Tensor } from "./tensor.ts";
 
@@ -44,11 +44,6 @@ export function setDefaultDevice(device: Device): void {
 /** Where new tensors go. */
 export function defaultDevice(): Device {
   return ambient().device ?? fallback;
-}
-
-/** Bytes in use on a device; default the default device. */
-export function memory(device: Device = defaultDevice()): MemoryReport {
-  return memoryOf(device);
 }
 
 /** The tensor with what options say beyond its type and place. */
@@ -176,6 +171,20 @@ export function eye(n: number, options: TensorOptions = {}): Tensor {
   return finish(k.unsqueeze(1).eq(k).to(options.dtype ?? "f32"), options);
 }
 
+/** A function of the places 0 to n - 1. */
+function counted(
+  n: number,
+  f: (i: number) => number,
+  dtype: DType,
+  device: Device,
+  options: TensorOptions,
+): Tensor {
+  checkOnDevice(dtype, device);
+  engineOf(device).admit?.(n, dtype, `make ${n} numbers`);
+  const bits = Float64Array.from({ length: n }, (_, i) => f(i));
+  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+}
+
 /** 0, 1, ... n - 1, or from `start` by `step`. */
 export function arange(n: number, options: TensorOptions & { start?: number; step?: number } = {}): Tensor {
   if (!Number.isInteger(n) || n < 0) {
@@ -185,8 +194,7 @@ export function arange(n: number, options: TensorOptions & { start?: number; ste
   const { start = 0, step = 1 } = options,
     dtype = options.dtype ?? "f32",
     device = options.device ?? defaultDevice();
-  const bits = Float64Array.from({ length: n }, (_, i) => start + i * step);
-  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+  return counted(n, (i) => start + i * step, dtype, device, options);
 }
 
 /** `n` numbers from `start` to `end`, both included, evenly spaced. */
@@ -196,11 +204,7 @@ export function linspace(start: number, end: number, n: number, options: TensorO
   }
   checkOptions("make a tensor", options, OPTIONS);
   const dtype = options.dtype ?? "f32", device = options.device ?? defaultDevice();
-  const bits = Float64Array.from(
-    { length: n },
-    (_, i) => n === 1 ? start : start + (end - start) * (i / (n - 1)),
-  );
-  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+  return counted(n, (i) => n === 1 ? start : start + (end - start) * (i / (n - 1)), dtype, device, options);
 }
 
 /** `n` numbers from `base` to the power `start` to `base` to the power `end`, evenly spaced in their exponents. */
@@ -215,11 +219,8 @@ export function logspace(
   }
   checkOptions("make a tensor", options, [...OPTIONS, "base"]);
   const { base = 10, dtype = "f32", device = defaultDevice() } = options;
-  const bits = Float64Array.from(
-    { length: n },
-    (_, i) => base ** (n === 1 ? start : start + (end - start) * (i / (n - 1))),
-  );
-  return finish(fromStorageData(convert(bits, dtype), [n], dtype, device), options);
+  const exponent = (i: number): number => n === 1 ? start : start + (end - start) * (i / (n - 1));
+  return counted(n, (i) => base ** exponent(i), dtype, device, options);
 }
 
 /** Rows and columns (i32, `[2, count]`) of the places for which `inside` holds, row by row. */

@@ -27,11 +27,11 @@ let runs = 0;
 
 /**
  * Collects what a run needs. Nodes that an earlier run computed and dropped, and that new nodes use, become
- * roots too, so that they are computed twice and not every time.
+ * roots too, so that they are computed twice and not every time. Nothing is noted where no run follows.
  */
-export function collect(roots: readonly Node[]): RunGraph {
+export function collect(roots: readonly Node[], isRun = true): RunGraph {
   for (;;) {
-    const calls: Origin[] = [], graph = walk(roots, calls);
+    const calls: Origin[] = [], graph = walk(roots, calls, isRun);
     if (graph !== null) return graph;
     // Calls which jit compiled are runs of their own; what they give are inputs then.
     for (const call of calls) call.compute();
@@ -39,7 +39,7 @@ export function collect(roots: readonly Node[]): RunGraph {
 }
 
 /** The nodes below the roots, or null and calls that must be computed before. */
-function walk(roots: readonly Node[], calls: Origin[]): RunGraph | null {
+function walk(roots: readonly Node[], calls: Origin[], isRun: boolean): RunGraph | null {
   const run = ++runs;
   const nodes: Node[] = [], again: Node[] = [];
   const stack: Node[] = [], next: number[] = [];
@@ -86,7 +86,7 @@ function walk(roots: readonly Node[], calls: Origin[]): RunGraph | null {
   const rootPlaces = new Array<number>(all.length);
   for (let i = 0; i < all.length; i++) rootPlaces[i] = all[i].place;
   const key = keyOf(nodes, rootPlaces);
-  for (let i = 0; i < nodes.length; i++) {
+  for (let i = 0; i < nodes.length && isRun; i++) {
     const node = nodes[i];
     if (node.value === null && node.inputs.length > 0) node.lastRun = run;
   }

@@ -1,6 +1,7 @@
 /** The graph: immutable nodes, made by `apply`, and the scopes (traces) that tell inside from captured. */
 import { ambient, type Device } from "./ambient.ts";
 import { type DType, isFloat } from "./dtype.ts";
+import type { Label } from "./out_of_memory.ts";
 import type { Attributes, Aval, Primitive } from "./primitive.ts";
 import type { Shape } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -10,6 +11,8 @@ export interface Storage {
   readonly device: Device;
   /** Why the value cannot be had any more (failed run, lost device, disposed); null while it can. */
   error: Error | null;
+  /** What it is, for reports of memory, where the engine keeps that. */
+  readonly label?: Label | null;
 }
 
 /** Bit of {@linkcode Node.track} for gradients by `backward`; transforms use one bit for each depth. */
@@ -23,6 +26,30 @@ export interface Origin {
   unfold(result: Node): Node;
   /** What gradients of a result would flow to. */
   dependencies(result: Node): readonly Node[];
+}
+
+/** A call of a module: what pictures draw its nodes in. */
+export interface Scope {
+  /** The module's path in the outermost module, `""` for that one. */
+  readonly path: string;
+  /** The module's class. */
+  readonly kind: string;
+  /** The call that it was made in. */
+  readonly outer: Scope | null;
+}
+
+let scope: Scope | null = null;
+
+/** The innermost call of a module that is under way. */
+export function currentScope(): Scope | null {
+  return scope;
+}
+
+/** Makes nodes belong to `next` from now on; returns what they belonged to before. */
+export function setScope(next: Scope | null): Scope | null {
+  const before = scope;
+  scope = next;
+  return before;
 }
 
 let serials = 0;
@@ -44,8 +71,12 @@ export class Node implements Aval {
   /** The walk that collected it last, and its place among the nodes of that run. */
   mark = 0;
   place = 0;
+  /** The call of a module that made it, if any. */
+  scope: Scope | null = scope;
   /** Why there is no graph behind this node any more: the step which replaced a parameter it used. */
   stale: string | null = null;
+  /** For an assignment that still waits for its run: the node before it, which comes back where the run fails. */
+  replaces: Node | null = null;
   /** The call of a jitted function that it is a result of, until its graph is asked for. */
   origin: Origin | null = null;
   /** Made by a jitted call for a handle or its gradient, and seen by nothing else since: its memory goes when it is replaced. */

@@ -4,6 +4,7 @@ import { wholeView } from "./definitions/movement.ts";
 import { eachIndex } from "./definitions/indexing.ts";
 import { collect, lower, type Step } from "./lower.ts";
 import type { Node, Storage } from "./node.ts";
+import type { Label } from "./out_of_memory.ts";
 import type { HostArray } from "./primitive.ts";
 import type { Engine, MemoryReport } from "./runs.ts";
 import { sizeOf, stridesOf } from "./shape.ts";
@@ -15,7 +16,7 @@ export type StoredArray = TypedArray | Uint16Array<ArrayBuffer>;
 export class HostStorage implements Storage {
   readonly device = "host";
   error: Error | null = null;
-  constructor(readonly data: StoredArray) {}
+  constructor(readonly data: StoredArray, readonly label: Label | null = null) {}
 }
 
 /** What is kept of a result of a type. */
@@ -156,6 +157,6 @@ export class ReferenceEngine implements Engine {
   }
 
   memory(): MemoryReport {
-    return { live: 0, pooled: 0, arena: 0, peak: 0 };
+    return { live: 0, pooled: 0, arena: 0, peak: 0, budget: Infinity };
   }
 }

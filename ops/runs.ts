@@ -29,6 +29,22 @@ export interface Engine {
   free(storage: Storage): void;
   /** Bytes in use. */
   memory(): MemoryReport;
+  /** Throws an `OutOfMemoryError` where so many elements more do not fit; `action` is what they are for. */
+  admit?(elements: number, dtype: DType, action: string): void;
+  /** What a run of these roots takes, without running it. */
+  planned?(roots: readonly Node[]): MemoryNeed;
+  /** The peak counts from now on. */
+  resetPeak?(): void;
+  /** Most bytes that may be in use; Infinity for what the machine gives. */
+  setBudget?(bytes: number): void;
+}
+
+/** Bytes that a run takes beyond what is live before it. */
+export interface MemoryNeed {
+  /** For its results. */
+  readonly results: number;
+  /** For its intermediates, at most at once. */
+  readonly arena: number;
 }
 
 /** Bytes on a device. */
@@ -37,10 +53,12 @@ export interface MemoryReport {
   readonly live: number;
   /** Free, kept for reuse. */
   readonly pooled: number;
-  /** Intermediates of the largest run. */
+  /** Held for intermediates of runs, which share it. */
   readonly arena: number;
-  /** Most that was ever live and in the arena together. */
+  /** Most that tensors and the intermediates of a run needed at once, since the start or `resetPeakMemoryStats`. */
   readonly peak: number;
+  /** Most that may be in use: what `setMemoryBudget` said, or Infinity. */
+  readonly budget: number;
 }
 
 const engines = new Map<Device, Engine>();
@@ -105,11 +123,30 @@ export function registerRoot(node: Node): void {
 }
 
 function flushQuietly(): void {
-  try {
-    flush();
-  } catch {
-    // The tensors are poisoned: whoever reads one gets the error.
-  }
+  const failure = computeAll([]);
+  // The tensors are poisoned: whoever reads one gets the error, or else the next assignment.
+  if (failure !== null && failure.isTakenBack) noteTakenBack(failure.error);
+}
+
+let unseen: unknown = null;
+
+/** Remembers the error of a run whose assignments were taken back, until somebody gets it. */
+export function noteTakenBack(error: unknown): void {
+  unseen ??= error;
+}
+
+/** Throws the error of an assignment that was taken back and that nobody has got yet. */
+export function throwTakenBack(): void {
+  if (unseen === null) return;
+  const error = unseen;
+  unseen = null;
+  throw error;
+}
+
+/** The error of a value, for a reader. */
+function seen(error: Error): Error {
+  if (error === unseen) unseen = null;
+  return error;
 }
 
 /** A graph of numbers only, at most this large, rides along with any run. */
@@ -143,15 +180,21 @@ function softRoots(running: Set<Node>): void {
 
 /** Computes all pending roots, and `extra`, as one run on each device. */
 export function flush(extra: readonly Node[] = []): void {
+  const failure = computeAll(extra);
+  if (failure !== null) throw failure.error;
+}
+
+/** The same; gives the first error, and whether assignments were taken back. */
+function computeAll(extra: readonly Node[]): { error: unknown; isTakenBack: boolean } | null {
   const roots = new Set<Node>();
   for (const node of pending) if (node.value === null) roots.add(node);
   for (const node of extra) if (node.value === null) roots.add(node);
   pending.clear();
   pendingBytes = 0;
-  if (roots.size === 0) return;
+  if (roots.size === 0) return null;
   softRoots(roots);
   const byDevice = new Map<Device, Node[]>();
-  let failure: unknown = null;
+  let failure: unknown = null, isTakenBack = false;
   for (const node of roots) {
     if (node.origin !== null && node.value === null) node.origin.compute();
     if (node.value !== null) {
@@ -167,11 +210,22 @@ export function flush(extra: readonly Node[] = []): void {
       engineOf(device).run(list);
     } catch (error) {
       failure ??= error;
-      for (const node of list) if (node.value === null) poison(node, error);
+      for (const node of list) {
+        if (node.value === null) poison(node, error);
+        isTakenBack = takeBack(node) || isTakenBack;
+      }
     }
     for (const node of list) settle(node);
   }
-  if (failure !== null) throw failure;
+  return failure === null ? null : { error: failure, isTakenBack };
+}
+
+/** Puts the node before a failed assignment behind its handle again. */
+function takeBack(node: Node): boolean {
+  const { cell, replaces, value } = node;
+  if (cell?.node !== node || replaces === null || value === null || value.error === null) return false;
+  cell.node = replaces;
+  return true;
 }
 
 /** Marks a node's value as impossible to get. */
@@ -186,6 +240,7 @@ const WATCHED = 256;
 
 /** After realisation: a value that nobody can differentiate lets go of its graph. */
 export function settle(node: Node): void {
+  node.replaces = null;
   if (node.op.family === "leaf") return;
   if (node.track === 0 || node.cell !== null) {
     node.inputs = NONE;
@@ -286,7 +341,7 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
   const out = new Array<TypedArray>(nodes.length);
   const byDevice = new Map<Device, number[]>();
   nodes.forEach((node, i) => {
-    if (node.value!.error !== null) throw node.value!.error;
+    if (node.value!.error !== null) throw seen(node.value!.error);
     byDevice.set(node.device, [...byDevice.get(node.device) ?? [], i]);
   });
   await Promise.all(
@@ -304,7 +359,7 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
   const pause = breathe();
   if (pause !== null) await pause;
   checkInterruption();
-  for (const node of nodes) if (node.value!.error !== null) throw node.value!.error;
+  for (const node of nodes) if (node.value!.error !== null) throw seen(node.value!.error);
   return out;
 }
 
@@ -316,7 +371,7 @@ export async function sync(): Promise<void> {
   checkInterruption();
 }
 
-/** Bytes in use on a device. */
-export function memoryOf(device: Device): MemoryReport {
-  return engineOf(device).memory();
+/** The roots that the next run on a device would have, with `extra`. */
+export function pendingRoots(device: Device, extra: readonly Node[]): Node[] {
+  return [...new Set([...pending, ...extra])].filter((node) => node.device === device && node.value === null);
 }

@@ -24,7 +24,7 @@ import {
 } from "./node.ts";
 import { currentPresenter, type MimeBundle } from "./presenter.ts";
 import type { Elementwise } from "./primitive.ts";
-import { dropStaleGraphs, engineOf, flush, readNodes, registerRoot } from "./runs.ts";
+import { dropStaleGraphs, engineOf, flush, readNodes, registerRoot, throwTakenBack } from "./runs.ts";
 import {
   broadcastShapes,
   checkShape,
@@ -432,6 +432,8 @@ export class Tensor {
   set name(name: string | null) {
     this.#name = name;
     if (name !== null) nodeNames.set(this.node, name);
+    const label = this.node.value?.label;
+    if (label) label.name = name;
   }
   /** What `backward` has accumulated, or null. */
   get grad(): Tensor | null {
@@ -2354,6 +2356,7 @@ export function fromStorageData(bits: TypedArray, shape: Shape, dtype: DType, de
   checkOnDevice(dtype, device);
   const node = makeLeaf(dataLeaf, null, { shape, dtype }, device);
   node.value = engineOf(device).upload(bits, dtype);
+  if (node.value.label) node.value.label.shape = shape;
   return new Tensor(node);
 }
 
@@ -2401,6 +2404,7 @@ export function convert(from: ArrayLike<number>, dtype: DType): TypedArray {
 /** Replaces the values of several handles at once, as an optimiser's step does. */
 export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: string): void {
   let replaced = false;
+  if (currentTrace() === null) throwTakenBack();
   // An assignment that still waits would pile up with this one to a graph of both.
   if (
     currentTrace() === null &&
@@ -2430,7 +2434,10 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
     const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads), before = handle.node;
     node.cell = handle;
     handle.node = node;
-    if (currentTrace() === null) ambient().watch?.assign(handle, before, by);
+    if (currentTrace() === null) {
+      if (before.value?.error === null) node.replaces = before;
+      ambient().watch?.assign(handle, before, by);
+    }
     ambient().tidy?.escaped.push(node);
     handle.version++;
     handle.replacedBy = by;

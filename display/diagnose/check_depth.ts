@@ -2,7 +2,7 @@
 import type { Context } from "./context.ts";
 import { few, type Finding } from "./finding.ts";
 import type { ActivationSeen, LayerSeen, Observation } from "./observe.ts";
-import type { Snapshot } from "./layers.ts";
+import type { Snapshot } from "../layers.ts";
 
 /** A gradient that changes by more than this over the depth of the model is ill. */
 const MOST_CHANGE = 1e3;

@@ -9,8 +9,8 @@ import { randn } from "../../ops/sampling.ts";
 import { noGrad } from "../../ops/transforms/backward.ts";
 import type { Context } from "./context.ts";
 import type { Finding } from "./finding.ts";
-import type { Snapshot } from "./layers.ts";
-import { plain } from "./observe.ts";
+import type { Snapshot } from "../layers.ts";
+import { plain } from "../readings.ts";
 
 const LOGARITHMS = new Set(["log", "log2", "log10"]);
 /** Ops that a probability goes through on its way to a logarithm. */

@@ -5,7 +5,7 @@ import type { Tensor } from "../../ops/tensor.ts";
 import { noGrad } from "../../ops/transforms/backward.ts";
 import type { Context } from "./context.ts";
 import { few, type Finding } from "./finding.ts";
-import { plain } from "./observe.ts";
+import { plain } from "../readings.ts";
 
 /** Which parameters get no gradient, and why. */
 export function reach({ model, first, layers, optimizer }: Context): Finding[] {

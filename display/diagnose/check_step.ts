@@ -3,8 +3,9 @@ import type { Node } from "../../ops/node.ts";
 import { noGrad } from "../../ops/transforms/backward.ts";
 import type { Context } from "./context.ts";
 import { few, type Finding } from "./finding.ts";
-import type { Snapshot } from "./layers.ts";
-import { normOf, type Observation, plain, type Readings } from "./observe.ts";
+import type { Snapshot } from "../layers.ts";
+import { type Observation } from "./observe.ts";
+import { normOf, plain, type Readings } from "../readings.ts";
 
 const short = (x: number): string => String(Number(x.toPrecision(3)));
 

@@ -1,8 +1,9 @@
 /** What every check sees. */
 import type { Module } from "../../nn/module.ts";
 import type { FitOptimizer } from "../../nn/fit.ts";
-import type { LayerWatch } from "./layers.ts";
-import type { Observation, Readings } from "./observe.ts";
+import type { LayerWatch } from "../layers.ts";
+import type { Readings } from "../readings.ts";
+import type { Observation } from "./observe.ts";
 
 /** The parts of an optimiser that a step needs. */
 export type DiagnosedOptimizer = Pick<FitOptimizer, "lr" | "step" | "zeroGrad" | "parameters">;

@@ -1,50 +1,13 @@
 /** One training step seen by instruments: graphs, cotangents, gradients and updates, read together at the end. */
 import type { Watch } from "../../ops/ambient.ts";
-import { isFloat, isHalf, type TypedArray } from "../../ops/dtype.ts";
+import { isHalf } from "../../ops/dtype.ts";
 import { BY_BACKWARD, type Node, wrap } from "../../ops/node.ts";
 import { rngState } from "../../ops/rng.ts";
-import { readNodes } from "../../ops/runs.ts";
 import { nodeHooks, retained, type Tensor } from "../../ops/tensor.ts";
 import { noGrad } from "../../ops/transforms/backward.ts";
 import { reverse } from "../../ops/transforms/reverse.ts";
-import { type LayerWatch, Snapshot } from "./layers.ts";
-
-/** Numbers that are asked for now and read later, all together. */
-export class Readings {
-  readonly #nodes: Node[] = [];
-  #values: TypedArray[] = [];
-
-  /** Asks for a tensor's elements; what it returns gives them after `read`. */
-  ask(t: Tensor): () => TypedArray {
-    const i = this.#nodes.push(t.keep().node) - 1;
-    return () => this.#values[i];
-  }
-
-  /** Asks for a scalar. */
-  one(t: Tensor): () => number {
-    const get = this.ask(t);
-    return () => get()[0];
-  }
-
-  /** Reads what was asked for. */
-  async read(): Promise<void> {
-    this.#values = this.#nodes.length === 0 ? [] : await readNodes(this.#nodes);
-  }
-}
-
-/** Single precision at least, and no graph. */
-export function plain(t: Tensor): Tensor {
-  const x = t.stopGradient();
-  return isHalf(x.dtype) || !isFloat(x.dtype) ? x.to("f32") : x;
-}
-
-/** The Euclidean norm, also of numbers whose squares vanish. */
-export function normOf(t: Tensor): Tensor {
-  const x = plain(t);
-  if (x.size === 0) return x.scalarLike(0);
-  const most = x.abs().amax(), divisor = most.where(most.gt(0), 1);
-  return x.div(divisor).square().sum().sqrt().mul(most);
-}
+import { type LayerWatch, Snapshot } from "../layers.ts";
+import { normOf, plain, Readings } from "../readings.ts";
 
 /** What an activation did: its units that are dead or saturated, and its mean slope. */
 export interface ActivationSeen {
@@ -174,7 +137,7 @@ export class Observation {
     const outputs = new Map<Node, LayerSeen>();
     if (this.layerWatch !== null && isFirst) {
       noGrad(() => {
-        this.#lookAt(graph, outputs);
+        this.lookAt(graph, outputs);
         if (graph.nodes.some((n) => isHalf(n.dtype) && n.track !== 0)) this.#scaled(root, seed, graph, pass);
       });
     }
@@ -188,7 +151,7 @@ export class Observation {
   }
 
   /** Asks for what activations and layers are doing. */
-  #lookAt(graph: Snapshot, outputs: Map<Node, LayerSeen>): void {
+  lookAt(graph: Snapshot, outputs: Map<Node, LayerSeen>): void {
     const { readings } = this, watch = this.layerWatch!, present = new Set(graph.nodes);
     for (const n of graph.nodes) {
       const op = n.op.name;

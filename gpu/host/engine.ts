@@ -1,11 +1,30 @@
 /** The host engine: schedules, cached by structure, run over typed arrays. */
-import { allocate, type DType, packBf16, roundTo, type TypedArray, workingBytes } from "../../ops/dtype.ts";
+import {
+  allocate,
+  bytesPerElement,
+  type DType,
+  packBf16,
+  roundTo,
+  type TypedArray,
+  workingBytes,
+} from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
+import {
+  isAllocationFailure,
+  type Label,
+  labelOf,
+  namesOf,
+  outOfMemory,
+  type OutOfMemoryError,
+  savedForBackward,
+  showBytes,
+} from "../../ops/out_of_memory.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
-import type { Engine, MemoryReport } from "../../ops/runs.ts";
+import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
-import { Collector } from "../collector.ts";
+import { availableMemory, LARGE_REQUEST } from "../available.ts";
+import { Collector, type Owned } from "../collector.ts";
 import { arrayAt, HostMemory, isShared } from "./memory.ts";
 import { makeSchedule, type Schedule } from "./schedule.ts";
 import { createRunner } from "./wasm/runner.ts";
@@ -44,6 +63,14 @@ interface Held {
   readonly live: number;
   readonly bytes: number;
   readonly at: number;
+  readonly label: Label | null;
+}
+
+/** A value whose bytes are accounted for on their own, and given back when no storage has its array. */
+class OwnedStorage extends HostStorage {
+  constructor(data: StoredArray, label: Label | null, readonly owned: Owned<Held>) {
+    super(data, label);
+  }
 }
 
 /** A value whose bytes are accounted for together with the others of its run. */
@@ -58,7 +85,9 @@ const LARGE = 1 << 10, SCALAR = 8;
 /** Arrays from so many bytes on lie in shared memory; results that may be taken from it while none comes back. */
 const SHARED = 1 << 12, UNRETURNED = 1 << 28;
 const REPLACED = new Error("Cannot use a value that an update in place has replaced");
-const SMALLEST_ARENA = 1 << 16;
+/** The arena grows at least to this, and by at most so much more than a run needs. */
+const SMALLEST_ARENA = 1 << 16, MOST_GROWTH = 1 << 26;
+const LARGEST = "an array of the host has at most 2^31 - 1 elements";
 const NOTHING: TypedArray = new Float32Array(0);
 
 /** Computes on the host in generated JavaScript. */
@@ -71,13 +100,16 @@ export class HostEngine implements Engine {
   readonly #memory = new HostMemory();
   readonly #runner = createRunner(this.#memory);
   #arena: WeakRef<ArenaBlock> | null = null;
+  /** What gives the arena's place back. */
+  #arenaOwned: Owned<Held> | null = null;
+  /** The frame of the run that is being done. */
+  #running: Frame | null = null;
   #live = 0;
-  #largest = 0;
-  readonly #collector = new Collector(() => this.#live);
+  readonly #collector = new Collector<Held>((held) => this.#release(held), () => this.#live);
   /** Bytes of results in shared memory since any came back. */
   #taken = 0;
   #peak = 0;
-  readonly #registry = new FinalizationRegistry<Held>((held) => this.#release(held));
+  #budget = Infinity;
   /** How many storages share an array, where it is more than one. */
   readonly #shared = new WeakMap<StoredArray, number>();
 
@@ -87,38 +119,61 @@ export class HostEngine implements Engine {
   }
 
   upload(data: TypedArray, dtype: DType): Storage {
-    if (dtype === "bf16") return this.#store(packBf16(data));
-    const own = this.#placed(dtype, data.length);
-    if (own === null) return this.#store(data.slice());
-    own.set(data);
-    return this.#store(own);
+    const bytes = data.length * bytesPerElement(dtype), action = `hold ${data.length} elements of ${dtype}`;
+    this.admit(data.length, dtype, action);
+    const label: Label = { by: "data", shape: [data.length], dtype, name: null, stack: null };
+    return this.#withMemory(bytes, action, null, () => {
+      if (dtype === "bf16") return this.#store(packBf16(data), label);
+      const own = this.#placed(dtype, data.length);
+      if (own === null) return this.#store(data.slice(), label);
+      own.set(data);
+      return this.#store(own, label);
+    });
+  }
+
+  admit(elements: number, dtype: DType, action: string): void {
+    this.#admit(elements * bytesPerElement(dtype), 0, elements, action, null);
   }
 
   run(roots: Node[]): void {
     const graph = collect(roots);
-    const entry = this.#entry(graph.key) ??
-      this.#add(graph.key, makeSchedule(lower(graph), graph.nodes, this.#runner));
-    const frame = this.#frame(entry);
-    setNumbers(entry.schedule, graph.nodes, frame);
-    this.#execute(entry.schedule, graph, frame);
+    this.#execute(this.#entry(graph), graph, setNumbers);
+  }
+
+  planned(roots: readonly Node[]): MemoryNeed {
+    const { schedule } = this.#entry(collect(roots, false));
+    return { results: schedule.results, arena: schedule.bytes };
   }
 
   compile(graph: RunGraph): () => boolean {
     // A schedule of its own, in whose frame the numbers stay.
     const entry: Entry = { schedule: makeSchedule(lower(graph), graph.nodes, this.#runner), frame: null };
-    this.#largest = Math.max(this.#largest, entry.schedule.bytes);
     let numbers: Float64Array | null = null;
-    return () => {
-      const frame = this.#frame(entry);
-      if (frame.numbers !== numbers) setNumbers(entry.schedule, graph.nodes, frame);
+    const prepare: typeof setNumbers = (schedule, nodes, frame) => {
+      if (frame.numbers !== numbers) setNumbers(schedule, nodes, frame);
       ({ numbers } = frame);
-      this.#execute(entry.schedule, graph, frame);
+    };
+    return () => {
+      this.#execute(entry, graph, prepare);
       return true;
     };
   }
 
   /** Runs a schedule on the values of the graph's inputs. */
-  #execute(schedule: Schedule, { nodes, roots }: RunGraph, { values, numbers }: Frame): void {
+  #execute(entry: Entry, graph: RunGraph, prepare: typeof setNumbers): void {
+    const { results, bytes, largest } = entry.schedule;
+    this.#admit(results, bytes, largest, "compute", graph);
+    this.#withMemory(results + bytes, "compute", graph, () => {
+      const frame = this.#running = this.#frame(entry);
+      prepare(entry.schedule, graph.nodes, frame);
+      this.#attempt(entry.schedule, graph, frame);
+    });
+    this.#peak = Math.max(this.#peak, this.#live + bytes);
+    this.#collector.check();
+  }
+
+  /** Does all kernels of a run; where one fails, nothing has changed. */
+  #attempt(schedule: Schedule, { nodes, roots }: RunGraph, { values, numbers }: Frame): void {
     const { slots, bound, kernels, geometry } = schedule;
     let isDone = false;
     try {
@@ -140,9 +195,68 @@ export class HostEngine implements Engine {
         if (!isDone && slots[i].kind === "root") this.#giveBack(values[i]);
         values[i] = NOTHING;
       }
+      this.#running = null;
     }
-    this.#peak = Math.max(this.#peak, this.#live + schedule.bytes);
-    this.#collector.check();
+  }
+
+  /** Throws where results and an arena of so many bytes do not fit, once garbage is collected and the old arena gone. */
+  #admit(results: number, arena: number, largest: number, action: string, graph: RunGraph | null): void {
+    let limit = largest < 2 ** 31 ? this.#lacks(results, arena) : LARGEST;
+    if (limit === null) return;
+    if (limit !== LARGEST) {
+      this.#collector.collect();
+      if (this.#lacks(results, arena) === null) return;
+      this.#dropArena();
+      limit = this.#lacks(results, arena);
+    }
+    if (limit !== null) throw this.#shortage(results + arena, limit, action, graph);
+  }
+
+  /** Why so many bytes do not fit, or null. */
+  #lacks(results: number, arena: number): string | null {
+    const held = this.#arena?.deref()?.bytes ?? 0;
+    const more = results + Math.max(0, arena - held);
+    if (this.#live + held + more > this.#budget) return `the budget is ${showBytes(this.#budget)}`;
+    if (more < LARGE_REQUEST) return null;
+    const available = this.#memory.free + availableMemory();
+    return more > available ? `the machine has ${showBytes(available)} left` : null;
+  }
+
+  /** Does `work` again where JavaScript had no array for it, once garbage is collected. */
+  #withMemory<T>(bytes: number, action: string, graph: RunGraph | null, work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (!isAllocationFailure(error)) throw error;
+    }
+    this.#collector.collect();
+    try {
+      return work();
+    } catch (error) {
+      if (!isAllocationFailure(error)) throw error;
+      throw this.#shortage(bytes, `the machine refuses it (${error.message})`, action, graph, error);
+    }
+  }
+
+  #shortage(
+    asked: number,
+    limit: string,
+    action: string,
+    graph: RunGraph | null,
+    cause?: unknown,
+  ): OutOfMemoryError {
+    const { live, arena } = this.memory();
+    return outOfMemory({
+      device: "host",
+      action: graph === null ? action : `${action} ${namesOf(graph)}`,
+      asked,
+      limit,
+      live,
+      arena,
+      held: [...this.#collector.held()].map(({ label, live }) => ({ label, bytes: live })),
+      saved: graph === null ? null : savedForBackward(graph),
+      cause,
+    });
   }
 
   read(values: { storage: Storage }[]): Promise<TypedArray[]> {
@@ -173,21 +287,30 @@ export class HostEngine implements Engine {
     const { data } = storage, others = this.#shared.get(data) ?? 0;
     (storage as { data: StoredArray }).data = data.subarray(0, 0).slice();
     if (others > 0) this.#shared.set(data, others - 1);
-    else if (this.#registry.unregister(data)) this.#release(heldBy(data));
+    else if (storage instanceof OwnedStorage) this.#collector.giveBack(storage.owned);
   }
 
   memory(): MemoryReport {
     return {
       live: this.#live,
-      pooled: this.#arena?.deref()?.bytes ?? 0,
-      arena: this.#largest,
+      pooled: this.#memory.free,
+      arena: this.#arena?.deref()?.bytes ?? 0,
       peak: Math.max(this.#peak, this.#live),
+      budget: this.#budget,
     };
   }
 
-  #entry(key: RunKey): Entry | null {
-    const entry = this.#cache.get(key);
-    if (entry === undefined) return null;
+  resetPeak(): void {
+    this.#peak = this.#live;
+  }
+
+  setBudget(bytes: number): void {
+    this.#budget = bytes;
+  }
+
+  #entry(graph: RunGraph): Entry {
+    const { key } = graph, entry = this.#cache.get(key);
+    if (entry === undefined) return this.#add(key, makeSchedule(lower(graph), graph.nodes, this.#runner));
     if (this.#cache.size > this.#scheduleLimit >> 1) {
       // Last used, last in the map; while there is plenty of room the order does not matter.
       this.#cache.delete(key);
@@ -206,7 +329,6 @@ export class HostEngine implements Engine {
       this.#cache.delete(oldest);
       this.#cachedSteps -= old.steps;
     }
-    this.#largest = Math.max(this.#largest, schedule.bytes);
     return entry;
   }
 
@@ -230,15 +352,24 @@ export class HostEngine implements Engine {
 
   /** An arena in the place of the one before, whose frames are made anew. */
   #newArena(least: number, old: ArenaBlock | undefined): ArenaBlock {
-    const bytes = Math.max(SMALLEST_ARENA, least, Math.min(2 * (old?.bytes ?? 0), 2 * least));
-    if (old !== undefined && this.#registry.unregister(old)) this.#memory.give(old.at, old.bytes);
+    const bytes = Math.max(
+      SMALLEST_ARENA,
+      least,
+      Math.min(2 * (old?.bytes ?? 0), 2 * least, least + MOST_GROWTH),
+    );
+    this.#dropArena();
     const at = this.#memory.take(bytes);
     const arena: ArenaBlock = at === null
       ? { buffer: new ArrayBuffer(bytes), at: 0, bytes }
       : { buffer: this.#memory.buffer, at, bytes };
-    if (at !== null) this.#registry.register(arena, { live: 0, bytes, at }, arena);
+    if (at !== null) this.#arenaOwned = this.#collector.watch(arena, { live: 0, bytes, at, label: null });
     this.#arena = new WeakRef(arena);
     return arena;
+  }
+
+  #dropArena(): void {
+    if (this.#arenaOwned !== null) this.#collector.giveBack(this.#arenaOwned);
+    this.#arena = this.#arenaOwned = null;
   }
 
   /** An array for a result; its elements are anything. Brain floats are packed into an array of their own. */
@@ -247,11 +378,12 @@ export class HostEngine implements Engine {
   }
 
   /**
-   * What is kept of a result. What a loop makes that never lets anything come back is left to the heap, whose collector
-   * needs no turn of the event loop.
+   * What is kept of a result. Where memory comes back by finalisers only, what a loop makes that never lets anything come
+   * back is left to the heap, whose collector needs no turn of the event loop.
    */
   #kept(values: TypedArray, dtype: DType): StoredArray {
     if (!isShared(values)) return kept(values, dtype);
+    if (this.#collector.isPrompt) return values;
     this.#taken += values.byteLength;
     if (this.#taken <= UNRETURNED) return values;
     this.#taken -= values.byteLength;
@@ -279,38 +411,58 @@ export class HostEngine implements Engine {
 
   /** Gives the roots their values, all at once. */
   #realise(nodes: readonly Node[], roots: readonly number[], schedule: Schedule, values: TypedArray[]): void {
-    const stored = new Map<TypedArray, StoredArray>();
+    const { slots } = schedule,
+      arrays = new Map<number, StoredArray>(),
+      made = new Map<number, HostStorage>();
+    // Before anything changes: there may be no memory for a copy.
+    for (const slot of schedule.roots) {
+      const { kind, dtype } = slots[slot];
+      if (kind === "input" || arrays.has(slot)) continue;
+      const data = this.#kept(values[slot], dtype);
+      if (!isShared(data)) values[slot] = NOTHING; // its place is given back
+      arrays.set(slot, data);
+    }
     const accounts: [object | null, object | null] = [null, null], bytes = [0, 0];
     for (let i = 0; i < roots.length; i++) {
       const node = nodes[roots[i]];
       if (node.value !== null) continue;
-      const slot = schedule.roots[i], { kind, dtype, source } = schedule.slots[slot];
-      const before = kind === "input" ? (nodes[source].value as HostStorage).data : stored.get(values[slot]);
-      const data = before ?? this.#kept(values[slot], dtype);
+      const slot = schedule.roots[i], { kind, source } = slots[slot];
+      const before = kind === "input" ? nodes[source].value as HostStorage : made.get(slot);
       if (before !== undefined) {
-        this.#shared.set(data, (this.#shared.get(data) ?? 0) + 1);
-        node.value = new HostStorage(data);
+        node.value = this.#another(before, node);
         continue;
       }
-      if (roots.length > 1) stored.set(values[slot], data);
-      if (data.byteLength >= LARGE) node.value = this.#store(data);
+      const data = arrays.get(slot)!;
+      if (data.byteLength >= LARGE) node.value = this.#store(data, labelOf(node));
       else {
         const group = data.byteLength <= SCALAR ? 0 : 1;
         bytes[group] += data.byteLength;
         node.value = new AccountedStorage(data, accounts[group] ??= {});
       }
+      if (roots.length > 1) made.set(slot, node.value as HostStorage);
     }
     accounts.forEach((account, kind) => {
       if (account === null) return;
       this.#live += bytes[kind];
-      this.#registry.register(account, { live: bytes[kind], bytes: 0, at: -1 });
+      this.#collector.watch(account, { live: bytes[kind], bytes: 0, at: -1, label: null });
     });
   }
 
-  #store(data: StoredArray): HostStorage {
-    this.#live += data.byteLength;
-    this.#registry.register(data, heldBy(data), data);
-    return new HostStorage(data);
+  /** A storage of its own for the array of another. */
+  #another(storage: HostStorage, { cell }: Node): HostStorage {
+    const { data, label } = storage;
+    this.#shared.set(data, (this.#shared.get(data) ?? 0) + 1);
+    if (label !== null) label.name ??= cell?.name ?? null;
+    if (storage instanceof OwnedStorage) return new OwnedStorage(data, label, storage.owned);
+    return storage instanceof AccountedStorage
+      ? new AccountedStorage(data, storage.account)
+      : new HostStorage(data);
+  }
+
+  #store(data: StoredArray, label: Label): HostStorage {
+    const live = data.byteLength, at = isShared(data) ? data.byteOffset : -1;
+    this.#live += live;
+    return new OwnedStorage(data, label, this.#collector.watch(data, { live, bytes: live, at, label }));
   }
 }
 
@@ -330,11 +482,6 @@ function setNumbers(
     for (const part of parts) offset += part.op.view(part.x, nodes[part.source].p, part.y)!.offset;
     g[index] = offset;
   }
-}
-
-function heldBy(data: StoredArray): Held {
-  const bytes = data.byteLength;
-  return { live: bytes, bytes, at: isShared(data) ? data.byteOffset : -1 };
 }
 
 /** The engine of device "host". */

@@ -328,7 +328,7 @@ export interface Axes {
   readonly reduced: readonly boolean[];
 }
 
-/** Drops axes of length 1 and merges neighbours that every operand walks as one. */
+/** Drops axes of length 1 and merges neighbours that every operand walks as one; lengths stay below 2^31. */
 export function collapse(
   shape: readonly number[],
   strides: readonly (readonly number[])[],
@@ -339,7 +339,8 @@ export function collapse(
     if (shape[a] === 1) continue;
     const top = lengths.length - 1;
     if (
-      top >= 0 && folded[top] === reduced[a] && strides.every((s, i) => out[i][top] === s[a] * shape[a])
+      top >= 0 && folded[top] === reduced[a] && lengths[top] * shape[a] < 2 ** 31 &&
+      strides.every((s, i) => out[i][top] === s[a] * shape[a])
     ) {
       lengths[top] *= shape[a];
       strides.forEach((s, i) => out[i][top] = s[a]);

@@ -50,6 +50,8 @@ export class HostMemory {
   readonly #blocks = new Arena();
   /** Free small blocks by size class. */
   readonly #small = new Map<number, number[]>();
+  /** Bytes in blocks that were taken and not given back. */
+  #used = 0;
 
   constructor() {
     this.#blocks.take(64); // so that no block is at 0
@@ -60,11 +62,20 @@ export class HostMemory {
     return this.memory!.buffer as ArrayBuffer;
   }
 
+  /** Bytes that blocks can have without more from the system. */
+  get free(): number {
+    return this.memory === null ? 0 : this.memory.buffer.byteLength - this.#used;
+  }
+
   /** The place of a free block, or null where there is none. Its bytes are what they were. */
   take(bytes: number): number | null {
     if (this.memory === null) return null;
-    if (bytes > SMALL) return this.#grown(this.#blocks.take(bytes), bytes);
-    const size = classOf(bytes);
+    const at = bytes > SMALL ? this.#grown(this.#blocks.take(bytes), bytes) : this.#takeSmall(classOf(bytes));
+    if (at !== null) this.#used += bytes;
+    return at;
+  }
+
+  #takeSmall(size: number): number | null {
     let free = this.#small.get(size);
     if (free === undefined) this.#small.set(size, free = []);
     if (free.length === 0) {
@@ -77,6 +88,7 @@ export class HostMemory {
 
   /** Gives a block back. */
   give(at: number, bytes: number): void {
+    this.#used -= bytes;
     if (bytes > SMALL) this.#blocks.give(at, bytes);
     else this.#small.get(classOf(bytes))!.push(at);
   }

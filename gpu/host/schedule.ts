@@ -72,6 +72,10 @@ export interface Schedule {
   readonly roots: readonly number[];
   /** Bytes of the arena that it needs. */
   readonly bytes: number;
+  /** Bytes of its results. */
+  readonly results: number;
+  /** Elements of its largest array. */
+  readonly largest: number;
   /** Number of steps that it was made from. */
   readonly steps: number;
 }
@@ -136,6 +140,8 @@ class Planner {
       dynamics: this.#dynamics,
       roots,
       bytes: this.#place(),
+      results: this.#slots.reduce((n, s) => s.kind === "root" ? n + s.size * workingBytes(s.dtype) : n, 0),
+      largest: this.#slots.reduce((n, s) => Math.max(n, s.size), 0),
       steps: this.#steps.length,
     };
   }

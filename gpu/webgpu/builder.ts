@@ -1,6 +1,7 @@
 /** Builds a plan: keeps book of values, views, parameters and lives while kernels are emitted. */
 import type { DType } from "../../ops/dtype.ts";
 import { isFloat, packBf16, roundTo } from "../../ops/dtype.ts";
+import { showBytes } from "../../ops/out_of_memory.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Attributes, View } from "../../ops/primitive.ts";
 import { type Shape, showShape, sizeOf } from "../../ops/shape.ts";
@@ -19,6 +20,13 @@ import {
   Words,
 } from "./plan.ts";
 import { aligned } from "./pool.ts";
+
+/** A value that no buffer can hold; the message says why. */
+export class TooLargeError extends Error {
+  constructor(message: string, readonly bytes: number) {
+    super(message);
+  }
+}
 
 /** A contiguous array that views look at. */
 export interface Value {
@@ -92,11 +100,12 @@ export class PlanBuilder {
   value(kind: Value["kind"], dtype: DType, elements: number, step: number, position = -1): Value {
     const bytes = Math.max(4, Math.ceil(elements * storedBytes(dtype) / 4) * 4);
     if (bytes > this.limits.buffer || elements >= 2 ** 31) {
-      throw new RangeError(
-        `Cannot ${
-          this.steps[step]?.op?.name ?? "hold"
-        } into ${elements} elements of ${dtype}: they take ${bytes} bytes, ` +
-          `and a buffer of this device has at most ${this.limits.buffer} bytes and 2^31 elements. Work on parts, or on the host`,
+      throw new TooLargeError(
+        `${this.steps[step]?.op?.name ?? "an input"} alone has ${
+          showShape(this.steps[step].shape)
+        } ${dtype}, and a ` +
+          `buffer of this device at most ${showBytes(this.limits.buffer)} and 2^31 elements`,
+        bytes,
       );
     }
     const value: Value = { kind, dtype, elements, bytes, step, position, slot: -1, from: -1, to: -1, at: -1 };

@@ -1,39 +1,22 @@
 /** The WebGPU engine: plans by structure, runs in order, reads together, and a new device when one is lost. */
 import type { Attributes } from "../../ops/primitive.ts";
-import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
-import { collect, lower, type Lowered, type RunGraph } from "../../ops/lower.ts";
+import { collect, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
-import type { Engine, MemoryReport } from "../../ops/runs.ts";
-import type { RunKey } from "../../ops/structure.ts";
-import { Collector } from "../collector.ts";
+import { labelOf, showBytes } from "../../ops/out_of_memory.ts";
+import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
-import { checkType, makePlan } from "./emit.ts";
+import { checkType } from "./emit.ts";
 import type { Plan } from "./plan.ts";
-import type { Block } from "./pool.ts";
+import { makeRunPlan, Plans } from "./plans.ts";
+import { type Block, classOf } from "./pool.ts";
+import { storedBytes } from "./kernels/kernel.ts";
 import { CACHED, Reader } from "./reads.ts";
-import { deviceBits, Runtime } from "./runtime.ts";
+import { deviceBits, type Needs, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
-import { type Upgrade, Upgrades } from "./upgrades.ts";
-
-/** Structures whose plans are kept, and dispatches in all of them. */
-const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
 
 /** Runs with indices that may go unchecked before the engine looks by itself. */
 const UNCHECKED = 256;
-
-/**
- * Runs of more steps may fuse at first sight: where fusion saves so many dispatches (of some 40 us) for each kernel that
- * has to be compiled (in some 10 ms).
- */
-const LONG = 4096, REPEATED = 256;
-
-/** The plans of a structure: with a kernel for each step, then with fusion, which may be on its way. */
-interface Entry {
-  apart: Plan | null;
-  fused: Plan | null;
-  upgrade: Upgrade | null;
-}
 
 /** What the engine did, for tests and benchmarks. */
 export interface EngineCounts {
@@ -49,25 +32,16 @@ export class WebGpuEngine implements Engine {
   readonly counts: EngineCounts = { runs: 0, dispatches: 0, planned: 0 };
   /** Called with errors that no tensor carries. */
   reportFault: ((error: Error) => void) | null = null;
-  /**
-   * Which runs fuse their steps: those of a structure that returns, once what that takes is compiled (so that what runs
-   * once shares the kernels of everything else and compiles nothing), all, or none. Results have the same bits.
-   */
-  fusion: "returning" | "always" | "never" = "returning";
-
   #runtime: Runtime;
   #reader: Reader;
   /** The new device on its way, while the old one is lost. */
   #recovery: Promise<void> | null = null;
   /** Work that waits for the new device. */
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
-  readonly #plans = new Map<RunKey, Entry>();
-  readonly #upgrades = new Upgrades((error) => this.reportFault?.(error));
-  #planned = 0;
-  #peakArena = 0;
+  readonly #plans = new Plans(this.counts, (error) => this.reportFault?.(error));
+  #budget = Infinity;
   /** A look at the faults of runs that nobody reads. */
   #checking: Promise<void> | null = null;
-  readonly #collector = new Collector(() => this.#runtime.pool.live);
 
   constructor(open: OpenDevice) {
     [this.#runtime, this.#reader] = this.#start(open);
@@ -83,9 +57,17 @@ export class WebGpuEngine implements Engine {
     return this.#runtime.open.info;
   }
 
+  /** Which runs fuse their steps. */
+  get fusion(): Plans["fusion"] {
+    return this.#plans.fusion;
+  }
+  set fusion(how: Plans["fusion"]) {
+    this.#plans.fusion = how;
+  }
+
   /** Whether fused plans are on their way. */
   get isCompiling(): boolean {
-    return !this.#upgrades.isIdle;
+    return this.#plans.isCompiling;
   }
 
   /** The device in use; another one after a loss. */
@@ -94,7 +76,7 @@ export class WebGpuEngine implements Engine {
   }
 
   #start(open: OpenDevice): [Runtime, Reader] {
-    const runtime = new Runtime(open);
+    const runtime = new Runtime(open, this.#budget);
     open.device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.reportFault?.(new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`));
@@ -143,53 +125,69 @@ export class WebGpuEngine implements Engine {
     } else work();
   }
 
+  admit(elements: number, dtype: DType, action: string): void {
+    const { open: { limits: { buffer } } } = this.#runtime, bytes = elements * storedBytes(dtype);
+    const needs: Needs = { action, results: [bytes], chunks: [], saved: null };
+    if (bytes > buffer) {
+      throw this.#runtime.shortage(needs, `a buffer of this device has at most ${showBytes(buffer)}`);
+    }
+    this.#runtime.admit(needs);
+  }
+
   upload(data: TypedArray, dtype: DType): Storage {
     checkType(dtype, this.#runtime.open.limits);
-    const { buffer } = this.#runtime.open.limits;
+    const action = `hold ${data.length} elements of ${dtype}`;
+    this.admit(data.length, dtype, action);
+    const needs: Needs = { action, results: [data.length * storedBytes(dtype)], chunks: [], saved: null };
     const bits = deviceBits(data, dtype);
-    if (bits.byteLength > buffer) {
-      throw new RangeError(
-        `Cannot hold ${data.length} elements of ${dtype} in one buffer of this device: ${bits.byteLength} bytes, at most ${buffer}`,
-      );
-    }
-    const storage = new WebGpuStorage();
+    const storage = new WebGpuStorage({ by: "data", shape: [data.length], dtype, name: null, stack: null });
     // A queued upload keeps its own copy: the caller may change the array meanwhile.
     const own = this.#recovery === null && this.#runtime.lost === null
       ? bits
       : deviceBits(data.slice(), dtype);
     this.#submit(() => {
-      const record = new RunRecord();
-      this.#runtime.watched(
-        record,
-        "an upload",
-        () => storage.place(this.#runtime, this.#runtime.upload(own)),
-      );
+      const record = new RunRecord(), runtime = this.#runtime;
+      runtime.watched(record, needs, () => storage.place(runtime, runtime.upload(own)));
       storage.record = record;
     }, (error) => storage.error = error);
     if (data.byteLength <= CACHED) storage.cached = data.slice();
-    this.#collector.check();
+    this.#runtime.collector.check();
     return storage;
   }
 
   run(roots: Node[]): void {
     const graph = collect(roots);
-    const plan = this.#planFor(graph);
-    const storages = graph.roots.map((position) => {
-      const node = graph.nodes[position];
+    const plan = this.#plans.of(graph, this.#runtime, true);
+    const storages = this.#storages(graph);
+    const fail = (error: Error): void => storages.forEach((s) => s !== null && (s.error ??= error));
+    try {
+      this.#submit(() => this.#execute(graph, plan, storages), fail);
+    } catch (error) {
+      fail(error as Error);
+      throw error;
+    }
+    this.#runtime.collector.check();
+  }
+
+  /** New storages behind the roots that have no value. */
+  #storages({ nodes, roots }: RunGraph): (WebGpuStorage | null)[] {
+    return roots.map((position) => {
+      const node = nodes[position];
       if (node.value !== null) return null;
-      return node.value = new WebGpuStorage();
+      const storage = new WebGpuStorage(labelOf(node));
+      node.value = storage;
+      return storage;
     });
-    this.#submit(
-      () => this.#execute(graph, plan, storages),
-      (error) => storages.forEach((s) => s !== null && (s.error ??= error)),
-    );
-    this.#collector.check();
+  }
+
+  planned(roots: readonly Node[]): MemoryNeed {
+    const { slots, chunks } = this.#plans.of(collect(roots, false), this.#runtime, false);
+    return { results: slots.reduce((n, bytes) => n + classOf(bytes), 0), arena: sum(chunks) };
   }
 
   compile(graph: RunGraph): () => boolean {
     const attributes = (source: number): Attributes => graph.nodes[source].p;
-    const { limits } = this.#runtime.open, fusion = this.fusion !== "never";
-    const plan = makePlan(lower(graph), limits, attributes, { fusion });
+    const plan = makeRunPlan(graph, this.#runtime, this.#plans.fusion !== "never");
     this.counts.planned++;
     // Of what is data only random keys change from now on.
     let isKey = false;
@@ -205,92 +203,10 @@ export class WebGpuEngine implements Engine {
     const steady: Plan = { ...plan, patches, steady: true };
     return () => {
       if (this.#recovery !== null || this.#runtime.lost !== null) return false;
-      const storages = graph.roots.map((position) => {
-        const node = graph.nodes[position];
-        if (node.value !== null) return null;
-        return node.value = new WebGpuStorage();
-      });
-      this.#execute(graph, steady, storages);
-      this.#collector.check();
+      this.#execute(graph, steady, this.#storages(graph));
+      this.#runtime.collector.check();
       return true;
     };
-  }
-
-  #planFor(graph: RunGraph): Plan {
-    let entry = this.#plans.get(graph.key);
-    if (entry === undefined) {
-      this.counts.planned++;
-      entry = { apart: null, fused: null, upgrade: null };
-    }
-    // Most recently used last.
-    this.#plans.delete(graph.key);
-    this.#plans.set(graph.key, entry);
-    switch (areDeterministicAlgorithmsEnabled() ? "always" : this.fusion) {
-      case "never":
-        return entry.apart ??= this.#keep(entry, this.#make(graph, false));
-      case "always":
-        return entry.fused ??= this.#keep(entry, this.#make(graph, true));
-      case "returning":
-        if (entry.fused !== null) return entry.fused;
-        return entry.apart === null ? this.#first(entry, graph) : this.#upgraded(entry, graph) ?? entry.apart;
-    }
-  }
-
-  /** The plan of a structure that was not seen before. */
-  #first(entry: Entry, graph: RunGraph): Plan {
-    const lowered = lower(graph);
-    if (lowered.steps.length > LONG) {
-      // An unrolled loop: a handful of kernels, over and over.
-      const plan = this.#make(graph, true, lowered), kernels = new Set(plan.dispatches.map((d) => d.kernel));
-      if (kernels.size * REPEATED < lowered.steps.length - plan.dispatches.length) {
-        return entry.fused = this.#keep(entry, plan);
-      }
-    }
-    return entry.apart = this.#keep(entry, this.#make(graph, false, lowered));
-  }
-
-  /** The fused plan of a structure that returns, or null while it is on its way. */
-  #upgraded(entry: Entry, graph: RunGraph): Plan | null {
-    const apart = entry.apart!;
-    if (entry.upgrade === null) {
-      // The plan is made later, when the nodes are gone.
-      const lowered = lower(graph), attributes = graph.nodes.map((node): Attributes => node.p);
-      const { limits } = this.#runtime.open;
-      const make = (): Plan => {
-        const plan = makePlan(lowered, limits, (source) => attributes[source]);
-        // Where there was nothing to fuse, kernels and bind groups are there already.
-        return apart.dispatches.length === plan.dispatches.length ? apart : plan;
-      };
-      entry.upgrade = this.#upgrades.begin(make, this.#runtime);
-    }
-    const { upgrade } = entry;
-    try {
-      const plan = upgrade.take();
-      if (plan === null) return null;
-      this.#upgrades.drop(upgrade);
-      entry.upgrade = entry.apart = null;
-      this.#planned -= apart.dispatches.length;
-      return entry.fused = this.#keep(entry, plan);
-    } catch (error) {
-      this.#upgrades.fail(upgrade, error);
-      return null;
-    }
-  }
-
-  #make(graph: RunGraph, fusion: boolean, lowered: Lowered = lower(graph)): Plan {
-    return makePlan(lowered, this.#runtime.open.limits, (source) => graph.nodes[source].p, { fusion });
-  }
-
-  /** Counts a plan of an entry, and forgets the oldest entries where there are too many. */
-  #keep(entry: Entry, plan: Plan): Plan {
-    this.#planned += plan.dispatches.length;
-    for (const [key, old] of this.#plans) {
-      if (this.#plans.size <= PLANS && this.#planned <= PLANNED_DISPATCHES || old === entry) break;
-      this.#plans.delete(key);
-      this.#planned -= (old.fused?.dispatches.length ?? 0) + (old.apart?.dispatches.length ?? 0);
-      if (old.upgrade !== null) this.#upgrades.drop(old.upgrade);
-    }
-    return plan;
   }
 
   #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[]): void {
@@ -305,7 +221,10 @@ export class WebGpuEngine implements Engine {
       banned.add(storage.buffer);
       if (storage.record !== null) record.dependOn(storage.record);
     }
-    runtime.watched(record, plan.label, () => {
+    const { slots: results, chunks, saved = null } = plan;
+    const needs: Needs = { action: `compute ${plan.label}`, results, chunks, saved };
+    runtime.admit(needs);
+    runtime.watched(record, needs, () => {
       const slots = runtime.slots(plan, banned);
       try {
         runtime.run(plan, inputs, slots, (source) => graph.nodes[source].p, record);
@@ -336,7 +255,7 @@ export class WebGpuEngine implements Engine {
     }
     this.counts.runs++;
     this.counts.dispatches += plan.dispatches.length;
-    this.#peakArena = Math.max(this.#peakArena, runtime.arenaBytes);
+    runtime.pool.peak = Math.max(runtime.pool.peak, runtime.pool.live + sum(chunks));
   }
 
   async read(values: { storage: Storage; dtype: DType; size: number }[]): Promise<TypedArray[]> {
@@ -376,13 +295,31 @@ export class WebGpuEngine implements Engine {
 
   memory(): MemoryReport {
     const { pool, arenaBytes } = this.#runtime;
-    return { live: pool.live, pooled: pool.pooled, arena: arenaBytes, peak: pool.peak + this.#peakArena };
+    return {
+      live: pool.live,
+      pooled: pool.pooled,
+      arena: arenaBytes,
+      peak: pool.peak,
+      budget: this.#budget,
+    };
+  }
+
+  resetPeak(): void {
+    this.#runtime.pool.peak = this.#runtime.pool.live;
+  }
+
+  setBudget(bytes: number): void {
+    this.#budget = this.#runtime.budget = bytes;
   }
 
   /** Destroys the device; the engine gets another one when it is used again. */
   destroy(): void {
     this.#runtime.destroy();
   }
+}
+
+function sum(list: readonly number[]): number {
+  return list.reduce((a, b) => a + b, 0);
 }
 
 /** An engine on the fastest adapter, or null where there is none. */

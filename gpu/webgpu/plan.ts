@@ -1,5 +1,6 @@
 /** What a run does on the device, for one structure: dispatches, their parameters, and where values lie. */
 import type { Attributes } from "../../ops/primitive.ts";
+import type { Saved } from "../../ops/out_of_memory.ts";
 import type { Kernel } from "./kernels/kernel.ts";
 
 /** Bytes of memory that a dispatch binds. */
@@ -66,4 +67,6 @@ export interface Plan {
   readonly steady?: boolean;
   /** The names of the ops, for errors. */
   readonly label: string;
+  /** What a backward pass in it keeps of the forward pass. */
+  readonly saved?: Saved;
 }

@@ -60,7 +60,7 @@ export function classOf(bytes: number): number {
 export class BufferPool {
   /** Bytes in blocks that have owners. */
   live = 0;
-  /** Most bytes that were ever live. */
+  /** Most bytes that were live, with the intermediates of a run, since it was last set. */
   peak = 0;
   /** Bytes in free blocks of their own buffers. */
   pooled = 0;

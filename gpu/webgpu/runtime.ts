@@ -1,11 +1,14 @@
 /** One device and all that lives on it: memory, pipelines, the arena, and the encoding of runs. */
 import { type DType, packBf16, type TypedArray } from "../../ops/dtype.ts";
+import { outOfMemory, type OutOfMemoryError, type Saved, showBytes } from "../../ops/out_of_memory.ts";
+import { availableMemory, LARGE_REQUEST } from "../available.ts";
+import { Collector } from "../collector.ts";
 import type { OpenDevice } from "./device.ts";
 import { Faults } from "./faults.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { Bound, Dispatch, Plan, RunAttributes } from "./plan.ts";
 import { aligned, type Block, BufferPool, classOf } from "./pool.ts";
-import { type Home, RunRecord } from "./storage.ts";
+import { type Held, type Home, type RunRecord } from "./storage.ts";
 
 const STORAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
 const PARAMETERS = 0x40 | 0x80 | 0x08; // UNIFORM | STORAGE | COPY_DST
@@ -17,6 +20,15 @@ const PASS = 8192;
 const SETS = 48, GROUPS = 16384;
 /** Runs, and dispatches in them, that may be in flight together. */
 const RUNS_IN_FLIGHT = 3, DISPATCHES_IN_FLIGHT = 256;
+
+/** What is asked of a device: bytes of results, and of the parts of an arena. */
+export interface Needs {
+  /** "compute 3 ops (mul, add, sum)". */
+  readonly action: string;
+  readonly results: readonly number[];
+  readonly chunks: readonly number[];
+  readonly saved: Saved | null;
+}
 
 /** A plan's bind groups on a device. */
 interface Prepared {
@@ -48,6 +60,9 @@ export class Runtime implements Home {
   checked: Promise<unknown> = Promise.resolve();
   /** How many uploads and passes were given to the device. */
   submitted = 0;
+  readonly collector: Collector<Held>;
+  /** Bytes that buffers may have: less where the device once had no more. */
+  #capacity = Infinity;
 
   readonly #prepared = new WeakMap<Plan, Prepared>();
   readonly #arena: GPUBuffer[] = [];
@@ -56,10 +71,11 @@ export class Runtime implements Home {
   #runsInFlight = 0;
   #dispatchesInFlight = 0;
 
-  constructor(readonly open: OpenDevice) {
+  constructor(readonly open: OpenDevice, public budget: number) {
     const { device, limits } = open;
     this.device = device;
-    this.pool = new BufferPool(device, limits.buffer);
+    const pool = this.pool = new BufferPool(device, limits.buffer);
+    this.collector = new Collector<Held>(({ block }) => block.release(), () => pool.live);
     this.pipelines = new Pipelines(device, open.info.isSoftware);
     this.faults = new Faults(device);
   }
@@ -170,8 +186,60 @@ export class Runtime implements Home {
     prepared.runs.set(blocks, bound);
   }
 
+  /** Throws where new buffers of these sizes do not fit, also once garbage is collected and nothing kept for reuse. */
+  admit(needs: Needs): void {
+    const wanted = needs.results.reduce((n, bytes) => n + classOf(bytes), 0);
+    const lacks = (): string | null => {
+      const { total } = this.pool, more = wanted + this.#arenaGrowth(needs.chunks);
+      if (total + this.arenaBytes + more > this.budget) return `the budget is ${showBytes(this.budget)}`;
+      if (total + this.arenaBytes + more > this.#capacity) {
+        return `the device had no more than ${showBytes(this.#capacity)}`;
+      }
+      if (more < LARGE_REQUEST || !this.open.info.isSoftware) return null;
+      const available = availableMemory() + this.pool.pooled;
+      return more > available ? `the machine has ${showBytes(available)} left` : null;
+    };
+    if (lacks() === null) return;
+    this.collector.collect();
+    this.pool.trim(0);
+    if (lacks() === null) return;
+    this.#dropArena();
+    const limit = lacks();
+    if (limit !== null) throw this.shortage(needs, limit);
+  }
+
+  /** The error for what does not fit. */
+  shortage({ action, results, chunks, saved }: Needs, limit: string, cause?: unknown): OutOfMemoryError {
+    const blocks = new Map([...this.collector.held()].map(({ block, label }) => [block, label]));
+    return outOfMemory({
+      device: "webgpu",
+      action,
+      asked: [...results, ...chunks].reduce((n, bytes) => n + bytes, 0),
+      limit,
+      live: this.pool.live,
+      arena: this.arenaBytes,
+      held: [...blocks].map(([{ bytes }, label]) => ({ label, bytes })),
+      saved,
+      cause,
+    });
+  }
+
+  #arenaGrowth(chunks: readonly number[]): number {
+    return chunks.reduce((n, bytes, i) => {
+      const had = this.#arena[i]?.size ?? 0;
+      return had >= bytes ? n : n + classOf(bytes) - had;
+    }, 0);
+  }
+
+  #dropArena(): void {
+    for (const buffer of this.#arena) buffer.destroy();
+    this.#arena.length = 0;
+    this.arenaBytes = 0;
+    this.#epoch++;
+  }
+
   /** Runs `work` and tells `record` of the errors that the device finds in it. */
-  watched(record: RunRecord, label: string, work: () => void): void {
+  watched(record: RunRecord, needs: Needs, work: () => void): void {
     const { device } = this;
     device.pushErrorScope("out-of-memory");
     device.pushErrorScope("validation");
@@ -183,15 +251,16 @@ export class Runtime implements Home {
       this.checked = Promise.all([validation, memory]).then(([v, m]) => {
         const error = m ?? v;
         if (error === null) return record.pass();
-        if (m !== null) this.pool.trim(0);
-        record.fail(
-          m !== null
-            ? new Error(
-              `Cannot compute ${label}: the GPU is out of memory (${this.pool.total} bytes are in use, ${this.arenaBytes} for intermediates)`,
-              { cause: m },
-            )
-            : new Error(`Internal: WebGPU refused ${label}: ${error.message}`, { cause: error }),
-        );
+        if (m === null) {
+          return record.fail(
+            new Error(`Internal: WebGPU refused to ${needs.action}: ${error.message}`, { cause: error }),
+          );
+        }
+        const used = this.pool.total + this.arenaBytes;
+        record.fail(this.shortage(needs, `the device had no more when buffers took ${showBytes(used)}`, m));
+        // From now on what helps is tried before so much is asked for.
+        this.#capacity = Math.min(this.#capacity, used);
+        this.pool.trim(0);
       }, (error) => record.fail(this.lost ?? error));
     }
   }

@@ -1,6 +1,8 @@
 /** Values on the device, and the runs they come from: a failed run makes all that depends on it unreadable. */
 import type { Storage } from "../../ops/node.ts";
 import type { TypedArray } from "../../ops/dtype.ts";
+import type { Label } from "../../ops/out_of_memory.ts";
+import type { Collector, Owned } from "../collector.ts";
 import type { Block } from "./pool.ts";
 
 /** One submitted run, until all checks on it are in. */
@@ -48,17 +50,19 @@ export class RunRecord {
   }
 }
 
+/** What is given back with a storage. */
+export interface Held {
+  readonly block: Block;
+  readonly label: Label;
+}
+
 /** What a storage needs to know of its device. */
 export interface Home {
   /** Why everything on the device is gone, or null. */
   readonly lost: Error | null;
+  /** Gives blocks of unreachable storages back. */
+  readonly collector: Collector<Held>;
 }
-
-/** Gives blocks of unreachable storages back. */
-const registry = new FinalizationRegistry<{ block: Block | null }>((holder) => {
-  holder.block?.release();
-  holder.block = null;
-});
 
 const REPLACED = new Error("Cannot use a value that an update in place has replaced");
 
@@ -72,31 +76,32 @@ export class WebGpuStorage implements Storage {
   #error: Error | null = null;
   #home: Home | null = null;
   #reads = 0;
-  readonly #holder: { block: Block | null } = { block: null };
+  #owned: Owned<Held> | null = null;
+
+  constructor(readonly label: Label) {}
 
   /** Takes over one ownership of `block`. */
   place(home: Home, block: Block): void {
     this.#home = home;
-    this.#holder.block = block;
-    registry.register(this, this.#holder);
+    this.#owned = home.collector.watch(this, { block, label: this.label });
   }
 
   /** Its memory, or null while it is not placed yet or when it is gone. */
   get block(): Block | null {
-    return this.#holder.block;
+    return this.#owned?.held?.block ?? null;
   }
 
   get buffer(): GPUBuffer {
-    return this.#holder.block!.buffer;
+    return this.block!.buffer;
   }
 
   /** Where it begins in its buffer, in bytes. */
   get offset(): number {
-    return this.#holder.block!.offset;
+    return this.block!.offset;
   }
 
   get size(): number {
-    return this.#holder.block!.bytes;
+    return this.block!.bytes;
   }
 
   get error(): Error | null {
@@ -131,8 +136,7 @@ export class WebGpuStorage implements Storage {
   /** Gives the memory back now. */
   free(why: Error = new Error("Cannot use a tensor after dispose()")): void {
     this.#error ??= why;
-    this.#holder.block?.release();
-    this.#holder.block = null;
+    if (this.#owned !== null) this.#home!.collector.giveBack(this.#owned);
     this.cached = null;
   }
 }

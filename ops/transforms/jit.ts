@@ -14,7 +14,16 @@ import {
 } from "../node.ts";
 import { showShape } from "../shape.ts";
 import { type RngState, rngState, setRngState } from "../rng.ts";
-import { checkInterruption, dropStaleGraphs, engineOf, flush, registerRoot, settle } from "../runs.ts";
+import {
+  checkInterruption,
+  dropStaleGraphs,
+  engineOf,
+  flush,
+  noteTakenBack,
+  registerRoot,
+  settle,
+  throwTakenBack,
+} from "../runs.ts";
 import { ambient } from "../ambient.ts";
 import { areDeterministicAlgorithmsEnabled } from "../determinism.ts";
 import { assignAll, Tensor } from "../tensor.ts";
@@ -285,19 +294,25 @@ function take(entry: Entry, call: Call): { result: Tree } | null {
     advance(entry);
     return { result: entry.rebuild(ys.map(wrap)) };
   }
-  // The error of an earlier call is thrown before anything is changed; that of this one is its results'.
+  // The error of an earlier call is thrown before anything is changed; that of this one is its results', or the next call's
+  // where nobody looks at them.
+  throwTakenBack();
   const first = compiled.params.length;
   for (const { error } of call.inputs.flatMap((x) => x.value ?? [])) if (error !== null) throw error;
   const gradNodes = grads.map(({ output }) => output === null ? null : call.result(output));
   const values = call.realise();
   if (values === null) return null;
+  if (values instanceof Error) {
+    noteTakenBack(values);
+    return { result: entry.rebuild(ys.map(wrap)) };
+  }
   advance(entry);
   const replaced = new Set(compiled.consts.flatMap((at, i) => entry.replaced.has(at) ? [first + i] : []));
   call.keepGraphs(replaced, BY);
   grads.forEach(({ handle, output }, i) => {
     const node = gradNodes[i], before = handle.replaceGrad(node === null ? null : wrap(node));
     if (before !== null) giveBack(before.node);
-    if (node !== null && output !== null && node.origin === null && !(values instanceof Error)) {
+    if (node !== null && output !== null && node.origin === null) {
       node.isExclusive = call.isOwn(output);
     }
   });
@@ -308,7 +323,6 @@ function take(entry: Entry, call: Call): { result: Tree } | null {
       call.inputs[at].isExclusive = false;
       return valueNode(handle, call.inputs[at].value!, false);
     }
-    if (values instanceof Error) return valueNode(handle, { device: compiled.device, error: values }, false);
     return valueNode(handle, values[-1 - at], call.isOwn(offset + i));
   });
   replaceAll(assigned, nodes, BY);
@@ -321,6 +335,7 @@ function valueNode(handle: Tensor, value: Storage, isExclusive: boolean): Node {
   const { shape, dtype, device } = handle, isTrained = handle.requiresGrad && handle.node.cell === handle;
   const node = new Node(alias, [], null, shape, dtype, device, isTrained ? BY_BACKWARD : 0, 0, !isTrained);
   node.value = value;
+  if (value.label) value.label.name = handle.name;
   node.cell = handle;
   node.isExclusive = isExclusive;
   return node;

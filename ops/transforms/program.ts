@@ -9,6 +9,7 @@ import {
   nextSerial,
   Node,
   nodeOf,
+  setScope,
   type Trace,
   wrap,
 } from "../node.ts";
@@ -67,6 +68,7 @@ export class Program {
       const make = (): Node => makeNode(node.op, inputs, node.p, node.cut);
       const copy = watched ? inPlaceOf(node, make) : make();
       to.set(node, copy);
+      copy.scope = node.scope;
       // What handles hung on the original goes with it.
       const hooks = nodeHooks.get(node), name = nodeNames.get(node);
       if (hooks !== undefined) nodeHooks.set(copy, hooks);
@@ -147,13 +149,19 @@ export class Program {
         continue;
       }
       if (op.family === "leaf") throw new Error("Internal: a leaf inside a program");
-      const y = inPlaceOf(
-        node,
-        () =>
-          b
-            ? op.batch(inputs.map((i) => i.t), inputs.map((i) => i.b), node.p, B)
-            : wrap(makeNode(op, inputs.map((i) => nodeOf(i.t)), node.p, node.cut)),
-      );
+      const outer = setScope(node.scope);
+      let y: Tensor;
+      try {
+        y = inPlaceOf(
+          node,
+          () =>
+            b
+              ? op.batch(inputs.map((i) => i.t), inputs.map((i) => i.b), node.p, B)
+              : wrap(makeNode(op, inputs.map((i) => nodeOf(i.t)), node.p, node.cut)),
+        );
+      } finally {
+        setScope(outer);
+      }
       to.set(node, { t: b && node.cut ? y.stopGradient() : y, b });
     }
     const results = this.outputs.map((y) => to.get(y)!);

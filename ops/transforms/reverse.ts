@@ -15,6 +15,8 @@ export interface Walk {
   readonly zeros?: boolean;
   /** Sees every cotangent once it is complete, for pictures. */
   readonly visit?: (node: Node, ct: Tensor) => void;
+  /** Sees what a node gives to the cotangent of operand `k`, for pictures. */
+  readonly part?: (node: Node, k: number, ct: Tensor) => void;
 }
 
 /** Cotangents of all targets that the outputs depend on. */
@@ -36,6 +38,10 @@ export function reverse(
     const before = cts.get(node);
     cts.set(node, before === undefined ? ct : before.add(ct)); // fan-out: contributions add up
   };
+  const give = (node: Node, k: number, ct: Tensor | null): void => {
+    if (ct !== null) walk.part?.(node, k, ct);
+    add(node.inputs[k], ct);
+  };
   outputs.forEach((node, i) => add(node, seeds[i]));
   const log = ambient().anomaly, outer = log?.backwardOf ?? null;
   for (let i = order.length - 1; i >= 0; i--) {
@@ -44,7 +50,7 @@ export function reverse(
     if (log !== null) log.backwardOf = node;
     if (node.op.family === "tuple") {
       const list = tupleCts.get(node);
-      if (list !== undefined) pullTuple(node, node.op, list, needs, add);
+      if (list !== undefined) pullTuple(node, node.op, list, needs, give);
       continue;
     }
     let ct = cts.get(node);
@@ -57,7 +63,8 @@ export function reverse(
         if (changed !== undefined) ct = checkHook(changed, ct);
       }
     }
-    if (walk.mask === BY_BACKWARD) {
+    // To look at a graph changes no gradient.
+    if (walk.mask === BY_BACKWARD && walk.visit === undefined) {
       for (const handle of retained.get(node) ?? []) {
         handle.grad = handle.grad === null ? ct : handle.grad.add(ct);
       }
@@ -72,12 +79,13 @@ export function reverse(
       const list = tupleCts.get(tuple) ?? [];
       list[node.p.i] = list[node.p.i] === undefined ? ct : list[node.p.i]!.add(ct);
       tupleCts.set(tuple, list);
+      walk.part?.(node, 0, ct);
       continue;
     }
     if (node.op.family === "leaf") continue;
     const wanted = node.inputs.map((x) => needs.has(x));
     const parts = node.op.vjp(ct, { x: node.inputs.map(wrap), y: wrap(node), p: node.p, needs: wanted });
-    for (let k = 0; k < parts.length; k++) if (wanted[k]) add(node.inputs[k], parts[k]);
+    for (let k = 0; k < parts.length; k++) if (wanted[k]) give(node, k, parts[k]);
   }
   if (log !== null) log.backwardOf = outer;
   // Reached, but every derivative on the way is zero (round, sign): a gradient of zeros, not none.
@@ -112,13 +120,13 @@ function pullTuple(
   op: Tuple,
   list: (Tensor | null)[],
   needs: Set<Node>,
-  add: (node: Node, ct: Tensor | null) => void,
+  give: (node: Node, k: number, ct: Tensor | null) => void,
 ): void {
   const outputs = op.outputs(node.inputs, node.p);
   const cts = outputs.map((_, i) => list[i] ?? null);
   const wanted = node.inputs.map((x) => needs.has(x));
   const parts = op.vjp(cts, { x: node.inputs.map(wrap), y: outputsOf(node), p: node.p, needs: wanted });
-  parts.forEach((part, k) => wanted[k] && add(node.inputs[k], part));
+  parts.forEach((part, k) => wanted[k] && give(node, k, part));
 }
 
 /** The differentiable part of the graph, operands first. */

@@ -333,7 +333,7 @@ test("diagnose finds gradients that vanish in sigmoids", async () => {
   const { x, y } = regression(), model = deep(12, (h) => h.sigmoid(), init.xavierUniform);
   const finding = found(await diagnose(model, (m) => mseLoss(m.call(x), y)), "vanishing");
   assertStringIncludes(finding.message, "sigmoids");
-  assertStringIncludes(finding.message, "it begins at 20 (below 22)");
+  assertStringIncludes(finding.message, "it begins at 20 Linear (below 22 Linear)");
 });
 
 test("diagnose finds gradients that vanish by saturation, and the layer", async () => {

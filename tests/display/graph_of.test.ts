@@ -1,7 +1,20 @@
 /** Graphs of tensors: what boxes and tooltips say of values, shapes and derivatives. */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { displayHook } from "../../display/bundle.ts";
-import { AnomalyError, detectAnomaly, graph, ones, randn, type Tensor, tensor } from "../../mod.ts";
+import {
+  AnomalyError,
+  detectAnomaly,
+  graph,
+  Linear,
+  Module,
+  ones,
+  randn,
+  Sequential,
+  Tanh,
+  type Tensor,
+  tensor,
+  TransformerEncoderLayer,
+} from "../../mod.ts";
 import { primitives } from "../../ops/primitive.ts";
 import { texName, texText } from "../../ops/tex.ts";
 
@@ -10,8 +23,12 @@ type Facts = Record<string, string>;
 /** The tooltips of a graph, by op. */
 async function tooltips(root: Tensor): Promise<Record<string, Facts>> {
   const bundle = await graph(root)[displayHook]();
-  const spec = bundle["application/vnd.vegalite.v5+json"] as { layer: { data: { values: Facts[] } }[] };
-  const facts = spec.layer.flatMap(({ data }) => data.values).filter((value) => "type" in value);
+  const spec = bundle["application/vnd.vegalite.v5+json"] as {
+    layer: { data: { values: { facts?: Facts }[] } }[];
+  };
+  const facts = spec.layer.flatMap(({ data }) => data.values).flatMap(({ facts }) =>
+    facts !== undefined && "type" in facts && !("edge" in facts) ? [facts] : []
+  );
   return Object.fromEntries(
     facts.map((value) => [value.name ?? value.op ?? value.leaf ?? value.constant, value]),
   );
@@ -129,4 +146,79 @@ Deno.test("the message of an anomaly has its formula as text", async () => {
   );
   assertStringIncludes(backward.message, "the backward pass of sqrt made the first infinity");
   assertStringIncludes(backward.message, ": √x, shape [1]");
+});
+
+Deno.test("drawing a graph changes no gradient", async () => {
+  const x = named(3, "x"), y = x.mul(2).retainGrad(), loss = y.mul(y);
+  await graph(loss)[displayHook]();
+  assertEquals(y.grad, null);
+});
+
+Deno.test("modules are frames, with their parameters by the names that they have there", async () => {
+  const model = new Sequential(new Linear(3, 4), new Tanh(), new Linear(4, 1));
+  const text = String(
+    (await graph(model.call(ones([2, 3])).mean(), { depth: 1 }).present()).data["image/svg+xml"],
+  );
+  for (const title of ["0: Linear", "2: Linear", ">weight<", ">bias<"]) assertStringIncludes(text, title);
+  // What is drawn as one op is not framed.
+  assert(!text.includes("Tanh"));
+});
+
+Deno.test("a deep transformer is one block in a terminal too", () => {
+  class Stack extends Module {
+    blocks = Array.from(
+      { length: 12 },
+      () => new TransformerEncoderLayer(8, 2, { feedforward: 16, dropout: 0 }),
+    );
+    forward(x: Tensor): Tensor {
+      return this.blocks.reduce((h, block) => block.call(h) as Tensor, x);
+    }
+  }
+  const text = graph(new Stack().call(ones([1, 4, 8])).mean(), { depth: 1 }).text();
+  assertStringIncludes(text, "blocks.0 … 11: TransformerEncoderLayer × 12");
+  assert(text.split("\n").length < 40, text);
+});
+
+Deno.test("numbers are put into the derivatives of scalars, and what is added where a value is used twice", async () => {
+  const a1 = named(2, "a1"), w2 = named(0.5, "w2");
+  const p = a1.mul(w2);
+  p.name = "p";
+  const y = p.add(a1).mul(0.24), facts = await tooltips(y);
+  assertEquals(facts.add.numbers, "p: ct = 0.24 × 1 = 0.24;  a1: ct += 0.24 × 1 = 0.24");
+  assertEquals(
+    facts.p.numbers,
+    "a1: ct += 0.24 × w2 = 0.24 × 0.5 = 0.12;  w2: ct = 0.24 × a1 = 0.24 × 2 = 0.48",
+  );
+  const bundle = await graph(y)[displayHook]();
+  assertStringIncludes(String(bundle["image/svg+xml"]), "grad of a1 = ");
+});
+
+Deno.test("the first NaN is marked, forward and backward", async () => {
+  const x = named([-1, 4], "x");
+  const forward = (await graph(x.log().sqrt().sum()).present()).data;
+  assertStringIncludes(String(forward["text/plain"]), "log made the first NaN");
+  assertStringIncludes(String(forward["text/plain"]), "(first NaN)");
+  const z = named([0, 4], "z");
+  const backward = (await graph(z.sqrt().sum()).present()).data;
+  assertStringIncludes(String(backward["text/plain"]), "The derivative of sqrt made the first infinity");
+  const data = (await graph(named([NaN, 1], "bad").exp().sum()).present()).data;
+  assertStringIncludes(String(data["text/plain"]), "bad (parameter) made the first NaN");
+});
+
+Deno.test("large work is not done unasked", async () => {
+  const x = ones([2048, 2048]);
+  const text = String((await graph(x.matmul(x).sum()).present()).data["text/plain"]);
+  assertStringIncludes(text, "Without values, which take");
+});
+
+Deno.test("names with markup, empty tensors and disposed ones are shown", async () => {
+  const evil = named([1], `<b onclick="x">&'`), empty = named([], "empty");
+  const { data } = await graph(evil.mul(2).sum().add(empty.sum())).present();
+  assert(!String(data["image/svg+xml"]).includes("<b onclick"));
+  const gone = ones([3]), y = gone.mul(2).sum();
+  await gone.data();
+  gone.dispose();
+  const shown = (await graph(y).present()).data;
+  assertStringIncludes(String(shown["text/plain"]), "Without values: ");
+  assert("image/svg+xml" in shown);
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fitProgress } from "../../display/fit_progress.ts";
-import { liveSvg, trainingProgress } from "../../display/progress.ts";
+import { trainingProgress } from "../../display/progress.ts";
+import { Curve, liveSvg, spikes, trainingFigure } from "../../display/progress_picture.ts";
 import type { ProgressInfo } from "../../nn/progress.ts";
 import { liveDisplay, show } from "../../display/show.ts";
 
@@ -102,7 +103,46 @@ Deno.test("an evaluation named loss is not a point of the curve", async () => {
 });
 
 Deno.test("the numbers of the axis of the live curve have room", () => {
-  const svg = liveSvg(undefined, "", { x: [1, 2], y: [-0.000102, -0.0000102] });
+  const svg = liveSvg(undefined, "", { loss: { x: [1, 2], y: [-0.000102, -0.0000102] } });
   const [, left] = /<text x="([\d.]+)"[^>]*text-anchor="end"[^>]*>−0\.000102</.exec(svg)!;
   assert(Number(left) >= 6 * "−0.000102".length, left);
+});
+
+const curves = (steps: number) => {
+  const x = Array.from({ length: steps }, (_, i) => i + 1);
+  return {
+    loss: { x, y: x.map((i) => 1 / i) },
+    norm: { x, y: x.map((i) => i === 40 ? 30 : i === 60 ? NaN : 1 + 0.1 * Math.sin(i)) },
+    rate: { x, y: x.map((i) => 1e-3 * Math.min(1, i / 20)) },
+    clip: 2,
+  };
+};
+
+Deno.test("a training shows loss, gradient norms with clip and spikes, and a learning rate that changes", async () => {
+  const live = liveSvg("T", "step 99", curves(99));
+  assertStringIncludes(live, "gradient norm, clipped to 2");
+  assertStringIncludes(live, "learning rate");
+  assertEquals(live.match(/<circle/g)?.length, 2);
+  const { data } = await trainingFigure("T", "99 steps", curves(99)).present();
+  const spec = JSON.stringify(data["application/vnd.vegalite.v5+json"]);
+  assertStringIncludes(spec, "gradient norm, clipped to 2, 2 spikes");
+  assertStringIncludes(spec, "strokeDash");
+  assertStringIncludes(String(data["image/svg+xml"]), "<svg");
+  const plain = curves(99), constant = { ...plain.rate, y: plain.rate.y.map(() => 0.1) };
+  assert(!liveSvg("T", "", { loss: plain.loss, rate: constant }).includes("learning rate"));
+});
+
+Deno.test("a spike is several times the median of the norms before, or not finite", () => {
+  assertEquals(spikes([1, 1, 1, 1, 1, 9, 1, Infinity, 1, 2]), [5, 7]);
+  assertEquals(spikes([9, 1, 1]), []);
+});
+
+Deno.test("a curve that is full joins neighbours, and one of norms keeps its spikes", () => {
+  const mean = new Curve(), largest = new Curve("largest");
+  for (let i = 1; i <= 5000; i++) {
+    mean.add(i, i);
+    largest.add(i, i === 2500 ? 100 : 1);
+  }
+  assert(mean.y.length < 1000 && largest.y.includes(100));
+  mean.x.forEach((step, i) => assert(Math.abs(mean.y[i] - step) < 8, `${step} ${mean.y[i]}`));
 });

@@ -2,9 +2,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { assemble } from "../../gpu/host/wasm/assembler.ts";
+import { Frame } from "../../gpu/host/wasm/frame.ts";
 import { Vectorizer } from "../../gpu/host/wasm/vector.ts";
 import { Unsupported } from "../../gpu/host/wasm/wgsl.ts";
-import { functionSources } from "../../gpu/webgpu/prelude.ts";
+import { vectorSources } from "../../gpu/host/wasm/functions.ts";
 import type { DType } from "../../ops/dtype.ts";
 import type { Node } from "../../ops/node.ts";
 import { type Elementwise, primitives } from "../../ops/primitive.ts";
@@ -85,10 +86,11 @@ function typesOf(record: Elementwise): DType[] | null {
 function isVectorised(record: Elementwise, types: readonly DType[]): boolean {
   const names = types.map((_, i) => `x${i}`);
   try {
-    const v = new Vectorizer(functionSources(), true);
+    const v = new Vectorizer(vectorSources(), true);
     v.expression(
       record.wgsl(names, [...types], null),
-      new Map(names.map((n, i) => [n, types[i] as "f32" | "bool"])),
+      new Map(names.map((n, i) => [n, { type: types[i] as "f32" | "bool", text: `(local.get $${n})` }])),
+      new Frame(true),
     );
     return true;
   } catch (error) {

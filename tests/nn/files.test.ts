@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { crossEntropy, jit, manualSeed, randn, rngState, type Tensor, tensor } from "../../mod.ts";
 import { Adam } from "../../nn/adam.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../nn/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint, type Stateful } from "../../nn/checkpoint.ts";
 import { DataLoader } from "../../nn/data_loader.ts";
 import { Dropout } from "../../nn/dropout.ts";
 import { Linear } from "../../nn/linear.ts";
@@ -225,6 +225,50 @@ for (const [how, compile] of [["eagerly", <F>(f: F): F => f], ["under jit", jit]
     }
   });
 }
+
+Deno.test("a checkpoint that fails half way leaves every part as it was", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".safetensors" });
+  const parts = (): { model: Linear; optimizer: Adam; loader: { state: number } & Stateful } => {
+    const model = new Linear(2, 1), optimizer = new Adam(model, { lr: 0.1 });
+    const loader = {
+      state: 1,
+      stateDict: () => loader.state,
+      loadStateDict: (state: number): void => {
+        loader.state = state;
+        if (state === 7) throw new Error("no seventh");
+      },
+    };
+    return { model, optimizer, loader };
+  };
+  const train = async (
+    { model, optimizer }: { model: Linear; optimizer: Adam },
+    n: number,
+  ): Promise<void> => {
+    for (let i = 0; i < n; i++) {
+      optimizer.zeroGrad();
+      const loss = model.call(tensor([[1, 2]])).square().sum();
+      loss.backward();
+      optimizer.step();
+      await loss.item();
+    }
+  };
+  try {
+    const stored = parts(), mine = parts();
+    await train(stored, 3);
+    stored.loader.state = 7;
+    await saveCheckpoint(path, { ...stored });
+    await train(mine, 2);
+    const weights = await numbers(mine.model.weight), state = mine.optimizer.stateDict(), random = rngState();
+    await assertRejects(() => loadCheckpoint(path, { ...mine }), Error, "no seventh");
+    assertEquals(await numbers(mine.model.weight), weights);
+    assertEquals(mine.loader.state, 1);
+    assertEquals(rngState(), random);
+    const { slots, step } = mine.optimizer.stateDict().groups[0].buckets[0], old = state.groups[0].buckets[0];
+    assertEquals([await numbers(slots.m), await step.item()], [await numbers(old.slots.m), 2]);
+  } finally {
+    await Deno.remove(path);
+  }
+});
 
 Deno.test("a checkpoint says what it lacks and what it cannot hold", async () => {
   const dir = await Deno.makeTempDir(), path = `${dir}/a.safetensors`, model = new Linear(1, 1);

@@ -3,10 +3,12 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   crossEntropy,
   defaultDevice,
+  embedding,
   jit,
   manualSeed,
   memory,
   noGrad,
+  parameter,
   randn,
   sync,
   type Tensor,
@@ -24,6 +26,7 @@ import { ReLU } from "../../nn/activation.ts";
 import { constant, cosine, linearWarmup, LRScheduler, sequence, stepDecay } from "../../nn/schedule.ts";
 import { Sequential } from "../../nn/sequential.ts";
 import { SGD, type SGDOptions } from "../../nn/sgd.ts";
+import { testEach } from "../support/engines.ts";
 import { nextSerial } from "../../ops/node.ts";
 import { collectGarbage, f64, keysOf, numbers } from "./support.ts";
 
@@ -391,3 +394,33 @@ Deno.test("initialisers have the spread of their formulas", async () => {
   const own = new Linear(2, 2, { init: init.zeros, bias: false });
   assertEquals(await numbers(noGrad(() => own.weight.mul(1))), [0, 0, 0, 0]);
 });
+
+testEach(
+  "a step whose run fails on the host is taken back: parameters and state are those before",
+  async () => {
+    const table = parameter(tensor([[1, 2], [3, 4]])), optimizer = new Adam([table], { lr: 0.1 });
+    const step = (ids: number[]): Tensor => {
+      optimizer.zeroGrad();
+      const loss = embedding(table, tensor(ids, { dtype: "i32" })).square().sum();
+      loss.backward();
+      optimizer.step();
+      return loss;
+    };
+    for (let i = 0; i < 2; i++) await step([0, 1]).item();
+    const weights = await table.toArray(), state = optimizer.stateDict().groups[0].buckets[0];
+    const m = await state.slots.m.toArray();
+    await assertRejects(() => step([0, 2]).item(), RangeError, "index 2");
+    assertEquals(await table.toArray(), weights);
+    const now = optimizer.stateDict().groups[0].buckets[0];
+    assertEquals([await now.slots.m.toArray(), await now.step.item()], [m, 2]);
+    // A loss that nobody reads: the next step tells, and changes nothing.
+    step([0, 2]);
+    await new Promise((done) => setImmediate(done));
+    await new Promise((done) => setImmediate(done));
+    assertThrows(() => step([0, 1]), RangeError, "index 2");
+    assertEquals(await table.toArray(), weights);
+    assert(Number.isFinite(await step([0, 1]).item()));
+    assertEquals(await optimizer.stateDict().groups[0].buckets[0].step.item(), 3);
+  },
+  { only: ["host", "reference"] },
+);

@@ -178,7 +178,7 @@ const LANE: Record<string, number> = {
   "f32x4.replace_lane": 0x20,
   "f64x2.extract_lane": 0x21,
 };
-/** Stores and loads of one lane: `(v128.store32_lane lane address value)`. */
+/** Stores and loads of one lane: `(v128.store32_lane offset=8 lane address value)`. */
 const MEMORY_LANE: Record<string, readonly [number, number]> = {
   "v128.load32_lane": [0x56, 2],
   "v128.store32_lane": [0x5a, 2],
@@ -325,15 +325,21 @@ class Body {
     } else if (op in LANE) {
       operands(2);
       this.code.push(0xfd, ...unsigned(LANE[op]), Number(e[1]));
-    } else if (op in MEMORY) {
-      const offset = /^offset=(\d+)$/.exec(String(e[1]))?.[1], [code, align, isVector] = MEMORY[op];
-      operands(offset === undefined ? 1 : 2);
-      if (isVector) this.code.push(0xfd);
-      this.code.push(...unsigned(code), align, ...unsigned(Number(offset ?? 0)));
-    } else if (op in MEMORY_LANE) {
-      const [code, align] = MEMORY_LANE[op];
-      operands(2);
-      this.code.push(0xfd, ...unsigned(code), align, 0, Number(e[1]));
+    } else if (op in MEMORY || op in MEMORY_LANE) {
+      const offset = /^offset=(\d+)$/.exec(String(e[1]))?.[1], first = offset === undefined ? 1 : 2;
+      const immediate = (code: number, align: number): void =>
+        void this.code.push(...unsigned(code), align, ...unsigned(Number(offset ?? 0)));
+      if (op in MEMORY) {
+        const [code, align, isVector] = MEMORY[op];
+        operands(first);
+        if (isVector) this.code.push(0xfd);
+        immediate(code, align);
+      } else {
+        operands(first + 1);
+        this.code.push(0xfd);
+        immediate(...MEMORY_LANE[op]);
+        this.code.push(Number(e[first]));
+      }
     } else throw new Error(`Internal: there is no instruction ${op}`);
   }
 }

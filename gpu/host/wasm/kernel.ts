@@ -16,7 +16,8 @@ const ROW = 8;
  */
 export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | null {
   const { lengths, strides } = axes, last = loop.rank - 1;
-  if (loop.rank === 0 || lengths.reduce((n, m) => n * m, 1) < LEAST || lengths[last] < ROW) return null;
+  const size = lengths.reduce((n, m) => n * m, 1);
+  if (loop.rank === 0 || size < LEAST || size >= 2 ** 31 || lengths[last] < ROW) return null;
   if (loop.applications.length === 0 && loop.fold === null) return null;
   if (
     strides.some((s) => s[last] !== 0 && s[last] !== 1) || (loop.fold !== null && loop.fold.from !== "f32")

@@ -1,7 +1,9 @@
 /** Fused loops as WebAssembly: the same expressions as the WGSL kernels', four elements at a time. */
 import type { DType } from "../../../ops/dtype.ts";
+import { Frame } from "./frame.ts";
+import { FOUR, type Pass, passes } from "./passes.ts";
 import { add, get, HIGH, i32, mul, set } from "./text.ts";
-import { type Lane, type Vector, Vectorizer } from "./vector.ts";
+import { laneOf, type Vector, Vectorizer } from "./vector.ts";
 import { Unsupported } from "./wgsl.ts";
 
 /** One function application: WGSL of its operands' names, and the type of its result. */
@@ -28,34 +30,32 @@ export const BLOCK = 1024;
 /** Bytes of scratch memory that a loop needs. */
 export const LOOP_SCRATCH = 8 * BLOCK;
 
-const lane = (dtype: DType): Lane => {
-  if (dtype === "f32" || dtype === "i32" || dtype === "u32" || dtype === "bool") return dtype;
-  throw new Unsupported(dtype);
-};
 /** Bytes of an element. */
 export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
 
 const word = (k: number): string => `(i32.load offset=${4 * k} ${get("g")})`;
 
 /** Four elements, or one of them in each lane. */
-function load(dtype: DType, at: string, single: boolean): string {
+function load(dtype: DType, at: string, single: boolean, offset = 0): string {
+  const by = offset === 0 ? "" : `offset=${offset} `;
   if (dtype !== "bool") {
-    return single ? `(v128.load32_splat ${at})` : `(v128.load ${at})`;
+    return single ? `(v128.load32_splat ${by}${at})` : `(v128.load ${by}${at})`;
   }
   const zero = `(i32x4.splat ${i32(0)})`;
   return single
-    ? `(i32x4.ne (i32x4.splat (i32.load8_u ${at})) ${zero})`
-    : `(i32x4.ne (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero ${at}))) ${zero})`;
+    ? `(i32x4.ne (i32x4.splat (i32.load8_u ${by}${at})) ${zero})`
+    : `(i32x4.ne (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero ${by}${at}))) ${zero})`;
 }
 
-function store(dtype: DType, at: string, value: string, single: boolean): string {
+function store(dtype: DType, at: string, value: string, single: boolean, offset = 0): string {
+  const by = offset === 0 ? "" : `offset=${offset} `;
   if (dtype !== "bool") {
-    return single ? `(v128.store32_lane 0 ${at} ${value})` : `(v128.store ${at} ${value})`;
+    return single ? `(v128.store32_lane ${by}0 ${at} ${value})` : `(v128.store ${by}${at} ${value})`;
   }
   const bits = `(v128.and ${value} (i32x4.splat ${i32(1)}))`;
-  if (single) return `(i32.store8 ${at} (i32x4.extract_lane 0 ${bits}))`;
+  if (single) return `(i32.store8 ${by}${at} (i32x4.extract_lane 0 ${bits}))`;
   const words = `(i16x8.narrow_i32x4_u ${bits} ${bits})`;
-  return `(v128.store32_lane 0 ${at} (i8x16.narrow_i16x8_u ${words} ${words}))`;
+  return `(v128.store32_lane ${by}0 ${at} (i8x16.narrow_i16x8_u ${words} ${words}))`;
 }
 
 /** Sums and products run in double precision, in a pair of vectors of two; the largest and smallest as they are. */
@@ -100,40 +100,47 @@ export function loopText(loop: VectorLoop, sources: ReadonlyMap<string, string>,
 
 class LoopText {
   readonly #layout: Layout;
-  readonly #locals = new Map<string, string>();
+  readonly #frame = new Frame(true);
   /** Axes that loops run over outside of the innermost, in order. */
   readonly #outer: number[];
-  readonly #types = new Map<string, Lane>();
+  /** Numbers, and loads that the innermost axis does not move. */
+  readonly #fixed = new Map<string, Vector>();
+  /** Vectors of the longest pass. */
+  readonly #vectors: number;
 
   constructor(readonly loop: VectorLoop, readonly vectors: Vectorizer) {
     this.#layout = layoutOf(loop);
     this.#outer = Array.from({ length: Math.max(0, loop.rank - 1) }, (_, a) => a);
-    loop.loads.forEach((l, i) => this.#types.set(`x${i}`, lane(l.dtype)));
+    loop.loads.forEach((l, i) => {
+      if (!l.moves) this.#fixed.set(`x${i}`, { type: laneOf(l.dtype), text: get(`x${i}`) });
+    });
+    for (let c = 0; c < loop.constants; c++) this.#fixed.set(`c${c}`, { type: "f32", text: get(`c${c}`) });
     for (const a of loop.applications) {
-      a.x.forEach((name, i) => name[0] === "c" && this.#types.set(name, lane(a.types[i])));
+      a.x.forEach((name, i) => {
+        if (name[0] === "c") this.#fixed.set(name, { type: laneOf(a.types[i]), text: get(name) });
+      });
     }
+    const trial = new Frame(true);
+    const size = trial.within(() => this.#values(trial, new Map(), FOUR)).split("(").length;
+    this.#vectors = size < 2000 ? 4 : size < 4000 ? 2 : 1;
   }
 
   #local(name: string, type: string): string {
-    this.#locals.set(name, type);
-    return name;
+    return this.#frame.local(name, type);
   }
 
   text(): string {
     const { loop } = this;
     if (loop.rank === 0) throw new Unsupported("a single element");
-    const body = loop.fold === null ? this.#elements() : this.#fold();
-    const constants = this.#constants();
-    const locals = [...this.#locals].map(([name, type]) => `(local $${name} ${type})`).join(" ");
-    return `${this.vectors.text}
-(func $run (param $g i32) (param $from i32) (param $to i32) (param $scratch i32) ${locals}
-${constants}
-${body})`;
+    const constants = this.#constants(), body = loop.fold === null ? this.#elements() : this.#fold();
+    const signature = ["g", "from", "to", "scratch"].map((name) => `(param $${name} i32)`).join(" ");
+    const run = this.#frame.function("run", signature, `${constants}\n${body}`);
+    return `${this.vectors.text}\n${run}`;
   }
 
   #constants(): string {
     return Array.from({ length: this.loop.constants }, (_, c) => {
-      const type = this.#types.get(`c${c}`) ?? "f32", at = 4 * (this.#layout.constants + c);
+      const { type } = this.#fixed.get(`c${c}`)!, at = 4 * (this.#layout.constants + c);
       this.#local(`c${c}`, "v128");
       const bits = `(v128.load32_splat offset=${at} ${get("g")})`;
       return set(`c${c}`, type === "bool" ? `(i32x4.ne ${bits} (i32x4.splat ${i32(0)}))` : bits);
@@ -184,22 +191,42 @@ ${start.join(" ")}
     return out;
   }
 
-  /** Statements that compute all values of four elements, or of one; `j` counts elements from the row's start. */
-  #values(pointers: ReadonlyMap<string, string>, single: boolean): string {
-    const { loop } = this, out: string[] = [];
+  /** Emits what computes all values of a pass from element `j` on; they have names ending in the vector's number. */
+  #values(frame: Frame, pointers: ReadonlyMap<string, string>, { vectors, single }: Pass): void {
+    const { loop } = this, names = Array.from({ length: vectors }, () => new Map(this.#fixed));
+    const keep = (name: string, u: number, { type, text }: Vector): void => {
+      const local = frame.local(`${name}_${u}`, "v128");
+      frame.emit(set(local, text));
+      names[u].set(name, { type, text: get(local) });
+    };
     loop.loads.forEach((l, i) => {
       if (!l.moves) return;
-      const at = add(pointers.get(`x${i}`)!, mul(get("j"), i32(bytes(l.dtype))));
-      out.push(set(this.#local(`x${i}`, "v128"), load(l.dtype, at, single)));
+      const at = frame.local(`at${i}`, "i32"), size = bytes(l.dtype), type = laneOf(l.dtype);
+      frame.emit(set(at, add(pointers.get(`x${i}`) ?? "", mul(get("j"), i32(size)))));
+      names.forEach((_, u) => keep(`x${i}`, u, { type, text: load(l.dtype, get(at), single, 4 * size * u) }));
     });
-    const types = new Map(this.#types);
-    loop.applications.forEach((a, t) => {
-      const v: Vector = this.vectors.expression(a.wgsl, types);
-      if (v.type !== lane(a.dtype)) throw new Unsupported(`${a.wgsl} of type ${v.type} for ${a.dtype}`);
-      types.set(`t${t}`, v.type);
-      out.push(set(this.#local(`t${t}`, "v128"), v.text));
+    // One function of all vectors after the other: what waits for a result lets the others go on.
+    loop.applications.forEach((a, t) =>
+      names.forEach((known, u) => {
+        const v = this.vectors.expression(a.wgsl, known, frame);
+        if (v.type !== laneOf(a.dtype)) throw new Unsupported(`${a.wgsl} of type ${v.type} for ${a.dtype}`);
+        keep(`t${t}`, u, v);
+      })
+    );
+  }
+
+  /** A pass: its values, and what becomes of vector `u`, whose values `valueOf` has by name. */
+  #pass(
+    pointers: ReadonlyMap<string, string>,
+    pass: Pass,
+    use: (valueOf: (name: string) => string, u: number) => string,
+  ): string {
+    return this.#frame.within(() => {
+      this.#values(this.#frame, pointers, pass);
+      for (let u = 0; u < pass.vectors; u++) {
+        this.#frame.emit(use((name) => this.#fixed.get(name)?.text ?? get(`${name}_${u}`), u));
+      }
     });
-    return out.join("\n");
   }
 
   /** Loads that the innermost axis does not move. */
@@ -209,33 +236,24 @@ ${start.join(" ")}
     ).join(" ");
   }
 
-  /** `j` over the innermost axis: fours, then ones. */
-  #row(from: string, to: string, four: string, one: string): string {
-    this.#local("j", "i32");
-    this.#local("stop", "i32");
-    return `${set("j", from)} ${set("stop", `(i32.sub ${to} ${i32(3)})`)}
-(block $fours_end (loop $fours
-  (br_if $fours_end (i32.ge_s ${get("j")} ${get("stop")}))
-  ${four}
-  ${set("j", add(get("j"), i32(4)))} (br $fours)))
-(block $ones_end (loop $ones
-  (br_if $ones_end (i32.ge_s ${get("j")} ${to}))
-  ${one}
-  ${set("j", add(get("j"), i32(1)))} (br $ones)))`;
+  /** `j` over the innermost axis. */
+  #row(from: string, to: string, pass: (p: Pass) => string): string {
+    return passes(this.#frame, from, to, this.#vectors, pass);
   }
 
   #elements(): string {
     const { loop } = this, last = loop.rank - 1;
     return this.#nest(this.#outer, this.#start(true), (p) => {
-      const step = (single: boolean): string =>
-        `${this.#values(p, single)}
-        ${
-          loop.stores.map((s, i) =>
-            store(s.dtype, add(p.get(`y${i}`)!, mul(get("j"), i32(bytes(s.dtype)))), get(s.value), single)
-          ).join(" ")
-        }`;
+      const stores = (valueOf: (name: string) => string, u: number, single: boolean): string =>
+        loop.stores.map((s, i) => {
+          const at = this.#local(`to${i}`, "i32"), size = bytes(s.dtype);
+          const first = u > 0 ? "" : set(at, add(p.get(`y${i}`)!, mul(get("j"), i32(size))));
+          return `${first} ${store(s.dtype, get(at), valueOf(s.value), single, 4 * size * u)}`;
+        }).join(" ");
       const [from, to] = last === 0 ? [get("from"), get("to")] : [i32(0), word(last)];
-      return `${this.#hoisted(p)} ${this.#row(from, to, step(false), step(true))}`;
+      return `${this.#hoisted(p)} ${
+        this.#row(from, to, (pass) => this.#pass(p, pass, (valueOf, u) => stores(valueOf, u, pass.single)))
+      }`;
     }, last === 0 ? -1 : 0);
   }
 
@@ -252,38 +270,61 @@ ${start.join(" ")}
   /** The innermost axis is folded: partial results in vectors, joined at the end. */
   #foldRows(kept: number[], folded: number[], f: (typeof FOLDS)[string], value: string): string {
     const last = this.loop.rank - 1, first = [...kept, ...folded, last][0];
-    const total = this.#local("total", f.wide ? "f64" : "f32"), type = f.wide ? "f64" : "f32";
-    for (const name of f.wide ? ["low", "high"] : ["low"]) this.#local(name, "v128");
+    const type = f.wide ? "f64" : "f32", total = this.#local("total", type);
+    // Each vector of a pass has its own partial results: in double precision, of its lower and its upper half.
+    const halves = f.wide ? ["low", "high"] : ["low"], partial: string[] = [];
+    for (let u = 0; u < this.#vectors; u++) {
+      for (const half of halves) partial.push(this.#local(`${half}${u}`, "v128"));
+    }
     const init = f.wide ? `(f64x2.splat (f64.const ${f.init}))` : `(f32x4.splat (f32.const ${f.init}))`;
-    const v = get(value);
-    const four = f.wide
-      ? `${set("low", `(f64x2.${f.op} ${get("low")} (f64x2.promote_low_f32x4 ${v}))`)}
-        ${
-        set(
-          "high",
-          `(f64x2.${f.op} ${get("high")} (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v})))`,
-        )
-      }`
-      : set("low", `(f32x4.${f.op} ${get("low")} ${v})`);
-    const element = f.wide ? `(f64.promote_f32 (f32x4.extract_lane 0 ${v}))` : `(f32x4.extract_lane 0 ${v})`;
-    const one = set(total, `(${type}.${f.op} ${get(total)} ${element})`);
-    const lanes = f.wide
-      ? ["low", "high"].flatMap((name) => [0, 1].map((i) => `(f64x2.extract_lane ${i} ${get(name)})`))
-      : [0, 1, 2, 3].map((i) => `(f32x4.extract_lane ${i} ${get("low")})`);
+    const wide = (name: string, v: string): string =>
+      set(name, `(f64x2.${f.op} ${get(name)} (f64x2.promote_low_f32x4 ${v}))`);
+    const four = (v: string, u: number): string =>
+      f.wide
+        ? `${wide(`low${u}`, v)} ${wide(`high${u}`, `(i8x16.shuffle ${HIGH} ${v} ${v})`)}`
+        : set(`low${u}`, `(f32x4.${f.op} ${get(`low${u}`)} ${v})`);
+    const one = (v: string): string => {
+      const element = f.wide
+        ? `(f64.promote_f32 (f32x4.extract_lane 0 ${v}))`
+        : `(f32x4.extract_lane 0 ${v})`;
+      return set(total, `(${type}.${f.op} ${get(total)} ${element})`);
+    };
+    const lanes = Array.from(
+      { length: f.wide ? 2 : 4 },
+      (_, i) => `${type}x${f.wide ? 2 : 4}.extract_lane ${i}`,
+    );
+    const join = [
+      ...partial.slice(halves.length).map((name, i) => {
+        const to = partial[i % halves.length];
+        return set(to, `(${type}x${f.wide ? 2 : 4}.${f.op} ${get(to)} ${get(name)})`);
+      }),
+      ...halves.flatMap((half) =>
+        lanes.map((lane) => set(total, `(${type}.${f.op} ${get(total)} (${lane} ${get(`${half}0`)}))`))
+      ),
+    ];
     return this.#nest(
       kept,
       this.#start(true),
       (p) =>
-        `${set(total, `(${type}.const ${f.init})`)} ${set("low", init)} ${f.wide ? set("high", init) : ""}
+        `${set(total, `(${type}.const ${f.init})`)} ${partial.map((name) => set(name, init)).join(" ")}
       ${
           this.#nest(folded, new Map([...p].filter(([x]) => x[0] === "x")), (q) => {
             const [from, to] = first === last ? [get("from"), get("to")] : [i32(0), word(last)];
             return `${this.#hoisted(q)} ${
-              this.#row(from, to, `${this.#values(q, false)} ${four}`, `${this.#values(q, true)} ${one}`)
+              this.#row(
+                from,
+                to,
+                (pass) =>
+                  this.#pass(
+                    q,
+                    pass,
+                    (valueOf, u) => pass.single ? one(valueOf(value)) : four(valueOf(value), u),
+                  ),
+              )
             }`;
           }, first)
         }
-      ${lanes.map((x) => set(total, `(${type}.${f.op} ${get(total)} ${x})`)).join(" ")}
+      ${join.join(" ")}
       (f32.store ${p.get("y0")!} ${f.wide ? `(f32.demote_f64 ${get(total)})` : get(total)})`,
       first,
     );
@@ -291,26 +332,32 @@ ${start.join(" ")}
 
   /** The innermost axis is kept and others are folded outside of it: a block of columns in memory. */
   #foldColumns(kept: number[], folded: number[], f: (typeof FOLDS)[string], value: string): string {
-    const size = f.wide ? 8 : 4, v = get(value);
+    const size = f.wide ? 8 : 4;
     for (const name of ["block", "size", "q"]) this.#local(name, "i32");
     const fill = f.wide
       ? `(f64.store ${get("q")} (f64.const ${f.init}))`
       : `(f32.store ${get("q")} (f32.const ${f.init}))`;
     const at = add(get("scratch"), mul(`(i32.sub ${get("j")} ${get("block")})`, i32(size)));
-    const four = f.wide
-      ? `${set("q", at)}
-        (v128.store ${get("q")} (f64x2.${f.op} (v128.load ${get("q")}) (f64x2.promote_low_f32x4 ${v})))
-        (v128.store offset=16 ${get("q")} (f64x2.${f.op} (v128.load offset=16 ${
-        get("q")
-      }) (f64x2.promote_low_f32x4 (i8x16.shuffle ${HIGH} ${v} ${v}))))`
-      : `${set("q", at)} (v128.store ${get("q")} (f32x4.${f.op} (v128.load ${get("q")}) ${v}))`;
-    const one = f.wide
-      ? `${set("q", at)} (f64.store ${get("q")} (f64.${f.op} (f64.load ${
-        get("q")
-      }) (f64.promote_f32 (f32x4.extract_lane 0 ${v}))))`
-      : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${
-        get("q")
-      }) (f32x4.extract_lane 0 ${v})))`;
+    const four = (v: string, u: number): string => {
+      const first = u > 0 ? "" : set("q", at);
+      const step = (offset: number, x: string): string =>
+        `(v128.store offset=${offset} ${get("q")} (${
+          f.wide ? "f64x2" : "f32x4"
+        }.${f.op} (v128.load offset=${offset} ${get("q")}) ${x}))`;
+      if (!f.wide) return `${first} ${step(16 * u, v)}`;
+      const high = `(i8x16.shuffle ${HIGH} ${v} ${v})`;
+      return `${first} ${step(32 * u, `(f64x2.promote_low_f32x4 ${v})`)} ${
+        step(32 * u + 16, `(f64x2.promote_low_f32x4 ${high})`)
+      }`;
+    };
+    const one = (v: string): string =>
+      f.wide
+        ? `${set("q", at)} (f64.store ${get("q")} (f64.${f.op} (f64.load ${
+          get("q")
+        }) (f64.promote_f32 (f32x4.extract_lane 0 ${v}))))`
+        : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${
+          get("q")
+        }) (f32x4.extract_lane 0 ${v})))`;
     const result = f.wide ? `(f32.demote_f64 (f64.load ${get("q")}))` : `(f32.load ${get("q")})`;
     const bound = add(get("block"), get("size"));
     return this.#nest(kept, this.#start(true), (p) =>
@@ -329,8 +376,12 @@ ${start.join(" ")}
               this.#row(
                 get("block"),
                 bound,
-                `${this.#values(q, false)} ${four}`,
-                `${this.#values(q, true)} ${one}`,
+                (pass) =>
+                  this.#pass(
+                    q,
+                    pass,
+                    (valueOf, u) => pass.single ? one(valueOf(value)) : four(valueOf(value), u),
+                  ),
               )
             }`,
           -1,

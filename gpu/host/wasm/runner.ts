@@ -1,6 +1,6 @@
 /** Runs WebAssembly on the engine's memory: modules by text, the arrays that they reach, and the threads that help. */
 import type { TypedArray } from "../../../ops/dtype.ts";
-import { functionSources } from "../../webgpu/prelude.ts";
+import { vectorSources } from "./functions.ts";
 import { type HostMemory, isShared } from "../memory.ts";
 import { assemble } from "./assembler.ts";
 import { LOOP_SCRATCH } from "./loops.ts";
@@ -98,7 +98,7 @@ export class Runner {
 
   /** WGSL of the functions that kernels call. */
   get functions(): ReadonlyMap<string, string> {
-    return functionSources();
+    return vectorSources();
   }
 
   /**

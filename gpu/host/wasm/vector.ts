@@ -1,13 +1,8 @@
-/** From WGSL to vectors of four lanes: branches become masks, so that every lane takes the path that it would alone. */
-import { madd } from "./text.ts";
-import {
-  type Expr,
-  type Function,
-  parseExpression,
-  parseFunctions,
-  type Statement,
-  Unsupported,
-} from "./wgsl.ts";
+/** From WGSL to vectors of four lanes: expressions, and the functions that they call. */
+import { Block } from "./branches.ts";
+import { Frame } from "./frame.ts";
+import { get, madd, ONES, set } from "./text.ts";
+import { type Expr, type Function, parseExpression, parseFunctions, Unsupported } from "./wgsl.ts";
 
 /** The types of lanes; booleans are masks of ones or zeros. */
 export type Lane = "f32" | "i32" | "u32" | "bool";
@@ -24,24 +19,28 @@ type Open = Lane | "whole" | "real";
 const splat = (type: Lane, value: string): string =>
   type === "f32" ? `(f32x4.splat (f32.const ${value}))` : `(i32x4.splat (i32.const ${value}))`;
 
-const ones = "(i32x4.splat (i32.const -1))";
 const call = (op: string) => (...x: string[]): string => `(${op} ${x.join(" ")})`;
 
-/** Functions of the prelude that vectors have by themselves, with the same NaN and zeros. */
-const NATIVE: Record<string, { type: Lane; text: (...x: string[]) => string }> = {
-  isNan: { type: "bool", text: (x) => `(f32x4.ne ${x} ${x})` },
-  isFinite: { type: "bool", text: (x) => `(f32x4.lt (f32x4.abs ${x}) ${splat("f32", "inf")})` },
-  inf: { type: "f32", text: () => splat("f32", "inf") },
-  nan: { type: "f32", text: () => splat("f32", "nan") },
-  maxf: { type: "f32", text: call("f32x4.max") },
-  minf: { type: "f32", text: call("f32x4.min") },
-  eqf: { type: "bool", text: call("f32x4.eq") },
-  nef: { type: "bool", text: call("f32x4.ne") },
-  ltf: { type: "bool", text: call("f32x4.lt") },
-  lef: { type: "bool", text: call("f32x4.le") },
-  gtf: { type: "bool", text: call("f32x4.gt") },
-  gef: { type: "bool", text: call("f32x4.ge") },
-};
+/** Functions of the prelude that vectors have by themselves, with the same NaN and zeros; `k` keeps constants. */
+const NATIVE: Record<string, { type: Lane; text: (k: (text: string) => string, ...x: string[]) => string }> =
+  {
+    isNan: { type: "bool", text: (_, x) => `(f32x4.ne ${x} ${x})` },
+    isFinite: { type: "bool", text: (k, x) => `(f32x4.lt (f32x4.abs ${x}) ${k(splat("f32", "inf"))})` },
+    inf: { type: "f32", text: (k) => k(splat("f32", "inf")) },
+    nan: { type: "f32", text: (k) => k(splat("f32", "nan")) },
+    copysignf: {
+      type: "f32",
+      text: (k, x, y) => `(v128.bitselect ${y} ${x} ${k(splat("i32", "-2147483648"))})`,
+    },
+    maxf: { type: "f32", text: (_, ...x) => call("f32x4.max")(...x) },
+    minf: { type: "f32", text: (_, ...x) => call("f32x4.min")(...x) },
+    eqf: { type: "bool", text: (_, ...x) => call("f32x4.eq")(...x) },
+    nef: { type: "bool", text: (_, ...x) => call("f32x4.ne")(...x) },
+    ltf: { type: "bool", text: (_, ...x) => call("f32x4.lt")(...x) },
+    lef: { type: "bool", text: (_, ...x) => call("f32x4.le")(...x) },
+    gtf: { type: "bool", text: (_, ...x) => call("f32x4.gt")(...x) },
+    gef: { type: "bool", text: (_, ...x) => call("f32x4.ge")(...x) },
+  };
 
 const ARITHMETIC: Record<string, string> = { "+": "add", "-": "sub", "*": "mul", "/": "div" };
 const COMPARISON: Record<string, string> = {
@@ -54,70 +53,129 @@ const COMPARISON: Record<string, string> = {
 };
 const BITS: Record<string, string> = { "&": "and", "|": "or", "^": "xor", "&&": "and", "||": "or" };
 
-/** Compiles functions as they are asked for, and expressions that call them. */
+/** A function in use: as a tree where calls are replaced by its statements, else as a function of WebAssembly. */
+interface Known {
+  readonly tree: Function;
+  readonly result: Lane;
+  readonly isInlined: boolean;
+}
+
+/** Compiles expressions, and functions as they are asked for. */
 export class Vectorizer {
   readonly #sources: ReadonlyMap<string, string>;
-  /** Text of each compiled function; null while it is compiled. */
-  readonly #functions = new Map<string, { result: Lane; text: string } | null>();
+  readonly #known = new Map<string, Known>();
+  /** Text of each function that is called; null while it is compiled. */
+  readonly #called = new Map<string, string | null>();
+  /** Functions that are being put in the place of their calls. */
+  readonly #open = new Set<string>();
 
   /** `sources`: WGSL of functions by name; `fused`: whether the machine has a fused multiply-add. */
   constructor(sources: ReadonlyMap<string, string>, readonly fused: boolean) {
     this.#sources = sources;
   }
 
-  /** Text of the functions that were asked for so far. */
+  /** Text of the functions that are called so far. */
   get text(): string {
-    return [...this.#functions.values()].map((f) => f!.text).join("\n");
+    return [...this.#called.values()].join("\n");
   }
 
-  /** An expression of names; throws `Unsupported` where vectors cannot say it. */
-  expression(text: string, types: ReadonlyMap<string, Lane>): Vector {
-    return new Scope(this, types).value(parseExpression(text));
+  /** An expression of names, whose statements go to `frame`; throws `Unsupported` where vectors cannot say it. */
+  expression(text: string, names: ReadonlyMap<string, Vector>, frame: Frame): Vector {
+    return new Scope(this, frame, names).value(parseExpression(text));
   }
 
-  /** The type of what a function gives; compiles it. */
-  functionType(name: string): Lane {
-    let f = this.#functions.get(name);
-    if (f === null) throw new Unsupported(`${name} calls itself`);
-    if (f === undefined) {
+  /** A function by name. */
+  find(name: string): Known {
+    let known = this.#known.get(name);
+    if (known === undefined) {
       const source = this.#sources.get(name);
       if (source === undefined) throw new Unsupported(name);
-      this.#functions.set(name, null);
-      try {
-        f = this.#compile(parseFunctions(source)[0]);
-      } catch (error) {
-        this.#functions.delete(name);
-        throw error;
-      }
-      // Those that it calls are compiled by now; the order of functions does not matter.
-      this.#functions.set(name, f);
+      const tree = parseFunctions(source)[0];
+      known = {
+        tree,
+        result: laneOf(tree.result),
+        isInlined: !JSON.stringify(tree.body).includes('"while"'),
+      };
+      this.#known.set(name, known);
     }
-    return f.result;
+    return known;
   }
 
-  #compile(f: Function): { result: Lane; text: string } {
-    const types = new Map(f.params.map((p) => [p.name, laneOf(p.type)]));
-    const scope = new Scope(this, types), body = new Block(scope, laneOf(f.result));
-    const code = body.statements(f.body, null);
-    const params = f.params.map((p) => `(param $${p.name} v128)`).join(" ");
-    const locals = body.locals.map((l) => `(local $${l} v128)`).join(" ");
-    return {
-      result: laneOf(f.result),
-      text: `(func $${f.name} ${params} (result v128) ${locals}\n${code}\n(local.get $result))`,
-    };
+  /** The value of a call. */
+  apply(name: string, x: readonly Vector[], frame: Frame): string {
+    const { tree, isInlined } = this.find(name);
+    if (!isInlined) {
+      if (!this.#called.has(name)) this.#compile(name, tree);
+      return `(call $${name} ${x.map((v) => v.text).join(" ")})`;
+    }
+    if (this.#open.has(name)) throw new Unsupported(`${name} calls itself`);
+    this.#open.add(name);
+    try {
+      return this.#body(tree, x, frame);
+    } finally {
+      this.#open.delete(name);
+    }
+  }
+
+  /** Puts a function's statements into a frame; the text of its result. */
+  #body(f: Function, x: readonly Vector[], frame: Frame): string {
+    const names = new Map<string, Vector>();
+    f.params.forEach((p, i) =>
+      names.set(p.name, { type: laneOf(p.type), text: keep(frame, p.name, x[i].text) })
+    );
+    return new Block(new Scope(this, frame, names), laneOf(f.result)).function(f.body);
+  }
+
+  #compile(name: string, f: Function): void {
+    this.#called.set(name, null);
+    const frame = new Frame(false);
+    try {
+      const params = f.params.map((p): Vector => ({ type: laneOf(p.type), text: get(p.name) }));
+      let result = "";
+      const body = frame.within(() => result = this.#body(f, params, frame));
+      const signature = `${f.params.map((p) => `(param $${p.name} v128)`).join(" ")} (result v128)`;
+      this.#called.set(name, frame.function(name, signature, `${body}\n${result}`));
+    } catch (error) {
+      this.#called.delete(name);
+      throw error;
+    }
   }
 }
 
-function laneOf(type: string): Lane {
+/** A value that may be named more than once. */
+function keep(frame: Frame, name: string, text: string): string {
+  if (/^\(local\.get \$[^\s()]+\)$/.test(text)) return text;
+  const local = frame.fresh(name);
+  frame.emit(set(local, text));
+  return get(local);
+}
+
+/** The lanes of a type of WGSL. */
+export function laneOf(type: string): Lane {
   if (type === "f32" || type === "i32" || type === "u32" || type === "bool") return type;
   throw new Unsupported(type);
 }
 
+function isZero(e: Expr): boolean {
+  return e.kind === "number" && Number(e.text.replace(/f$/, "")) === 0;
+}
+
 /** Names in reach, and expressions of them. */
-class Scope {
-  readonly types: Map<string, Lane>;
-  constructor(readonly vectors: Vectorizer, types: ReadonlyMap<string, Lane>) {
-    this.types = new Map(types);
+export class Scope {
+  readonly names: Map<string, Vector>;
+
+  constructor(readonly vectors: Vectorizer, readonly frame: Frame, names: ReadonlyMap<string, Vector>) {
+    this.names = new Map(names);
+  }
+
+  #name(name: string): Vector {
+    const found = this.names.get(name);
+    if (found === undefined) throw new Unsupported(name);
+    return found;
+  }
+
+  #splat(type: Lane, value: string): string {
+    return this.frame.constant(splat(type, value));
   }
 
   /** The type of an expression before it is known what it meets. */
@@ -133,12 +191,8 @@ class Scope {
           : /[.eEf]/.test(e.text)
           ? "real"
           : "whole";
-      case "name": {
-        if (e.name === "true" || e.name === "false") return "bool";
-        const type = this.types.get(e.name);
-        if (type === undefined) throw new Unsupported(e.name);
-        return type;
-      }
+      case "name":
+        return e.name === "true" || e.name === "false" ? "bool" : this.#name(e.name).type;
       case "call":
         switch (e.name) {
           case "bitcast":
@@ -163,7 +217,7 @@ class Scope {
           case "sqrt":
             return "f32";
         }
-        return NATIVE[e.name]?.type ?? this.vectors.functionType(e.name);
+        return NATIVE[e.name]?.type ?? this.vectors.find(e.name).result;
       case "unary":
         return e.op === "!" ? "bool" : this.#open(e.x);
       case "binary":
@@ -187,13 +241,17 @@ class Scope {
   #text(e: Expr, type: Lane): string {
     switch (e.kind) {
       case "number":
-        return splat(
+        return this.#splat(
           type,
           String(type === "f32" ? Number(e.text.replace(/f$/, "")) : Number(e.text.replace(/[ui]$/, ""))),
         );
       case "name":
-        return e.name === "true" ? ones : e.name === "false" ? splat("bool", "0") : `(local.get $${e.name})`;
+        if (e.name === "true") return this.frame.constant(ONES);
+        return e.name === "false" ? this.#splat("bool", "0") : this.#name(e.name).text;
       case "unary": {
+        if (e.op === "-" && e.x.kind === "number" && type === "f32") {
+          return this.#splat(type, String(-Number(e.x.text.replace(/f$/, ""))));
+        }
         const x = this.value(e.x, type).text;
         if (e.op !== "-") return `(v128.not ${x})`;
         return type === "f32" ? `(f32x4.neg ${x})` : `(i32x4.neg ${x})`;
@@ -229,19 +287,17 @@ class Scope {
         this.value(a, type).text
       } (i32.const ${by}))`;
     }
-    const x = this.value(a, type).text;
     if (type === "f32") {
       if (op === "%") throw new Unsupported("%");
-      return `(f32x4.${ARITHMETIC[op]} ${x} ${this.value(b, type).text})`;
+      return `(f32x4.${ARITHMETIC[op]} ${this.value(a, type).text} ${this.value(b, type).text})`;
     }
+    const x = keep(this.frame, "whole", this.value(a, type).text);
     if (op === "/" || op === "%") {
       // Halves only, rounded to zero.
       if (op === "%" || b.kind !== "number" || Number(b.text) !== 2 || type !== "i32") {
         throw new Unsupported(op);
       }
-      return `(i32x4.shr_s (i32x4.add ${x} (i32x4.shr_u ${
-        this.#text(a, type)
-      } (i32.const 31))) (i32.const 1))`;
+      return `(i32x4.shr_s (i32x4.add ${x} (i32x4.shr_u ${x} (i32.const 31))) (i32.const 1))`;
     }
     return `(i32x4.${ARITHMETIC[op]} ${x} ${this.value(b, type).text})`;
   }
@@ -255,12 +311,14 @@ class Scope {
       case "i32":
       case "u32":
       case "bool":
-        return convert(this.value(x[0]), name);
+        return this.#convert(this.value(x[0]), name);
       case "select":
+        // What is 0 otherwise is a mask away.
+        if (type === "f32" && isZero(x[0])) return `(v128.and ${text(1)} ${this.value(x[2]).text})`;
         return `(v128.bitselect ${text(1)} ${text(0)} ${this.value(x[2]).text})`;
       case "min":
       case "max":
-        // The second where they are equal or not ordered, as hardware does.
+        // The first where they are equal or not ordered.
         return type === "f32"
           ? `(f32x4.p${name} ${text(0)} ${text(1)})`
           : `(i32x4.${name}_${type === "u32" ? "u" : "s"} ${text(0)} ${text(1)})`;
@@ -272,10 +330,10 @@ class Scope {
           : text(0);
       case "sign": {
         if (type !== "f32") throw new Unsupported("sign of whole numbers");
-        const v = text(0), zero = splat("f32", "0");
+        const v = keep(this.frame, "sign", text(0)), zero = this.#splat("f32", "0");
         return `(v128.or (v128.and (f32x4.gt ${v} ${zero}) ${
-          splat("f32", "1")
-        }) (v128.and (f32x4.lt ${v} ${zero}) ${splat("f32", "-1")}))`;
+          this.#splat("f32", "1")
+        }) (v128.and (f32x4.lt ${v} ${zero}) ${this.#splat("f32", "-1")}))`;
       }
       case "fma":
         return madd(this.vectors.fused, text(0), text(1), text(2));
@@ -288,109 +346,36 @@ class Scope {
         return `(f32x4.${name} ${text(0)})`;
     }
     const native = NATIVE[name];
-    if (native !== undefined) return native.text(...x.map((e) => this.value(e, "f32").text));
-    this.vectors.functionType(name);
-    return `(call $${name} ${x.map((e) => this.value(e, "f32").text).join(" ")})`;
-  }
-}
-
-function convert({ type, text }: Vector, to: Lane): string {
-  if (type === to) return text;
-  switch (to) {
-    case "f32":
-      return type === "bool"
-        ? `(v128.and ${text} ${splat("f32", "1")})`
-        : `(f32x4.convert_i32x4_${type === "i32" ? "s" : "u"} ${text})`;
-    case "i32":
-    case "u32":
-      return type === "bool"
-        ? `(v128.and ${text} ${splat("i32", "1")})`
-        : type === "f32"
-        ? `(i32x4.trunc_sat_f32x4_${to === "i32" ? "s" : "u"} ${text})`
-        : text;
-    case "bool":
-      return type === "f32"
-        ? `(f32x4.ne ${text} ${splat("f32", "0")})`
-        : `(i32x4.ne ${text} ${splat("i32", "0")})`;
-  }
-}
-
-/** Statements of a function: what happens on a branch happens to the lanes of its mask. */
-class Block {
-  readonly locals = ["result", "live"];
-  #returned = false;
-  #masks = 0;
-
-  constructor(readonly scope: Scope, readonly result: Lane) {}
-
-  statements(list: readonly Statement[], mask: string | null): string {
-    return list.map((s) => this.#statement(s, mask)).join("\n");
+    if (name === "maxf" && isZero(x[1])) {
+      const v = keep(this.frame, name, text(0));
+      return `(v128.andnot ${v} (f32x4.le ${v} ${this.#splat("f32", "0")}))`;
+    }
+    if (native !== undefined) {
+      const values = x.map((e) => keep(this.frame, name, this.value(e, "f32").text));
+      return native.text((text) => this.frame.constant(text), ...values);
+    }
+    const params = this.vectors.find(name).tree.params;
+    return this.vectors.apply(name, x.map((e, i) => this.value(e, laneOf(params[i].type))), this.frame);
   }
 
-  #statement(s: Statement, mask: string | null): string {
-    const { scope } = this;
-    switch (s.kind) {
-      case "let": {
-        const { type, text } = scope.value(s.value);
-        if (!scope.types.has(s.name)) this.locals.push(s.name);
-        scope.types.set(s.name, type);
-        return `(local.set $${s.name} ${text})`;
-      }
-      case "assign": {
-        const type = scope.types.get(s.name);
-        if (type === undefined) throw new Unsupported(s.name);
-        const { text } = scope.value(s.value, type);
-        return `(local.set $${s.name} ${
-          mask === null ? text : `(v128.bitselect ${text} (local.get $${s.name}) ${mask})`
-        })`;
-      }
-      case "return": {
-        const { text } = scope.value(s.value, this.result);
-        const live = this.#returned ? "(local.get $live)" : null;
-        // Lanes that left earlier keep what they left with.
-        const where = mask === null ? live : live === null ? mask : `(v128.and ${mask} ${live})`;
-        const value = where === null ? text : `(v128.bitselect ${text} (local.get $result) ${where})`;
-        const leave = mask === null ? "" : `(local.set $live (v128.andnot ${live ?? ones} ${mask}))`;
-        this.#returned = true;
-        return `(local.set $result ${value}) ${leave}`;
-      }
-      case "while": {
-        // Lanes leave one by one; the loop ends with the last.
-        const name = `mask${this.#masks++}`, got = `(local.get $${name})`, label = `w${name}`;
-        this.locals.push(name);
-        const condition = scope.value(s.condition).text;
-        if (s.body.some(returns)) throw new Unsupported("return from a loop");
-        // A lane whose own path does not come here may hold anything: only what any whole number ends is safe.
-        if (!/\(i32x4\.(gt|lt|ne)/.test(condition)) throw new Unsupported("a loop over real numbers");
-        return `(local.set $${name} ${mask ?? ones})
-(block $${label}_end (loop $${label}
-  (local.set $${name} (v128.and ${condition} ${got}))
-  (br_if $${label}_end (i32.eqz (v128.any_true ${got})))
-  ${this.statements(s.body, got)} (br $${label})))`;
-      }
-      case "if": {
-        const name = `mask${this.#masks++}`, got = `(local.get $${name})`;
-        this.locals.push(name);
-        const condition = scope.value(s.condition).text;
-        const set = `(local.set $${name} ${mask === null ? condition : `(v128.and ${condition} ${mask})`})`;
-        const before = this.#returned;
-        const started = before || !returns(s) ? "" : `(local.set $live ${ones})`;
-        if (started !== "") this.#returned = true;
-        const yes = `(if (v128.any_true ${got}) (then ${this.statements(s.yes, got)}))`;
-        let no = "";
-        if (s.no.length > 0) {
-          const other = `mask${this.#masks++}`;
-          this.locals.push(other);
-          const rest = mask === null ? `(v128.not ${got})` : `(v128.andnot ${mask} ${got})`;
-          no = `(local.set $${other} ${rest}) ${this.statements(s.no, `(local.get $${other})`)}`;
-        }
-        return `${started} ${set} ${yes} ${no}`;
-      }
+  #convert({ type, text }: Vector, to: Lane): string {
+    if (type === to) return text;
+    switch (to) {
+      case "f32":
+        return type === "bool"
+          ? `(v128.and ${text} ${this.#splat("f32", "1")})`
+          : `(f32x4.convert_i32x4_${type === "i32" ? "s" : "u"} ${text})`;
+      case "i32":
+      case "u32":
+        return type === "bool"
+          ? `(v128.and ${text} ${this.#splat("i32", "1")})`
+          : type === "f32"
+          ? `(i32x4.trunc_sat_f32x4_${to === "i32" ? "s" : "u"} ${text})`
+          : text;
+      case "bool":
+        return type === "f32"
+          ? `(f32x4.ne ${text} ${this.#splat("f32", "0")})`
+          : `(i32x4.ne ${text} ${this.#splat("i32", "0")})`;
     }
   }
-}
-
-function returns(s: Statement): boolean {
-  return s.kind === "return" || (s.kind === "while" && s.body.some(returns)) ||
-    (s.kind === "if" && [...s.yes, ...s.no].some(returns));
 }

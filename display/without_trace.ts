@@ -1,10 +1,10 @@
 /** Training steps that leave no trace: whatever was assigned, accumulated or drawn is put back. */
-import { type Watch, withAmbient } from "../../ops/ambient.ts";
-import type { Node } from "../../ops/node.ts";
-import { rngState, setRngState } from "../../ops/rng.ts";
-import { flush } from "../../ops/runs.ts";
-import type { Tensor } from "../../ops/tensor.ts";
-import type { Module } from "../../nn/module.ts";
+import { type Watch, withAmbient } from "../ops/ambient.ts";
+import type { Node } from "../ops/node.ts";
+import { rngState, setRngState } from "../ops/rng.ts";
+import { flush } from "../ops/runs.ts";
+import type { Tensor } from "../ops/tensor.ts";
+import type { Module } from "../nn/module.ts";
 
 interface Held {
   readonly node: Node;

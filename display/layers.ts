@@ -1,7 +1,7 @@
 /** Calls of modules as hooks see them, and which of them made a node of the graph. */
-import { currentTrace, nextSerial, type Node } from "../../ops/node.ts";
-import { Tensor } from "../../ops/tensor.ts";
-import type { Module } from "../../nn/module.ts";
+import { currentTrace, nextSerial, type Node } from "../ops/node.ts";
+import { Tensor } from "../ops/tensor.ts";
+import type { Module } from "../nn/module.ts";
 
 /** One call of one module. */
 export interface LayerCall {
@@ -21,6 +21,11 @@ export interface LayerCall {
   readonly isTraced: boolean;
 }
 
+/** A module's path; where that ends in a number, with its kind. */
+export function layerName(path: string, module: Module | undefined): string {
+  return /(^|\.)\d+$/.test(path) && module !== undefined ? `${path} ${module.constructor.name}` : path;
+}
+
 /** Calls of a model's modules, in the order in which they began. */
 export class LayerWatch {
   /** All calls seen. */
@@ -34,7 +39,7 @@ export class LayerWatch {
       this.#undo.push(
         module.registerForwardPreHook(() => {
           const call: LayerCall = {
-            name: path,
+            name: layerName(path, module),
             path,
             module,
             from: nextSerial(),
@@ -65,7 +70,7 @@ export class LayerWatch {
       if (times.get(call.module) === 1) continue;
       const i = (seen.get(call.module) ?? 0) + 1;
       seen.set(call.module, i);
-      call.name = `${call.path} (call ${i})`;
+      call.name = `${call.name}, call ${i}`;
     }
   }
 

@@ -1,0 +1,100 @@
+/** Functions in vectors over all of f32: units in the last place against double precision, with and without fused multiply-adds. */
+import { assert } from "@std/assert";
+import { assemble } from "../../gpu/host/wasm/assembler.ts";
+import { vectorSources } from "../../gpu/host/wasm/functions.ts";
+import { layoutOf, loopText, type VectorLoop } from "../../gpu/host/wasm/loops.ts";
+import { type Elementwise, primitives } from "../../ops/primitive.ts";
+import "../../ops/functions.ts";
+import { generator } from "./compare.ts";
+
+/** Units that each function may be off by over all numbers (half a unit more without fused multiply-adds); those of the others are in `vectors.test.ts`. */
+const UNITS: Record<string, number> = {
+  exp: 1.2,
+  exp2: 1.2,
+  expm1: 2,
+  log: 1.2,
+  log2: 2,
+  log10: 2,
+  log1p: 2,
+  tanh: 2,
+  erf: 2,
+  sin: 2,
+  cos: 2,
+  sigmoid: 2.5,
+  softplus: 3,
+  tan: 4,
+  relu: 0,
+  sqrt: 0.5,
+};
+const N = 1 << 18, BYTES = 4 * N, X = 1 << 16;
+
+const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true });
+const x = new Float32Array(memory.buffer, X, N), bits = new Uint32Array(memory.buffer, X, N);
+const y = new Float32Array(memory.buffer, X + BYTES, N);
+
+const isFused = WebAssembly.validate(
+  assemble(
+    "(func $f (param $x v128) (result v128) (f32x4.relaxed_madd (local.get $x) (local.get $x) (local.get $x)))",
+  ),
+);
+const CHOICES = isFused ? [true, false] : [false];
+
+/** Applies an expression of `x0` to all of `x`. */
+function apply(wgsl: string, fused: boolean): void {
+  const loop: VectorLoop = {
+    rank: 1,
+    loads: [{ dtype: "f32", moves: true }],
+    constants: 0,
+    applications: [{ wgsl, x: ["x0"], types: ["f32"], dtype: "f32" }],
+    stores: [{ value: "t0", dtype: "f32" }],
+    fold: null,
+  };
+  const layout = layoutOf(loop), words = new Int32Array(memory.buffer, 0, layout.words);
+  words[layout.lengths] = N;
+  words[layout.loads[0]] = X;
+  words[layout.stores[0]] = X + BYTES;
+  const module = new WebAssembly.Module(assemble(loopText(loop, vectorSources(), fused)));
+  const { run } = new WebAssembly.Instance(module, { m: { m: memory } }).exports;
+  (run as (g: number, from: number, to: number, scratch: number) => void)(0, 0, N, 0);
+}
+
+/** Units of the f32 nearest to `truth`, subnormal ones included; a zero of the other sign is as wrong as can be. */
+function units(value: number, truth: number): number {
+  const nearest = Math.fround(truth);
+  if (Object.is(value, nearest)) return 0;
+  if (!Number.isFinite(nearest) || !Number.isFinite(value) || value === nearest) return Infinity;
+  const unit = 2 ** (Math.max(-126, Math.floor(Math.log2(Math.abs(nearest) || 2 ** -149))) - 23);
+  return Math.abs(value - truth) / unit;
+}
+
+/** What `x` is filled with: numbers of all exponents and both signs, NaN and infinities among them; or an interval. */
+const FILLS: Record<string, (rng: () => number) => void> = {
+  "all bits": (rng) => {
+    for (let i = 0; i < N; i++) bits[i] = i * (2 ** 32 / N) + Math.floor(rng() * (2 ** 32 / N));
+    [0, -0, 1, -1, Infinity, -Infinity, NaN].forEach((value, i) => x[i] = value);
+  },
+  "-10 to 10": (rng) => x.forEach((_, i) => x[i] = 20 * rng() - 10),
+  "around 1": (rng) => x.forEach((_, i) => x[i] = 0.6 + 0.9 * rng()),
+  "around 0": (rng) => x.forEach((_, i) => x[i] = rng() - 0.5),
+  "large angles": (rng) => x.forEach((_, i) => x[i] = (rng() - 0.5) * 2 ** (10 + 20 * rng())),
+};
+
+for (const [name, limit] of Object.entries(UNITS)) {
+  const record = primitives().get(name) as Elementwise, wgsl = record.wgsl(["x0"], ["f32"], null);
+  for (const fused of CHOICES) {
+    const most = fused || limit < 1 ? limit : limit + 0.5;
+    Deno.test(`${name} is within ${most} units of all numbers${fused ? ", with fused multiply-adds" : ""}`, () => {
+      const rng = generator(11);
+      for (const [where, fill] of Object.entries(FILLS)) {
+        fill(rng);
+        apply(wgsl, fused);
+        let worst = 0, at = 0;
+        for (let i = 0; i < N; i++) {
+          const off = units(y[i], record.host(x[i]));
+          if (off > worst) worst = off, at = i;
+        }
+        assert(worst <= most, `${where}: ${name}(${x[at]}) is ${y[at]}, off by ${worst.toFixed(2)} units`);
+      }
+    });
+  }
+}
