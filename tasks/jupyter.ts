@@ -1,7 +1,7 @@
 /** The private Jupyter: a Python environment and a Deno kernel under `.tools`, which touch nothing of the user's. */
 
 import { deno, root, run, TaskError } from "./process.ts";
-import { installPackages } from "./system.ts";
+import { makeEnvironment, pythonOf } from "./python.ts";
 
 const tools = `${root}.tools`;
 const venv = `${tools}/venv`;
@@ -10,7 +10,7 @@ const requirements = `${root}tasks/requirements.txt`;
 const windows = Deno.build.os === "windows";
 
 /** The Python of the private environment. */
-export const python = windows ? `${venv}/Scripts/python.exe` : `${venv}/bin/python`;
+export const python = pythonOf(venv);
 
 async function readText(path: string): Promise<string> {
   try {
@@ -36,65 +36,8 @@ async function isUsable(hash: string): Promise<boolean> {
   return (await run(python, ["-c", probe])).code === 0;
 }
 
-interface FoundPython {
-  program: string;
-  version: string;
-  hasEnsurepip: boolean;
-}
-
-/** The first Python 3.9 or later that can make environments with pip; without one, the first that lacks only that. */
-async function findPython(): Promise<FoundPython> {
-  const names = ["python3", ...[14, 13, 12, 11, 10, 9].map((minor) => `python3.${minor}`), "python"];
-  const probe = "import sys, importlib.util as u; " +
-    "print('.'.join(map(str, sys.version_info[:3])), sys.version_info >= (3, 9), bool(u.find_spec('ensurepip')))";
-  const seen: string[] = [];
-  let withoutPip: FoundPython | undefined;
-  for (const program of names) {
-    const [version, isNew, pip] = (await run(program, ["-c", probe])).stdout.trim().split(" ");
-    if (isNew !== "True") {
-      if (version) seen.push(`${program} is ${version}`);
-      continue;
-    }
-    if (pip === "True") return { program, version, hasEnsurepip: true };
-    withoutPip ??= { program, version, hasEnsurepip: false };
-  }
-  if (withoutPip) return withoutPip;
-  throw new TaskError(
-    `Cannot find Python 3.9 or later${
-      seen.length ? ` (${seen.join(", ")})` : ""
-    }, which Jupyter needs. Install it, ` +
-      "for example with apt-get install python3 python3-venv, brew install python or from https://www.python.org",
-  );
-}
-
-/** Makes the empty environment; returns the command that installs packages into it. */
-async function makeEnvironment(found: FoundPython): Promise<string[]> {
-  const { program, version } = found;
-  const pipInside = [python, "-m", "pip"];
-  const plain = await run(program, ["-m", "venv", "--clear", venv]);
-  if (plain.code === 0) return pipInside;
-  // Debian splits pip out of venv. A pip beside this Python can install into an environment that has none.
-  const bare = await run(program, ["-m", "venv", "--clear", "--without-pip", venv]);
-  if (bare.code === 0 && (await run(program, ["-m", "pip", "--python", python, "--version"])).code === 0) {
-    return [program, "-m", "pip", "--python", python];
-  }
-  const debianPackage = program === "python3" ? "python3-venv" : `${program}-venv`;
-  const why = `${program} (${version}) cannot make environments`;
-  if (await installPackages([debianPackage], why)) {
-    const again = await run(program, ["-m", "venv", "--clear", venv]);
-    if (again.code === 0) return pipInside;
-  }
-  throw new TaskError(
-    `${plain.output.trim()}\n${why}: install its venv and pip modules (${debianPackage} on Debian)`,
-  );
-}
-
 async function install(hash: string): Promise<void> {
-  const found = await findPython();
-  console.log(
-    `Making a private Jupyter in .tools/venv with Python ${found.version}, once; this takes a minute`,
-  );
-  const [program, ...pip] = await makeEnvironment(found);
+  const [program, ...pip] = await makeEnvironment(venv, "a private Jupyter");
   // The file names every package, so nothing is left to pip's search, which took an old pip over ten minutes.
   const flags = [
     "--no-deps",

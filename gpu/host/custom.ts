@@ -9,6 +9,7 @@ import { convolve } from "./convolution.ts";
 import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
 import { windowArgmax, windowPut, windowTake } from "./windows.ts";
+import { exponentialRows, normGradRows, normRows } from "./rows.ts";
 import type { Runner } from "./wasm/runner.ts";
 
 interface MutableArray extends Aval {
@@ -63,54 +64,28 @@ function typesOf(x: readonly MutableArray[]): string {
   return types;
 }
 
-/** From so many elements on rows go through WebAssembly. */
-const ROWS = 4096;
-
-/** Rows of f32 in WebAssembly, where the axis is the last and there is enough to do. */
-function byRows(
-  name: "softmax" | "logsumexp" | "crossEntropy",
-  x: MutableArray,
-  y: MutableArray,
-  axis: number,
-  runner: Runner | null,
-  labels: TypedArray | null = null,
-): boolean {
-  const n = x.shape[axis], isLast = axis === x.shape.length - 1;
-  if (runner === null || x.dtype !== "f32" || !isLast || x.data.length < ROWS || n < 8) return false;
-  const from = runner.address(x.data), marks = labels === null ? 0 : runner.address(labels);
-  const to = runner.result(y.data);
-  if (from !== null && marks !== null && to !== null) {
-    const isSoftmax = name === "softmax";
-    runner.run(runner.rows, name, x.data.length / n, 1, 4 * x.data.length, (a, b) => [
-      from + 4 * a * n,
-      to + 4 * a * (isSoftmax ? n : 1),
-      n,
-      b - a,
-      ...labels === null ? [] : [marks + 4 * a],
-    ]);
-  }
-  runner.finish();
-  return from !== null && marks !== null && to !== null;
-}
-
 const FAST: Record<string, Fast> = {
   softmax: (x, y, { axis }, runner) => {
-    if (byRows("softmax", x[0], y, axis, runner)) return true;
+    if (exponentialRows("softmax", x[0], y, axis, runner)) return true;
     specialise(softmaxLines, typesOf(x))(x[0].data, y.data, ...splitAt(y.shape, axis));
     return true;
   },
   logsumexp: (x, y, { axis }, runner) => {
-    if (byRows("logsumexp", x[0], y, axis, runner)) return true;
+    if (exponentialRows("logsumexp", x[0], y, axis, runner)) return true;
     specialise(logsumexpLines, typesOf(x))(x[0].data, y.data, ...splitAt(x[0].shape, axis));
     return true;
   },
   crossEntropy: (x, y, _, runner) => {
     const C = x[0].shape[x[0].shape.length - 1], labels = x[1].data;
     if (x[1].dtype === "i32" && labels.every((k) => k >= 0 && k < C)) {
-      if (byRows("crossEntropy", x[0], y, x[0].shape.length - 1, runner, labels)) return true;
+      if (exponentialRows("crossEntropy", x[0], y, x[0].shape.length - 1, runner, labels)) return true;
     }
     return specialise(crossEntropyRows, typesOf(x))(x[0].data, x[1].data, y.data, C);
   },
+  layerNorm: (x, y, p, runner) => normRows("layerNorm", x, y, p, runner),
+  rmsNorm: (x, y, p, runner) => normRows("rmsNorm", x, y, p, runner),
+  layerNormGrad: (x, y, p, runner) => normGradRows("layerNormGrad", x, y, p, runner),
+  rmsNormGrad: (x, y, p, runner) => normGradRows("rmsNormGrad", x, y, p, runner),
   cumsum: (x, y, { axis, reverse }) => {
     specialise(cumsumLines, typesOf(x))(x[0].data, y.data, ...splitAt(y.shape, axis), reverse === true);
     return true;

@@ -5,6 +5,7 @@ import { data } from "../../ops/definitions/structural.ts";
 import { allocate, type DType, epsilon, isFloat, roundTo, type TypedArray } from "../../ops/dtype.ts";
 import "../../ops/definitions/fused.ts";
 import "../../ops/create.ts";
+import "../../ops/fused/norm.ts";
 import "../../ops/functions.ts";
 import { makeLeaf, makeNode, type Node } from "../../ops/node.ts";
 import { type Attributes, type Primitive, primitives } from "../../ops/primitive.ts";

@@ -217,3 +217,29 @@ Deno.test("the assembler refuses what it does not know", () => {
     assert(message.startsWith("Internal:"), text);
   }
 });
+
+Deno.test("rows in vectors: normalisation and its pullback, of rows far from 0, constant ones, and NaN", () => {
+  for (const [rows, n] of [[5, 1000], [700, 9], [3, 4099]]) {
+    const x = (seed: number, level = 0): Node => {
+      const rng = generator(seed), data = Array.from({ length: rows * n }, () => level + 4 * rng() - 2);
+      data.fill(3.1, n, 2 * n);
+      data[2 * n] = NaN;
+      return leaf(data, [rows, n]);
+    };
+    const row = (seed: number): Node => random(generator(seed), [n]);
+    for (const name of ["layerNorm", "rmsNorm"]) {
+      for (const level of [0, 100]) {
+        const p = { axes: 1, eps: 1e-5, weight: false, bias: false };
+        const what = `${name} ${rows} ${n} ${level}`, z = (): Node => x(1, level);
+        same(what, () => [op(name, [z()], p)], 200);
+        same(
+          `${what} scaled`,
+          () => [op(name, [z(), row(2), row(3)], { ...p, weight: true, bias: true })],
+          200,
+        );
+        same(`${what} shifted`, () => [op(name, [z(), row(3)], { ...p, bias: true })], 200);
+        same(`${what} pullback`, () => [op(`${name}Grad`, [x(4), z()], p)], 200);
+      }
+    }
+  }
+});

@@ -5,6 +5,7 @@ import { type HostMemory, isShared } from "../memory.ts";
 import { assemble } from "./assembler.ts";
 import { LOOP_SCRATCH } from "./loops.ts";
 import { MATMUL_SCRATCH, matmulText } from "./matmul.ts";
+import { normsText } from "./norms.ts";
 import { rowsText } from "./rows.ts";
 import { CONTROL_WORDS, type SharedModule, threadCount, Threads } from "./threads.ts";
 
@@ -46,6 +47,7 @@ export class Runner {
   #threads: { readonly pool: Threads; readonly scratch: readonly Scratch[] } | null = null;
   #matmul: Module | null = null;
   #rows: Module | null = null;
+  #norms: Module | null = null;
   readonly #borrowed: [number, number][] = [];
   readonly #results: { readonly to: TypedArray; readonly at: number }[] = [];
 
@@ -94,6 +96,11 @@ export class Runner {
   /** Softmax and what is like it. */
   get rows(): Module {
     return this.#rows ??= this.module(rowsText(this.functions, this.fused));
+  }
+
+  /** Normalisation of rows. */
+  get norms(): Module {
+    return this.#norms ??= this.module(normsText(this.fused));
   }
 
   /** WGSL of the functions that kernels call. */

@@ -1,0 +1,102 @@
+/** Custom primitives over rows of f32 in WebAssembly: softmax and its relatives, normalisation. */
+import type { TypedArray } from "../../ops/dtype.ts";
+import type { NormAttributes } from "../../ops/fused/norm.ts";
+import { f32Bits } from "../../ops/fused/uniforms.ts";
+import type { HostArray } from "../../ops/primitive.ts";
+import type { Module, Runner } from "./wasm/runner.ts";
+
+/** From so many elements on rows go through WebAssembly, and rows of so many. */
+const LEAST = 4096, SHORTEST = 8;
+
+/** Whether rows of `n` elements of an f32 array are worth it. */
+function isWorthIt(x: HostArray, n: number, runner: Runner | null): runner is Runner {
+  return runner !== null && x.dtype === "f32" && x.data.length >= LEAST && n >= SHORTEST;
+}
+
+/**
+ * Calls `name(x, y, n, rows, ...more)` on all rows of `n` elements. Each of `more` is an array, which moves by so many bytes
+ * a row, or a number. False where there is no memory for what has to be copied.
+ */
+function call(
+  runner: Runner,
+  module: Module,
+  name: string,
+  n: number,
+  x: TypedArray,
+  y: TypedArray,
+  more: readonly (number | { readonly data: TypedArray; readonly row: number })[],
+): boolean {
+  const rows = x.length / n, work = 4 * x.length;
+  const from = runner.address(x), to = runner.result(y);
+  const others = more.map((m) =>
+    typeof m === "number" ? { at: m, row: 0 } : { at: runner.address(m.data), row: m.row }
+  );
+  const isThere = from !== null && to !== null && others.every(({ at }) => at !== null);
+  if (isThere) {
+    const step = y.byteLength / rows;
+    runner.run(module, name, rows, 1, work, (a, b) => [
+      from + 4 * a * n,
+      to + a * step,
+      n,
+      b - a,
+      ...others.map(({ at, row }) => at! + a * row),
+    ]);
+  }
+  runner.finish();
+  return isThere;
+}
+
+/** Softmax, log-sum-exp or cross-entropy along the last axis; labels must be checked before. */
+export function exponentialRows(
+  name: "softmax" | "logsumexp" | "crossEntropy",
+  x: HostArray,
+  y: HostArray,
+  axis: number,
+  runner: Runner | null,
+  labels: TypedArray | null = null,
+): boolean {
+  const n = x.shape[axis];
+  if (axis !== x.shape.length - 1 || !isWorthIt(x, n, runner)) return false;
+  return call(
+    runner,
+    runner.rows,
+    name,
+    n,
+    x.data,
+    y.data,
+    labels === null ? [] : [{ data: labels, row: 4 }],
+  );
+}
+
+/** Normalisation. */
+export function normRows(
+  name: "layerNorm" | "rmsNorm",
+  [x, ...rest]: readonly HostArray[],
+  y: HostArray,
+  p: NormAttributes,
+  runner: Runner | null,
+): boolean {
+  const n = lengthOf(x, p);
+  if (!isWorthIt(x, n, runner)) return false;
+  const weight = p.weight ? rest[0].data : new Float32Array(n).fill(1);
+  const bias = p.bias ? rest[rest.length - 1].data : new Float32Array(n);
+  const more = [{ data: weight, row: 0 }, { data: bias, row: 0 }, f32Bits(p.eps)];
+  return call(runner, runner.norms, name, n, x.data, y.data, more);
+}
+
+/** The pullback of one that neither scales nor shifts. */
+export function normGradRows(
+  name: "layerNormGrad" | "rmsNormGrad",
+  [g, x]: readonly HostArray[],
+  y: HostArray,
+  p: NormAttributes,
+  runner: Runner | null,
+): boolean {
+  const n = lengthOf(x, p);
+  if (!isWorthIt(x, n, runner)) return false;
+  return call(runner, runner.norms, name, n, g.data, y.data, [{ data: x.data, row: 4 * n }, f32Bits(p.eps)]);
+}
+
+function lengthOf(x: HostArray, p: NormAttributes): number {
+  return x.shape.slice(x.shape.length - p.axes).reduce((a, b) => a * b, 1);
+}
