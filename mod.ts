@@ -422,6 +422,11 @@ export type {
   Values,
 } from "./display/chart.ts";
 export type { VegaLiteSpec } from "./display/vega.ts";
+export { functionChart, singularValues } from "./display/function_chart.ts";
+export type { FunctionChartOptions, ScalarFunction, SingularValueOptions } from "./display/function_chart.ts";
+export { lossLandscape } from "./display/landscape.ts";
+export type { LandscapeOptions } from "./display/landscape.ts";
+export { memoryChart } from "./display/memory_chart.ts";
 export { heatmap } from "./display/heatmap.ts";
 export type { HeatmapOptions } from "./display/heatmap.ts";
 export {

@@ -57,6 +57,8 @@ export interface LineChartOptions extends ChartOptions {
   xScale?: "linear" | "log";
   /** Linear if left out. */
   yScale?: "linear" | "log";
+  /** Names of series that are drawn dashed. */
+  dashed?: readonly string[];
 }
 
 /** What a scatter chart shows. */
@@ -177,7 +179,17 @@ function lineParts(options: LineChartOptions, series: Series[]): ChartParts {
   }
   const encoding = coordinates(options, series, rows);
   const color = colors(series, options.width);
-  const line = { mark: { type: "line", strokeWidth: 1.8, strokeJoin: "round" }, encoding: color };
+  const dashed = options.dashed?.map((name) => plainLine(name)) ?? [];
+  const dash = dashed.length === 0 ? {} : {
+    strokeDash: {
+      condition: { test: `indexof(${JSON.stringify(dashed)}, datum.series) >= 0`, value: [5, 3] },
+      value: [1, 0],
+    },
+  };
+  const line = {
+    mark: { type: "line", strokeWidth: 1.8, strokeJoin: "round" },
+    encoding: { ...color, ...dash },
+  };
   // A line through a point that stands alone is invisible.
   const few = series.every(({ y }) => y.length <= 24);
   const dots = { mark: { type: "point", filled: true, size: 26, opacity: 1 }, encoding: color };
@@ -439,16 +451,25 @@ export function wrapped(text: string, letters = 92): string[] {
   return lines;
 }
 
+// Letters that the renderer of SVG, which counts 9 pixels for each, takes for as wide as a chart: a longer line would make
+// the plot itself smaller.
+const TITLE_LETTERS = 52, LINE_LETTERS = 62;
+
 /** Size and title of a chart. */
 export function frame(options: ChartOptions, height: number, subtitle: string[]): VegaLiteSpec {
-  const title = options.title === undefined ? [] : [plainLine(options.title)];
-  const below = options.subtitle === undefined ? [] : wrapped(options.subtitle);
-  const [text, ...lines] = [...title, ...below, ...subtitle.flatMap((line) => wrapped(line))];
+  const title = options.title === undefined ? [] : wrapped(options.title, TITLE_LETTERS);
+  const lines = [...options.subtitle === undefined ? [] : [options.subtitle], ...subtitle]
+    .flatMap((line) => wrapped(line, LINE_LETTERS));
+  const [first, ...others] = lines;
   return {
     width: options.width ?? 560,
     height: options.height ?? height,
     autosize: { type: "fit", contains: "padding" },
-    ...(text === undefined ? {} : { title: { text, subtitle: lines } }),
+    ...(title.length > 0
+      ? { title: { text: title.length === 1 ? title[0] : title, subtitle: lines } }
+      : first === undefined
+      ? {}
+      : { title: { text: first, subtitle: others } }),
   };
 }
 

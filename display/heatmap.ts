@@ -1,5 +1,6 @@
 /** Heat maps of matrices, as Vega-Lite, as SVG and as shades of text. */
 
+import type { TypedArray } from "../ops/dtype.ts";
 import { Tensor } from "../ops/tensor.ts";
 import {
   Chart,
@@ -15,6 +16,7 @@ import {
   type Values,
 } from "./chart.ts";
 import { extent, formatNumber, plainLine } from "./parts.ts";
+import { tensorMap } from "./tensor_map.ts";
 import { figure } from "./vega.ts";
 
 /** What a heat map shows. */
@@ -31,15 +33,17 @@ export interface HeatmapOptions extends ChartOptions {
 
 const MOST_CELLS = 4096; // Averaged beyond that.
 
-/** A heat map of a matrix. Colours diverge around 0 where the values have both signs. */
-export function heatmap(options: HeatmapOptions): Chart {
-  checkHolds("a heat map", options, "values", "heatmap({ values: x })");
+/**
+ * A heat map of a matrix, as of a Jacobian, a Hessian or attention weights, with its values on hover. Colours diverge
+ * around 0 where the values have both signs. A tensor with more axes is a map for each matrix.
+ */
+export function heatmap(values: Tensor | HeatmapOptions): Chart {
+  const options = values instanceof Tensor ? { values } : values;
+  checkHolds("a heat map", options, "values", "heatmap(x) or heatmap({ values: x })");
   const given = options.values;
   if (given instanceof Tensor) {
     if (given.rank !== 2) {
-      throw new RangeError(
-        `Cannot draw a heat map of shape [${given.shape}]: it has two axes, as x.reshape([rows, -1]) has`,
-      );
+      return new Chart([given], ([bits]) => tensorMap(bits as TypedArray, given.shape, options));
     }
     const [rows, columns] = given.shape;
     return new Chart([given], ([all]) => {
@@ -87,7 +91,7 @@ function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartPar
     condition: { test: "datum.value === null", value: "#80808040" },
   };
   // Cells are square, of whole pixels so that no seams show, until they would not fit.
-  const room = Math.min((options.width ?? 540) / Math.max(columns, 1), 420 / Math.max(rows, 1));
+  const room = Math.min((options.width ?? 480) / Math.max(columns, 1), 420 / Math.max(rows, 1));
   const side = Math.floor(Math.max(4, Math.min(40, room)));
   const axis = (field: string, title: string | undefined, labels: string[], given: boolean) => ({
     field,
@@ -113,7 +117,7 @@ function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartPar
     y: axis("row", options.yTitle, rowLabels, options.y !== undefined),
   };
   const cell = {
-    mark: { type: "rect", tooltip: true },
+    mark: { type: "rect", tooltip: true, invalid: null },
     encoding: {
       color,
       tooltip: [{ field: "row" }, { field: "column" }, { field: "text", title: "value" }].map((part) => ({

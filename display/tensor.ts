@@ -1,6 +1,8 @@
 /** How a tensor looks: its values as text and as a shaded table, never more than fits. */
-import { escapeHtml } from "./table.ts";
-import { extent, formatNumber, plainNumber } from "./parts.ts";
+import { escapeHtml } from "./bundle.ts";
+import { consoleText, extent, formatNumber, plainNumber } from "./parts.ts";
+import { statistics, tensorMap } from "./tensor_map.ts";
+import { presentFigure } from "./vega.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import type { TypedArray } from "../ops/dtype.ts";
 import type { MimeBundle } from "../ops/presenter.ts";
@@ -62,18 +64,6 @@ export function inspectTensor(x: Tensor): string {
   return `${header(x)} (${why}; read it with await x.toArray())`;
 }
 
-function summary(bits: TypedArray, dtype: string): string {
-  if (bits.length < 2 || dtype === "bool") return "";
-  const { low, high, finite, other } = extent(bits as Iterable<number>);
-  let mean = 0;
-  for (const v of bits) if (Number.isFinite(v)) mean += v / finite;
-  const parts = finite > 0
-    ? [`min ${formatNumber(low)}`, `mean ${formatNumber(mean)}`, `max ${formatNumber(high)}`]
-    : [];
-  if (other > 0) parts.push(`${other} not finite`);
-  return parts.join(" · ");
-}
-
 /** Blue below zero, orange above, stronger the farther from zero; translucent, so that it suits any theme. */
 function shade(v: number, most: number): string {
   if (Number.isNaN(v)) return "rgba(200,40,40,0.55)";
@@ -83,7 +73,8 @@ function shade(v: number, most: number): string {
     : `rgba(217,119,11,${(0.6 * share).toFixed(2)})`;
 }
 
-const ROWS = 12, COLUMNS = 12, MATRICES = 3;
+/** What is shown element by element, and the elements named where it is not. */
+const ROWS = 12, COLUMNS = 12, MATRICES = 3, FIRST = 8;
 
 function matrixHtml(
   bits: TypedArray,
@@ -94,40 +85,40 @@ function matrixHtml(
   most: number,
 ): string {
   const line = (i: number): string =>
-    shown(columns, COLUMNS / 2, columns <= COLUMNS).map((j) => {
-      if (i < 0 || j < 0) return `<td style="text-align:center;padding:1px 6px">…</td>`;
+    Array.from({ length: columns }, (_, j) => {
       const v = bits[at + i * columns + j];
       return `<td style="text-align:right;padding:1px 6px;background:${shade(v, most)}">${
         escapeHtml(element(v, dtype, formatNumber))
       }</td>`;
     }).join("");
   return `<table style="border-collapse:collapse;font-variant-numeric:tabular-nums;margin:2px 12px 2px 0;display:inline-table">` +
-    shown(rows, ROWS / 2, rows <= ROWS).map((i) => `<tr style="background:none">${line(i)}</tr>`).join("") +
+    Array.from({ length: rows }, (_, i) => `<tr style="background:none">${line(i)}</tr>`).join("") +
     `</table>`;
 }
 
-/** What a notebook shows for a tensor. */
+/** What a notebook shows for a tensor: its elements in shaded tables, or a map of colour where they are many. */
 export async function displayTensor(x: Tensor): Promise<MimeBundle> {
   const bits = await x.data();
   const text = `${header(x)}\n${brackets(bits, x.shape, x.dtype)}`;
   const rank = x.rank, columns = rank > 0 ? x.shape[rank - 1] : 1, rows = rank > 1 ? x.shape[rank - 2] : 1;
-  const matrices = bits.length === 0 ? 0 : bits.length / (rows * columns);
-  const most = Math.max(
-    0,
-    ...[extent(bits as Iterable<number>)].flatMap((e) =>
-      e.finite > 0 ? [Math.abs(e.low), Math.abs(e.high)] : []
-    ),
-  );
+  if (bits.length === 0) return { "text/plain": text };
+  const matrices = bits.length / (rows * columns);
+  const facts = bits.length < 2 ? "" : statistics(bits, x.dtype);
+  if (rows > ROWS || columns > COLUMNS || matrices > MATRICES) {
+    const first = Array.from(bits.subarray(0, FIRST), (v) => element(v, x.dtype, formatNumber)).join(", ");
+    const lines = [facts, `first ${first}${bits.length > FIRST ? ", …" : ""}`];
+    const { spec } = tensorMap(bits, x.shape, { title: header(x), lines });
+    const { data } = await presentFigure(spec);
+    return { ...data, "text/plain": facts === "" ? text : `${text}\n${consoleText(facts)}` };
+  }
+  const { low, high, finite } = extent(bits as Iterable<number>);
+  const most = finite === 0 ? 0 : Math.max(Math.abs(low), Math.abs(high));
   const tables = Array.from(
-    { length: Math.min(matrices, MATRICES) },
+    { length: matrices },
     (_, k) => matrixHtml(bits, k * rows * columns, rows, columns, x.dtype, most),
   ).join("");
-  const more = matrices > MATRICES
-    ? `<div style="opacity:0.7">… ${matrices - MATRICES} more like these</div>`
-    : "";
-  const facts = summary(bits, x.dtype);
   const html = `<div style="font-size:13px"><div style="opacity:0.75">${escapeHtml(header(x))}${
     facts ? ` — ${escapeHtml(facts)}` : ""
-  }</div>${tables}${more}</div>`;
+  }</div>${tables}</div>`;
   return { "text/plain": text, "text/html": html };
 }

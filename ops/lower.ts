@@ -147,7 +147,7 @@ export interface Lowered {
 }
 
 /** Turns a graph into steps: tuples are expanded, identities vanish. Holds no node, so it may be kept. */
-export function lower(graph: RunGraph): Lowered {
+export function lower(graph: Pick<RunGraph, "nodes" | "roots">): Lowered {
   const source = new Map<Node, number>();
   graph.nodes.forEach((node, i) => source.set(node, i));
   const done = new Map<Node, number>();
