@@ -9,6 +9,7 @@ import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { planArena } from "./arena.ts";
 import type { Limits } from "./device.ts";
 import { foldGroups, type Kernel, storedBytes } from "./kernels/kernel.ts";
+import { type Shapes, specialise } from "./kernels/specialise.ts";
 import {
   type Bound,
   type Dispatch,
@@ -27,6 +28,9 @@ export class TooLargeError extends Error {
     super(message);
   }
 }
+
+/** From so many workgroups on a kernel of its own for a shape is worth compiling. */
+const MANY = 64;
 
 /** A contiguous array that views look at. */
 export interface Value {
@@ -86,7 +90,13 @@ export class PlanBuilder {
   #bytes = 0;
   #now: RunAttributes;
 
-  constructor(readonly lowered: Lowered, readonly limits: Limits, now: RunAttributes) {
+  /** `specialises`: whether kernels with much to do may be made for their shape. */
+  constructor(
+    readonly lowered: Lowered,
+    readonly limits: Limits,
+    now: RunAttributes,
+    readonly specialises: boolean,
+  ) {
     this.#now = now;
     this.steps = lowered.steps;
   }
@@ -194,6 +204,17 @@ export class PlanBuilder {
     const at = Math.ceil(this.#bytes / uniformAlign) * uniformAlign;
     this.#bytes = at + kernel.words * 4;
     return at;
+  }
+
+  /** A kernel, or the one for these lengths and steps where `groups` workgroups are worth another one. */
+  forShape(
+    kernel: Kernel,
+    groups: number,
+    words: readonly number[],
+    shapes: Shapes,
+    uniforms?: number,
+  ): Kernel {
+    return this.specialises && groups >= MANY ? specialise(kernel, words, shapes, uniforms) : kernel;
   }
 
   /** The whole of a value, for a kernel that reaches all of it. */

@@ -22,7 +22,7 @@ import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 
 /** What plans may do. */
 export interface PlanOptions {
-  /** Whether steps share kernels, and equal steps are joined; default true. */
+  /** Whether steps share kernels, equal steps are joined, and large work is compiled for its shape; default true. */
   readonly fusion?: boolean;
 }
 
@@ -35,7 +35,7 @@ export function makePlan(
 ): Plan {
   const { fusion = true } = options;
   const lowered = fusion ? joinEqual(graph, now) : graph;
-  const b = new PlanBuilder(lowered, limits, now);
+  const b = new PlanBuilder(lowered, limits, now, fusion);
   const isRoot = new Set(lowered.roots);
   const results = new Map<number, Operand>();
   const keepRoot = (i: number): void => {
@@ -276,6 +276,8 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
     operands,
     result,
     message,
+    // Else they are data.
+    isShape: op.key === undefined,
   });
   if (op.key !== undefined && at !== null) {
     const first = at / 4 + MAP.uniforms(operands.length);

@@ -15,6 +15,7 @@ import {
   type Spread,
   spread,
 } from "./kernels/reduction.ts";
+import type { Shapes } from "./kernels/specialise.ts";
 import { storedBytes, THREADS } from "./kernels/kernel.ts";
 import { broadcastStrides, collapse } from "./views.ts";
 
@@ -145,8 +146,9 @@ function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, l
     if (modes[j] === "constant") b.patchConstant(at / 4 + REDUCTION.operands + j, o.value.step);
     else b.patchOffset(at, REDUCTION.operands + j, o);
   });
-  finish.patch(at, foldFinishAt(form));
-  b.dispatch(kernel, bindings, blocks * s.splits, at, [
+  const after = foldFinishAt(form), groups = blocks * s.splits;
+  finish.patch(at, after);
+  const words = [
     outputs,
     folded,
     s.share,
@@ -159,7 +161,9 @@ function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, l
     ...r.lengths,
     ...walking.flatMap((_, j) => [...k.steps[j], ...r.steps[j]]),
     ...finish.words,
-  ]);
+  ];
+  const shapes: Shapes = [[REDUCTION.outputs, REDUCTION.zero], [REDUCTION.operands + operands.length, after]];
+  b.dispatch(b.forShape(kernel, groups, words, shapes), bindings, groups, at, words);
 }
 
 /** Workgroups which keep a GPU busy. */

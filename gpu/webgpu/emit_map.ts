@@ -1,6 +1,7 @@
 /** Kernels with a body of their own, over contiguous operands. */
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import { canFault, MAP, mapKernel } from "./kernels/map.ts";
+import type { Shapes } from "./kernels/specialise.ts";
 import type { FaultMessage } from "./plan.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
@@ -16,12 +17,14 @@ export interface MapCall {
   readonly result: Operand;
   /** What to say when the body calls fault(k). */
   readonly message: FaultMessage;
+  /** Whether the uniforms are lengths and the like, and the same in each turn; default no. */
+  readonly isShape?: boolean;
 }
 
 /** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
   b: PlanBuilder,
-  { body, threads, turns = 1, uniforms, operands, result, message }: MapCall,
+  { body, threads, turns = 1, uniforms, operands, result, message, isShape = false }: MapCall,
 ): number | null {
   if (threads === 0) return null;
   const bindings: Binding[] = [];
@@ -44,7 +47,15 @@ export function emitMap(
       words[MAP.faultNumber] = b.faults.length;
     }
     for (let j = 0; j < operands.length; j++) b.patchOffset(at, MAP.operand(j), operands[j]);
-    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
+    const groups = Math.ceil(threads / THREADS), first = MAP.uniforms(operands.length);
+    const shapes: Shapes = [[MAP.n, MAP.n + 1], [first, first + uniforms.length]];
+    b.dispatch(
+      isShape ? b.forShape(kernel, groups, words, shapes, first) : kernel,
+      bindings,
+      groups,
+      at,
+      words,
+    );
   }
   return at;
 }

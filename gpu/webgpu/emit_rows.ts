@@ -36,5 +36,6 @@ export function emitRows(
     words[ROWS.faultNumber] = b.faults.length;
     bindings.push({ value: null, offset: 0, bytes: 0 });
   }
-  b.dispatch(kernel, bindings, Math.ceil(rows / (THREADS / lanes)), at, words);
+  const groups = Math.ceil(rows / (THREADS / lanes));
+  b.dispatch(b.forShape(kernel, groups, words, [[ROWS.rows, ROWS.lanes + 1]]), bindings, groups, at, words);
 }

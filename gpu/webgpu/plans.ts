@@ -111,8 +111,10 @@ export class Plans {
       const { limits } = runtime.open;
       const make = (): Plan => {
         const plan = { ...makePlan(lowered, limits, (source) => attributes[source]), saved: saved! };
-        // Where there was nothing to fuse, kernels and bind groups are there already.
-        return apart.dispatches.length === plan.dispatches.length ? apart : plan;
+        // Where there was nothing to gain, kernels and bind groups are there already.
+        const isSame = plan.dispatches.length === apart.dispatches.length &&
+          plan.dispatches.every(({ kernel }, i) => kernel === apart.dispatches[i].kernel);
+        return isSame ? apart : plan;
       };
       entry.upgrade = this.#upgrades.begin(make, runtime);
     }

@@ -303,3 +303,26 @@ test("a training step of an MLP with Adam takes less than half of the dispatches
   assertEquals(returning.dispatches, fused.dispatches);
   assert(fused.dispatches * 2 <= apart.dispatches, `${fused.dispatches} of ${apart.dispatches} dispatches`);
 });
+
+test("large folds, rows and windows are compiled for their shape, with the same bits", async () => {
+  manualSeed(11);
+  const x = randn([300, 40, 33]), table = randn([4100, 67]), image = randn([3, 4, 40, 41]);
+  const labels = randint(0, 67, [4100]), filters = randn([5, 4, 3, 3]);
+  await read([x, table, image, labels, filters]);
+  const cases: Record<string, () => Tensor[]> = {
+    "sums along each axis": () => [0, 1, 2, [0, 2], [1, 2]].map((axes) => x.mul(1.5).sum(axes)),
+    "a fold of another order": () => [x.permute([2, 0, 1]).amax([1]), x.narrow(1, 3, 30).prod(2)],
+    "rows": () => [table.softmax(1), table.logsumexp(1), crossEntropy(table, labels, { reduction: "none" })],
+    "windows": () => [api.conv2d(image, filters, { padding: 1 }), api.maxPool2d(image, 2)],
+    "lines": () => [table.cumsum(0), table.argsort(1), table.gather(1, table.argsort(1))],
+    "normalised rows": () => [api.layerNorm(table, [67])],
+  };
+  for (const [name, f] of Object.entries(cases)) await both(name, f);
+  const sources = planOf([x.mul(1.5).sum(1)], {}).dispatches.map((d) => d.kernel.source);
+  assert(sources.some((s) => s.includes("let outputs = (9900);")), sources.join("\n"));
+  // One that is small is shared by all shapes, and so are numbers of the data.
+  for (const { kernel } of planOf([x.narrow(0, 0, 2).mul(1.5).sum(1)], {}).dispatches) {
+    assert(!/\(66\)/.test(kernel.source), kernel.source);
+  }
+  assert(sources.every((s) => !s.includes("1.5")));
+});
