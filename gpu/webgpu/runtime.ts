@@ -304,7 +304,7 @@ export class Runtime implements Home {
     if (prepared === undefined) {
       prepared = {
         epoch: this.#epoch,
-        groups: plan.dispatches.map(() => new Map()),
+        groups: sharedGroups(plan),
         runs: new Map(),
         parameters: null,
         keeps: Math.min(2 * SETS, Math.max(2, Math.floor(GROUPS / plan.dispatches.length))),
@@ -377,6 +377,18 @@ export class Runtime implements Home {
   destroy(): void {
     this.device.destroy();
   }
+}
+
+/** Where each dispatch keeps its bind groups: together with those that bind the same, as most steps of a loop do. */
+function sharedGroups({ dispatches }: Plan): Map<string, GPUBindGroup>[] {
+  const shared = new Map<string, Map<string, GPUBindGroup>>();
+  return dispatches.map(({ kernel, bindings }) => {
+    let key = `${kernel.access}${kernel.words}`;
+    for (const { kind, index, offset, bytes } of bindings) key += `${kind}${index},${offset},${bytes}`;
+    let groups = shared.get(key);
+    if (groups === undefined) shared.set(key, groups = new Map());
+    return groups;
+  });
 }
 
 /** The bits of a host array as the device stores them: booleans as 32-bit words. */
