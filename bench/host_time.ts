@@ -36,6 +36,9 @@ setEngine(
   }),
 );
 
+/** Rounds before any is counted: until then V8 still compiles, and WebGPU is on its first tier. */
+const WARM = 300;
+
 function median(list: number[]): number {
   return list.sort((a, b) => a - b)[list.length >> 1];
 }
@@ -49,7 +52,7 @@ function row(what: string, micros: number, nodes: number): void {
 async function measure(name: string, rounds: number, build: () => Tensor, finish: (loss: Tensor) => void) {
   const parts: number[][] = [[], [], [], []];
   let made = 0;
-  for (let i = 0; i < rounds + 10; i++) {
+  for (let i = 0; i < rounds + WARM; i++) {
     isWatched = i % 2 === 1;
     runs =
       running =
@@ -63,7 +66,7 @@ async function measure(name: string, rounds: number, build: () => Tensor, finish
     const t2 = performance.now();
     flush([loss.node]);
     made = nextSerial() - first;
-    if (i >= 10) {
+    if (i >= WARM) {
       if (!isWatched) parts[0].push(t1 - t0), parts[1].push(t2 - t1);
       else parts[2].push(collecting), parts[3].push(running);
     }
@@ -80,11 +83,11 @@ async function measure(name: string, rounds: number, build: () => Tensor, finish
 async function measureJit(name: string, rounds: number, step: () => void): Promise<void> {
   const times: number[] = [];
   let made = 0;
-  for (let i = 0; i < rounds + 10; i++) {
+  for (let i = 0; i < rounds + WARM; i++) {
     const first = nextSerial(), start = performance.now();
     step();
     flush();
-    if (i >= 10) times.push(performance.now() - start);
+    if (i >= WARM) times.push(performance.now() - start);
     made = nextSerial() - first;
     if (i % 8 === 0) await sync();
   }
