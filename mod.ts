@@ -449,6 +449,10 @@ export type {
 } from "./display/diagnose.ts";
 export { table } from "./display/table.ts";
 export type { TableOptions } from "./display/table.ts";
+export { profile } from "./display/profile.ts";
+export type { KernelSummary, Profile, ProfileOptions, Trace, TraceEvent } from "./display/profile.ts";
+export type { KernelTime, Roofline, RunTime, Timed } from "./ops/profile.ts";
+export type { Work } from "./ops/cost.ts";
 export { liveDisplay, show } from "./display/show.ts";
 export type { LiveDisplay } from "./display/show.ts";
 export { trainingProgress } from "./display/progress.ts";

@@ -44,7 +44,8 @@ interface Cell {
   number: boolean;
 }
 
-class Table extends Drawing {
+/** Rows and columns as a drawing. */
+export class Table extends Drawing {
   constructor(
     readonly rows: readonly (readonly unknown[] | Readonly<Record<string, unknown>>)[],
     readonly options: TableOptions,

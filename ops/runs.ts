@@ -3,6 +3,7 @@ import type { Device } from "./ambient.ts";
 import { bytesPerElement, type DType, type TypedArray } from "./dtype.ts";
 import type { RunGraph } from "./lower.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
+import type { Recorder } from "./profile.ts";
 import { sizeOf } from "./shape.ts";
 
 /** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
@@ -33,6 +34,8 @@ export interface Engine {
   admit?(elements: number, dtype: DType, action: string): void;
   /** What a run of these roots takes, without running it. */
   planned?(roots: readonly Node[]): MemoryNeed;
+  /** Tells `recorder` of every run and kernel from now on; null ends that, and waits until all times are told. */
+  record?(recorder: Recorder | null): Promise<void>;
   /** The peak counts from now on. */
   resetPeak?(): void;
   /** Most bytes that may be in use; Infinity for what the machine gives. */
@@ -61,16 +64,21 @@ export interface MemoryReport {
   readonly budget: number;
 }
 
-const engines = new Map<Device, Engine>();
+const active = new Map<Device, Engine>();
+
+/** What computes, on all devices. */
+export function engines(): readonly Engine[] {
+  return [...active.values()];
+}
 
 /** Makes `engine` compute on its device from now on. */
 export function setEngine(engine: Engine): void {
-  engines.set(engine.device, engine);
+  active.set(engine.device, engine);
 }
 
 /** The engine of a device, or an error that says why there is none. */
 export function engineOf(device: Device): Engine {
-  const engine = engines.get(device);
+  const engine = active.get(device);
   if (engine === undefined) {
     if (device !== "host" && device !== "webgpu") {
       throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
@@ -87,7 +95,7 @@ export function engineOf(device: Device): Engine {
 
 /** Whether a device can compute. */
 export function hasEngine(device: Device): boolean {
-  return engines.has(device);
+  return active.has(device);
 }
 
 const pending = new Set<Node>();
@@ -367,7 +375,7 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
 export async function sync(): Promise<void> {
   checkInterruption();
   flush();
-  for (const engine of engines.values()) await engine.sync();
+  for (const engine of active.values()) await engine.sync();
   checkInterruption();
 }
 

@@ -1,5 +1,6 @@
 /** Builds a plan: keeps book of values, views, parameters and lives while kernels are emitted. */
 import type { DType } from "../../ops/dtype.ts";
+import { costOf, nameOf, type Work } from "../../ops/cost.ts";
 import { isFloat, packBf16, roundTo } from "../../ops/dtype.ts";
 import { showBytes } from "../../ops/out_of_memory.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
@@ -69,6 +70,7 @@ interface Draft {
   bindings: Binding[];
   groups: [number, number];
   at: number;
+  work: Work;
 }
 
 /** State of a plan in the making. */
@@ -233,8 +235,30 @@ export class PlanBuilder {
       if (value.from < 0) value.from = number;
       value.to = number;
     }
-    this.#drafts.push({ kernel, bindings, groups: foldGroups(threadGroups, this.limits.groups), at });
+    const work: Work = {
+      name: "copy",
+      shape: [bindings[bindings.length - 1].value?.elements ?? 0],
+      flops: 0,
+      bytes: bindings.reduce((n, b) => n + b.bytes, 0),
+    };
+    this.#drafts.push({ kernel, bindings, groups: foldGroups(threadGroups, this.limits.groups), at, work });
     this.#blocks.push({ at, words });
+  }
+
+  /** Counts all that `emit` dispatches as work of these steps. */
+  working(steps: readonly number[], emit: () => void): void {
+    const drafts = this.#drafts, from = drafts.length;
+    emit();
+    let flops = 0;
+    for (const i of steps) {
+      const step = this.steps[i];
+      flops += costOf(step.op!, step.inputs.map((x) => this.steps[x]), step, this.attributes(i)).flops;
+    }
+    const name = nameOf(steps.map((i) => this.steps[i].op!.name)), count = drafts.length - from;
+    const { shape } = this.steps[steps[steps.length - 1]];
+    for (let i = from; i < drafts.length; i++) {
+      drafts[i].work = { name, shape, flops: flops / count, bytes: drafts[i].work.bytes };
+    }
   }
 
   /** The operand with its elements in row-major order: itself, or what `copy` makes of it. */

@@ -57,7 +57,8 @@ export function makePlan(
       b.operands[item] = movement(b, item, lowered.steps[item].op as Movement);
       keepRoot(item);
     } else {
-      emitCluster(b, item, clusters);
+      const core = item.core < 0 ? [] : [item.core];
+      b.working([...item.before, ...core, ...item.members], () => emitCluster(b, item, clusters));
       for (const i of item.core < 0 ? item.members : [item.core, ...item.members]) keepRoot(i);
     }
   }

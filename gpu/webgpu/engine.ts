@@ -4,6 +4,7 @@ import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, lower, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { labelOf, namesOf, savedForBackward, showBytes } from "../../ops/out_of_memory.ts";
+import type { Recorder } from "../../ops/profile.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { TooLargeError } from "./builder.ts";
@@ -15,6 +16,7 @@ import { storedBytes } from "./kernels/kernel.ts";
 import { CACHED, Reader } from "./reads.ts";
 import { deviceBits, type Needs, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
+import { Timer } from "./timer.ts";
 
 /** Structures whose plans are kept, and dispatches in all of them. */
 const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
@@ -61,6 +63,7 @@ export class WebGpuEngine implements Engine {
   readonly #plans = new Map<RunKey, Entry>();
   #planned = 0;
   #budget = Infinity;
+  #recorder: Recorder | null = null;
   /** A look at the faults of runs that nobody reads. */
   #checking: Promise<void> | null = null;
 
@@ -163,13 +166,20 @@ export class WebGpuEngine implements Engine {
     return storage;
   }
 
+  async record(recorder: Recorder | null): Promise<void> {
+    this.#recorder = recorder;
+    const { timer } = this.#runtime;
+    this.#runtime.timer = recorder === null ? null : new Timer(this.#runtime.device, recorder);
+    await timer?.finish();
+  }
+
   run(roots: Node[]): void {
-    const graph = collect(roots);
+    const start = this.#recorder === null ? 0 : performance.now(), graph = collect(roots);
     const plan = this.#planFor(graph);
     const storages = this.#storages(graph);
     const fail = (error: Error): void => storages.forEach((s) => s !== null && (s.error ??= error));
     try {
-      this.#submit(() => this.#execute(graph, plan, storages), fail);
+      this.#submit(() => this.#execute(graph, plan, storages, start), fail);
     } catch (error) {
       fail(error as Error);
       throw error;
@@ -212,7 +222,7 @@ export class WebGpuEngine implements Engine {
     const steady: Plan = { ...plan, patches, steady: true };
     return () => {
       if (this.#recovery !== null || this.#runtime.lost !== null) return false;
-      this.#execute(graph, steady, this.#storages(graph));
+      this.#execute(graph, steady, this.#storages(graph), this.#recorder === null ? 0 : performance.now());
       this.#runtime.collector.check();
       return true;
     };
@@ -262,7 +272,7 @@ export class WebGpuEngine implements Engine {
     return plan;
   }
 
-  #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[]): void {
+  #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[], start: number): void {
     const runtime = this.#runtime;
     const record = new RunRecord();
     const inputs: (Block | null)[] = [];
@@ -306,6 +316,12 @@ export class WebGpuEngine implements Engine {
     if (runtime.faults.unchecked >= UNCHECKED && this.#checking === null) {
       this.#checking = this.#reader.sync().catch(() => {}).finally(() => this.#checking = null);
     }
+    this.#recorder?.run({
+      device: "webgpu",
+      start,
+      duration: performance.now() - start,
+      kernels: plan.dispatches.length,
+    });
     this.counts.runs++;
     this.counts.dispatches += plan.dispatches.length;
     runtime.pool.peak = Math.max(runtime.pool.peak, runtime.pool.live + sum(chunks));

@@ -8,6 +8,7 @@ import { Faults } from "./faults.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { Bound, Dispatch, Plan, RunAttributes } from "./plan.ts";
 import { aligned, type Block, BufferPool, classOf } from "./pool.ts";
+import type { Timer } from "./timer.ts";
 import { type Held, type Home, type RunRecord } from "./storage.ts";
 
 const STORAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
@@ -61,6 +62,8 @@ export class Runtime implements Home {
   /** How many uploads and passes were given to the device. */
   submitted = 0;
   readonly collector: Collector<Held>;
+  /** Takes the times of dispatches while somebody wants them. */
+  timer: Timer | null = null;
   /** Bytes that buffers may have: less where the device once had no more. */
   #capacity = Infinity;
 
@@ -164,22 +167,30 @@ export class Runtime implements Home {
     bound ??= new Array<GPUBindGroup>(plan.dispatches.length);
     const fail = (error: Error): void => record.fail(error);
     const { dispatches } = plan;
-    for (let first = 0; first < dispatches.length; first += PASS) {
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      let last: GPUComputePipeline | null = null;
-      const end = Math.min(dispatches.length, first + PASS);
-      for (let i = first; i < end; i++) {
-        const d = dispatches[i];
-        const { pipeline, layout } = this.pipelines.get(d.kernel, fail);
-        if (pipeline !== last) pass.setPipeline(last = pipeline);
-        if (!isBound) bound[i] = this.#boundGroup(d, i, prepared, layout, parameters, inputs, slots);
-        pass.setBindGroup(0, bound[i], prepared.offsets[i], 0, 1);
-        pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
-      }
-      pass.end();
-      device.queue.submit([encoder.finish()]);
+    let last: GPUComputePipeline | null = null;
+    const encode = (pass: GPUComputePassEncoder, i: number): void => {
+      const d = dispatches[i], { pipeline, layout } = this.pipelines.get(d.kernel, fail);
+      if (pipeline !== last) pass.setPipeline(last = pipeline);
+      if (!isBound) bound[i] = this.#boundGroup(d, i, prepared, layout, parameters, inputs, slots);
+      pass.setBindGroup(0, bound[i], prepared.offsets[i], 0, 1);
+      pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
+    };
+    if (this.timer !== null) {
+      this.timer.run(dispatches, (pass, i) => {
+        last = null;
+        encode(pass, i);
+      });
       this.submitted++;
+    } else {
+      for (let first = 0; first < dispatches.length; first += PASS) {
+        const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
+        last = null;
+        const end = Math.min(dispatches.length, first + PASS);
+        for (let i = first; i < end; i++) encode(pass, i);
+        pass.end();
+        device.queue.submit([encoder.finish()]);
+        this.submitted++;
+      }
     }
     if (isBound) return;
     if (prepared.runs.size >= prepared.keeps) prepared.runs.delete(prepared.runs.keys().next().value!);
