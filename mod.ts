@@ -453,6 +453,7 @@ export { profile } from "./display/profile.ts";
 export type { KernelSummary, Profile, ProfileOptions, Trace, TraceEvent } from "./display/profile.ts";
 export type { KernelTime, Roofline, RunTime, Timed } from "./ops/profile.ts";
 export type { Work } from "./ops/cost.ts";
+export type { Cost } from "./ops/primitive.ts";
 export { liveDisplay, show } from "./display/show.ts";
 export type { LiveDisplay } from "./display/show.ts";
 export { trainingProgress } from "./display/progress.ts";

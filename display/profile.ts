@@ -8,7 +8,8 @@ import {
   type RunTime,
 } from "../ops/profile.ts";
 import { type Shape, showShape } from "../ops/shape.ts";
-import { Table } from "./table.ts";
+import { Drawing, type Presentation } from "./bundle.ts";
+import { table } from "./table.ts";
 
 /** Options of {@linkcode profile}. */
 export interface ProfileOptions {
@@ -40,18 +41,27 @@ export interface KernelSummary {
 export interface TraceEvent {
   /** "X": something that lasts; "M": the name of a process or thread. */
   readonly ph: "X" | "M";
+  /** What it is. */
   readonly name: string;
+  /** Process: a device. */
   readonly pid: number;
+  /** Thread: the kernels of a device, or its runs as the host sees them. */
   readonly tid: number;
+  /** When it began, from the call of `profile` on. */
   readonly ts: number;
+  /** How long it took. */
   readonly dur: number;
+  /** "kernel" or "run". */
   readonly cat?: string;
+  /** What else is known. */
   readonly args?: Readonly<Record<string, unknown>>;
 }
 
 /** A trace that Perfetto (ui.perfetto.dev) and chrome://tracing open. */
 export interface Trace {
+  /** All events. */
   readonly traceEvents: readonly TraceEvent[];
+  /** How viewers write times. */
   readonly displayTimeUnit: "ms";
 }
 
@@ -60,7 +70,7 @@ const PROCESSES: Readonly<Record<Device, number>> = { host: 1, webgpu: 2 };
 const KERNELS = 1, RUNS = 2;
 
 /** What a function did: shown as a table by kernel, the slowest first. */
-export class Profile<T> extends Table {
+export class Profile<T> extends Drawing {
   /** Made by {@linkcode profile}. */
   constructor(
     /** What the function returned. */
@@ -77,30 +87,40 @@ export class Profile<T> extends Table {
     readonly rooflines: Partial<Record<Device, Roofline>>,
     private readonly start: number,
   ) {
-    const total = kernels.reduce((sum, k) => sum + k.time, 0),
-      isMixed = new Set(kernels.map((k) => k.device)).size > 1;
-    const limits = Object.entries(rooflines).map(([device, { flops, bytes }]) =>
+    super();
+  }
+
+  #table(): Drawing {
+    const { kernels, calls, runs, duration } = this, total = kernels.reduce((sum, k) => sum + k.time, 0);
+    const isMixed = new Set(kernels.map((k) => k.device)).size > 1;
+    const limits = Object.entries(this.rooflines).map(([device, { flops, bytes }]) =>
       `${device} ${(flops / 1e9).toPrecision(3)} GFLOP/s, ${(bytes / 1e9).toPrecision(3)} GB/s`
     );
-    super(
-      kernels.map((k) => ({
-        kernel: k.name,
-        shape: showShape(k.shape),
-        ...(isMixed ? { device: k.device } : {}),
-        calls: k.calls,
-        ms: k.time,
-        "% of time": total === 0 ? 0 : 100 * k.time / total,
-        "GFLOP/s": rate(k.flops, k.time),
-        "GB/s": rate(k.bytes, k.time),
-        "% of roofline": 100 * k.roofline,
-      })),
-      {
-        title:
-          `${duration.toPrecision(4)} ms, ${total.toPrecision(4)} ms of it in ${calls.length} kernels of ` +
-          `${runs.length} runs` + (limits.length === 0 ? "" : `; roofline: ${limits.join("; ")}`),
-        digits: 3,
-      },
-    );
+    const title =
+      `${duration.toPrecision(4)} ms, ${total.toPrecision(4)} ms of it in ${calls.length} kernels of ` +
+      `${runs.length} runs` + (limits.length === 0 ? "" : `; roofline: ${limits.join("; ")}`);
+    const rows = kernels.map((k) => ({
+      kernel: k.name,
+      shape: showShape(k.shape),
+      ...(isMixed ? { device: k.device } : {}),
+      calls: k.calls,
+      ms: k.time,
+      "% of time": total === 0 ? 0 : 100 * k.time / total,
+      "GFLOP/s": rate(k.flops, k.time),
+      "GB/s": rate(k.bytes, k.time),
+      "% of roofline": 100 * k.roofline,
+    }));
+    return table(rows, { title, digits: 3 });
+  }
+
+  /** The table, by kernel. */
+  override text(): string {
+    return this.#table().text();
+  }
+
+  /** The table for a notebook. */
+  protected override render(): Promise<Presentation> {
+    return this.#table().present();
   }
 
   /** Every kernel and run on a line of time. */

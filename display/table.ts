@@ -44,8 +44,7 @@ interface Cell {
   number: boolean;
 }
 
-/** Rows and columns as a drawing. */
-export class Table extends Drawing {
+class Table extends Drawing {
   constructor(
     readonly rows: readonly (readonly unknown[] | Readonly<Record<string, unknown>>)[],
     readonly options: TableOptions,

@@ -209,7 +209,11 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
         `Cannot load the state of ${state?.algorithm} with ${groups.length} groups into ${this.name} with ${mine.length}`,
       );
     }
-    const pairs = mine.flatMap((g, i) => g.buckets.flatMap((b, k) => b.restore(groups[i].buckets[k])));
+    const pairs = mine.flatMap((g, i) =>
+      g.buckets.flatMap((b, k) =>
+        b.restore(groups[i].buckets[k], (groups[i].options as Partial<O>).lr ?? g.lr)
+      )
+    );
     assignAll(pairs, "loadStateDict");
     mine.forEach((g, i) => {
       const { lr, ...rest } = groups[i].options as Partial<O>;

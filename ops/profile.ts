@@ -7,8 +7,11 @@ import type { Tensor } from "./tensor.ts";
 
 /** Times are milliseconds, as `performance.now` counts them. */
 export interface Timed {
+  /** Where. */
   readonly device: Device;
+  /** When it began. */
   readonly start: number;
+  /** How long it took. */
   readonly duration: number;
 }
 
@@ -17,6 +20,7 @@ export interface KernelTime extends Timed, Work {}
 
 /** What the host spends on one run: to find or make its plan, and to carry it out or hand it over. */
 export interface RunTime extends Timed {
+  /** Kernels in it. */
   readonly kernels: number;
 }
 

@@ -117,6 +117,11 @@ setSoftRootListener((node) => {
 /** Asks for a value to be computed in the next run. */
 export function registerRoot(node: Node): void {
   if (node.value !== null || pending.has(node)) return;
+  // What cannot be computed must not make the run of everything else fail.
+  const lost = node.origin === null
+    ? node.inputs.find((x) => x.value !== null && x.value.error !== null)
+    : undefined;
+  if (lost !== undefined) return poison(node, lost.value!.error);
   pending.add(node);
   pendingBytes += sizeOf(node.shape) * bytesPerElement(node.dtype);
   // A loop that never yields does not heap up wishes: they are granted, and what nobody holds any more is freed.

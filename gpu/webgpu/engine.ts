@@ -101,7 +101,7 @@ export class WebGpuEngine implements Engine {
       `The GPU device was lost (${
         info.message || info.reason
       }), and this tensor lived only there: compute it again from data ` +
-        `on the host. New tensors get a new device`,
+        `on the host, or load parameters and the optimiser's state from a checkpoint (loadCheckpoint). New tensors get a new device`,
     );
     if (runtime !== this.#runtime || this.#recovery !== null) return;
     this.#recovery = openDevice().catch(() => null).then((open) => {
