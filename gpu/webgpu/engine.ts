@@ -5,6 +5,8 @@ import { collect, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { labelOf, showBytes } from "../../ops/out_of_memory.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
+import type { RunPlan } from "../../ops/report.ts";
+import { describeRun } from "./describe.ts";
 import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
 import { checkType } from "./emit.ts";
 import type { Plan } from "./plan.ts";
@@ -207,6 +209,10 @@ export class WebGpuEngine implements Engine {
       this.#runtime.collector.check();
       return true;
     };
+  }
+
+  describe(graph: RunGraph): RunPlan {
+    return describeRun(graph, this.#runtime.open.limits, this.fusion !== "never");
   }
 
   #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[]): void {
