@@ -10,6 +10,7 @@ import { setInterruption } from "./ops/runs.ts";
 import { interruption, repairKernel, reportFault } from "./display/kernel.ts";
 import { setProgressFactory } from "./nn/progress.ts";
 import { fitProgress } from "./display/fit_progress.ts";
+import { graph } from "./display/graph_of.ts";
 import { displayTensor, inspectTensor } from "./display/tensor.ts";
 import "./ops/transforms/backward.ts";
 
@@ -38,6 +39,7 @@ export type { ScatterReduction } from "./ops/definitions/scattering.ts";
 export type { PadMode, PadOptions } from "./ops/definitions/sliding.ts";
 export type { SliceRange } from "./ops/ranges.ts";
 export type { Device } from "./ops/ambient.ts";
+export { areDeterministicAlgorithmsEnabled, useDeterministicAlgorithms } from "./ops/determinism.ts";
 export type { DType, TypedArray } from "./ops/dtype.ts";
 export type { Shape } from "./ops/shape.ts";
 export { memory, plannedMemory, resetPeakMemoryStats, setMemoryBudget } from "./ops/memory.ts";
@@ -405,8 +407,10 @@ export {
   TransformerLayer,
 } from "./nn/transformer.ts";
 export type { RotaryOptions, TransformerLayerOptions } from "./nn/transformer.ts";
-export { graph } from "./display/graph_of.ts";
-export type { TensorGraphOptions } from "./display/graph_of.ts";
+export { graph };
+export type { Picture, TensorGraphOptions } from "./ops/presenter.ts";
+export { program, ProgramDrawing } from "./display/program_of.ts";
+export type { ProgramKernel, ProgramOptions } from "./display/program_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
 export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
@@ -463,6 +467,6 @@ export { DeviceLostError } from "./gpu/devices.ts";
 
 setProgressFactory(fitProgress);
 setInterruption(interruption);
-setPresenter({ display: displayTensor, inspect: inspectTensor });
+setPresenter({ display: displayTensor, inspect: inspectTensor, graph });
 repairKernel();
 await startDevices(reportFault);

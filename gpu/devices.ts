@@ -1,17 +1,17 @@
 /** Which devices there are, and which one new tensors go to. */
 import { setDefaultDevice } from "../ops/create.ts";
+import { useDeterministicAlgorithms } from "../ops/determinism.ts";
 import { setEngine } from "../ops/runs.ts";
 import { createHostEngine } from "./host/engine.ts";
 import { createWebGpuEngine } from "./webgpu/mod.ts";
 
 export { DeviceLostError } from "./webgpu/mod.ts";
 
-/** The choice in the environment, if the program may read it without asking. */
-function chosen(): string | null {
+/** A variable of the environment, if the program may read it without asking. */
+function variable(name: string): string | null {
   try {
-    const query = { name: "env", variable: "COTANGENT_DEVICE" } as const;
-    if (Deno.permissions.querySync(query).state !== "granted") return null;
-    return Deno.env.get("COTANGENT_DEVICE") ?? null;
+    if (Deno.permissions.querySync({ name: "env", variable: name }).state !== "granted") return null;
+    return Deno.env.get(name) ?? null;
   } catch {
     return null; // not Deno
   }
@@ -19,11 +19,16 @@ function chosen(): string | null {
 
 /**
  * Starts the engines. The default device is WebGPU on real hardware and the host elsewhere; the environment variable
- * COTANGENT_DEVICE decides otherwise. Choosing the host skips the search for a GPU.
+ * COTANGENT_DEVICE decides otherwise. Choosing the host skips the search for a GPU. COTANGENT_DETERMINISTIC=1 has
+ * everything computed in one way.
  */
 export async function startDevices(report: (error: Error, where: string) => void): Promise<void> {
   setEngine(createHostEngine());
-  const choice = chosen();
+  const choice = variable("COTANGENT_DEVICE"), isFixed = variable("COTANGENT_DETERMINISTIC");
+  if (isFixed !== null && isFixed !== "" && isFixed !== "0" && isFixed !== "1") {
+    throw new TypeError(`Cannot use COTANGENT_DETERMINISTIC=${isFixed}: it is 0 or 1`);
+  }
+  if (isFixed === "1") useDeterministicAlgorithms(true);
   if (choice !== null && choice !== "" && choice !== "host" && choice !== "webgpu") {
     throw new TypeError(`Cannot use COTANGENT_DEVICE=${choice}: it is host or webgpu`);
   }

@@ -4,6 +4,7 @@ import { bytesPerElement, type DType, type TypedArray } from "./dtype.ts";
 import type { RunGraph } from "./lower.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
 import type { Recorder } from "./profile.ts";
+import type { RunPlan } from "./report.ts";
 import { sizeOf } from "./shape.ts";
 
 /** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
@@ -18,6 +19,8 @@ export interface Engine {
    * it is: what it returns does as `run` would, or returns false where it cannot now. The graph is kept.
    */
   compile?(graph: RunGraph): () => boolean;
+  /** What a run would be, for pictures: nothing is computed or kept. */
+  describe?(graph: RunGraph): RunPlan;
   /** Gives memory of a value that was replaced back for later runs; nothing else can see it. */
   release?(storage: Storage): void;
   /** Copies values to the host; many reads at once share the wait. */

@@ -29,6 +29,7 @@ export async function execute(notebook: string, execution: Execution): Promise<O
   }
   const variables = {
     ...await ensureJupyter(),
+    COTANGENT_DETERMINISTIC: "1",
     ...(quick ? { COTANGENT_QUICK: "1" } : {}),
     ...env,
   };

@@ -1,8 +1,8 @@
 /** Attention on the host: blocks of queries or of keys, whose weights stand in scratch memory between two products. */
 import type { AttentionAttributes } from "../../ops/fused/attention_definition.ts";
 import { maskStrides } from "../../ops/fused/attention_definition.ts";
+import type { TypedArray } from "../../ops/dtype.ts";
 import type { HostArray } from "../../ops/primitive.ts";
-import { isShared } from "./memory.ts";
 import { type Placed, product } from "./wasm/product.ts";
 import type { Runner } from "./wasm/runner.ts";
 
@@ -54,7 +54,17 @@ class Call {
 
   floats(n: number): Float32Array | null {
     const at = this.runner.borrow(4 * n);
-    return at === null ? null : new Float32Array(this.runner.memory.buffer, at, n);
+    return at === null ? null : this.#array(at, n);
+  }
+
+  /** The result's elements, where they are reached. */
+  result(data: TypedArray): Float32Array | null {
+    const at = this.runner.result(data);
+    return at === null ? null : this.#array(at, data.length);
+  }
+
+  #array(at: number, n: number): Float32Array {
+    return new Float32Array(this.runner.memory.buffer, at, n);
   }
 
   /** The first key that query `i` does not see any more. */
@@ -110,14 +120,12 @@ class Call {
 
 function isWorthIt(
   x: readonly HostArray[],
-  y: HostArray,
   p: AttentionAttributes,
   runner: Runner | null,
   more: number,
 ): runner is Runner {
   const [q, k, v] = x;
   return runner !== null && x.slice(0, more).every((a) => a.dtype === "f32") && p.rate === 0 &&
-    isShared(y.data) &&
     q.shape[2] * k.shape[2] >= LEAST && q.shape[3] >= 4 && v.shape[3] >= 4;
 }
 
@@ -128,13 +136,13 @@ export function attention(
   p: AttentionAttributes,
   runner: Runner | null,
 ): boolean {
-  if (!isWorthIt(x, y, p, runner, 3)) return false;
+  if (!isWorthIt(x, p, runner, 3)) return false;
   const c = new Call(x, p, runner, 3), { B, H, Hk, T, S, D, E } = c;
   const each = Math.max(1, Math.min(T, Math.floor(BLOCK / S)));
-  const scores = c.floats(each * S), q = c.floats(each * D), sums = c.floats(each);
+  const scores = c.floats(each * S), q = c.floats(each * D), sums = c.floats(each), Y = c.result(y.data);
   try {
-    if (!c.place() || scores === null || q === null || sums === null) return false;
-    const Y = y.data, z = scores.byteOffset;
+    if (!c.place() || Y === null || scores === null || q === null || sums === null) return false;
+    const z = scores.byteOffset;
     for (let b = 0; b < B; b++) {
       for (let h = 0; h < H; h++) {
         const hk = Math.floor(h * Hk / H);
@@ -190,15 +198,19 @@ export function queryGrad(
   p: AttentionAttributes,
   runner: Runner | null,
 ): boolean {
-  if (!isWorthIt(x, y, p, runner, 5)) return false;
+  if (!isWorthIt(x, p, runner, 5)) return false;
   const c = new Call(x, p, runner, 5), { B, H, Hk, T, S, D, E } = c;
   const each = Math.max(1, Math.min(T, Math.floor(BLOCK / S)));
   const [scores, weights, q, lse, delta] = [each * S, each * S, each * D, T, T].map((n) => c.floats(n));
+  const Y = c.result(y.data);
   try {
-    if (!c.place() || scores === null || weights === null || q === null || lse === null || delta === null) {
+    if (
+      !c.place() || Y === null || scores === null || weights === null || q === null || lse === null ||
+      delta === null
+    ) {
       return false;
     }
-    const Y = y.data, z = scores.byteOffset, dw = weights.byteOffset;
+    const z = scores.byteOffset, dw = weights.byteOffset;
     for (let b = 0; b < B; b++) {
       for (let h = 0; h < H; h++) {
         const hk = Math.floor(h * Hk / H);
@@ -233,19 +245,19 @@ export function keyValueGrad(
   p: AttentionAttributes,
   runner: Runner | null,
 ): boolean {
-  if (!isWorthIt(x, y, p, runner, 5)) return false;
+  if (!isWorthIt(x, p, runner, 5)) return false;
   const c = new Call(x, p, runner, 5), { B, H, Hk, T, S, D, E } = c, G = H / Hk, line = D + E;
   const each = Math.max(1, Math.min(S, Math.floor(BLOCK / T)));
   const sizes = [each * T, each * T, T * D, T, T, G > 1 ? each * line : 1];
-  const [scores, weights, q, lse, delta, part] = sizes.map((n) => c.floats(n));
+  const [scores, weights, q, lse, delta, part] = sizes.map((n) => c.floats(n)), Y = c.result(y.data);
   try {
     if (
-      !c.place() || scores === null || weights === null || q === null || lse === null || delta === null ||
-      part === null
+      !c.place() || Y === null || scores === null || weights === null || q === null || lse === null ||
+      delta === null || part === null
     ) {
       return false;
     }
-    const Y = y.data, z = scores.byteOffset, dw = weights.byteOffset;
+    const z = scores.byteOffset, dw = weights.byteOffset;
     for (let b = 0; b < B; b++) {
       for (let h = 0; h < H; h++) {
         const hk = Math.floor(h / G), isFirst = h % G === 0;

@@ -1,4 +1,5 @@
 /** The system's BLAS, where one is found and calling it is allowed: what a vendor tuned is faster than what runs anywhere. */
+import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
 import type { TypedArray } from "../../ops/dtype.ts";
 
 const ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112;
@@ -99,7 +100,11 @@ function open(): Blas | null {
 
 let found: Blas | null | undefined;
 
-/** The library, looked for once; null without one, without the permission for it, or with COTANGENT_BLAS=0. */
+/**
+ * The library, looked for once; null without one, without the permission for it, with COTANGENT_BLAS=0, or where bits
+ * must not hang on what is installed.
+ */
 export function blas(): Blas | null {
+  if (areDeterministicAlgorithmsEnabled()) return null;
   return found === undefined ? found = open() : found;
 }

@@ -45,8 +45,10 @@ export function convolve(
   p: Convolution,
   runner: Runner | null,
 ): boolean {
+  const at = runner === null || y.dtype !== "f32" ? null : runner.result(y.data);
+  const placed = at === null ? y.data : new Float32Array(runner!.memory.buffer, at, y.data.length);
   try {
-    return convolved(x, w, y, p, runner);
+    return convolved(x, w, { ...y, data: placed }, p, runner);
   } finally {
     runner?.finish();
   }

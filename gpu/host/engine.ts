@@ -23,11 +23,12 @@ import {
 import type { Recorder } from "../../ops/profile.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
+import type { RunPlan } from "../../ops/report.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { availableMemory, LARGE_REQUEST } from "../available.ts";
 import { Collector, type Owned } from "../collector.ts";
 import { arrayAt, HostMemory, isShared } from "./memory.ts";
-import { makeSchedule, type Schedule } from "./schedule.ts";
+import { type KernelGroup, makeSchedule, type Schedule } from "./schedule.ts";
 import { createRunner } from "./wasm/runner.ts";
 
 /** Limits of what {@linkcode HostEngine} keeps. */
@@ -163,6 +164,18 @@ export class HostEngine implements Engine {
     return () => {
       this.#execute(entry, graph, prepare, this.#recorder === null ? 0 : performance.now());
       return true;
+    };
+  }
+
+  describe(graph: RunGraph): RunPlan {
+    const lowered = lower(graph), groups: KernelGroup[] = [];
+    const { kernels, bytes } = makeSchedule(lowered, graph.nodes, this.#runner, groups);
+    return {
+      lowered,
+      kernels: groups.map(({ steps, from, to }) => {
+        return { steps, dispatches: to - from, source: kernels.slice(from, to).map(String).join("\n\n") };
+      }),
+      arena: bytes,
     };
   }
 

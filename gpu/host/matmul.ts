@@ -4,7 +4,6 @@ import type { View } from "../../ops/primitive.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import { collapse, type Kernel } from "./loops.ts";
 import { blas } from "./blas.ts";
-import { isShared } from "./memory.ts";
 import { specialise } from "./specialise.ts";
 import { product, products, VECTORS } from "./wasm/product.ts";
 import type { Runner } from "./wasm/runner.ts";
@@ -315,9 +314,9 @@ export function matmulKernel(
   const vectors = type === "f32" && runner !== null && N >= 4 && each >= Math.max(512, least) ? runner : null;
   return (v, _, g) => {
     const x = v[g[0]], w = v[g[1]], y = v[g[2]];
-    if (vectors !== null && isShared(y)) {
-      const left = vectors.address(x), right = vectors.address(w), to = y.byteOffset;
-      if (left !== null && right !== null) {
+    if (vectors !== null) {
+      const left = vectors.address(x), right = vectors.address(w), to = vectors.result(y);
+      if (left !== null && right !== null && to !== null) {
         const l = { at: left + 4 * g[3], row: 4 * ar, column: 4 * ac };
         const r = { at: right + 4 * g[4], row: 4 * br, column: 4 * bc };
         if (isBatch && each < VECTORS) {

@@ -3,7 +3,6 @@ import type { TypedArray } from "../../ops/dtype.ts";
 import type { NormAttributes } from "../../ops/fused/norm.ts";
 import { f32Bits } from "../../ops/fused/uniforms.ts";
 import type { HostArray } from "../../ops/primitive.ts";
-import { isShared } from "./memory.ts";
 import type { Module, Runner } from "./wasm/runner.ts";
 
 /** From so many elements on rows go through WebAssembly, and rows of so many. */
@@ -28,7 +27,7 @@ function call(
   more: readonly (number | { readonly data: TypedArray; readonly row: number })[],
 ): boolean {
   const rows = x.length / n, work = 4 * x.length;
-  const from = runner.address(x), to = isShared(y) ? y.byteOffset : runner.borrow(y.byteLength);
+  const from = runner.address(x), to = runner.result(y);
   const others = more.map((m) =>
     typeof m === "number" ? { at: m, row: 0 } : { at: runner.address(m.data), row: m.row }
   );
@@ -42,7 +41,6 @@ function call(
       b - a,
       ...others.map(({ at, row }) => at! + a * row),
     ]);
-    if (!isShared(y)) y.set(new Float32Array(runner.memory.buffer, to, y.length));
   }
   runner.finish();
   return isThere;

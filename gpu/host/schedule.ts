@@ -99,9 +99,21 @@ const SHORT = 16;
 /** From this size on, operands that run the other way are walked in squares. */
 const TILED = 1 << 14;
 
-/** Makes the schedule of a run on `nodes`, of which it keeps none. */
-export function makeSchedule(lowered: Lowered, nodes: readonly Node[], runner: Runner | null): Schedule {
-  return new Planner(lowered, nodes, runner).plan();
+/** Which steps are computed by which kernels, the last excluded. */
+export interface KernelGroup {
+  readonly steps: readonly number[];
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Makes the schedule of a run on `nodes`, of which it keeps none; tells `groups`, for pictures, which steps share kernels. */
+export function makeSchedule(
+  lowered: Lowered,
+  nodes: readonly Node[],
+  runner: Runner | null,
+  groups?: KernelGroup[],
+): Schedule {
+  return new Planner(lowered, nodes, runner).plan(groups);
 }
 
 class Planner {
@@ -131,8 +143,13 @@ class Planner {
     this.#fusion = fuse(lowered, LOOP);
   }
 
-  plan(): Schedule {
-    this.#steps.forEach((step, i) => this.#access.push(this.#emit(step, i)));
+  plan(groups?: KernelGroup[]): Schedule {
+    this.#steps.forEach((step, i) => {
+      const from = this.#kernels.length;
+      this.#access.push(this.#emit(step, i));
+      const to = this.#kernels.length;
+      if (to > from) groups?.push({ steps: this.#together(step, i), from, to });
+    });
     const roots = this.#rootSteps.map((r) => this.#rootSlot(this.#access[r]));
     const bound = this.#slots.flatMap(({ kind }, i) => kind === "arena" ? [] : [i]);
     return {
@@ -149,6 +166,12 @@ class Planner {
       largest: this.#slots.reduce((n, s) => Math.max(n, s.size), 0),
       steps: this.#steps.length,
     };
+  }
+
+  /** The steps that are computed where step `i` is. */
+  #together(step: Step, i: number): number[] {
+    const members = this.#fusion.members.get(i) ?? [];
+    return step.op?.family === "elementwise" ? [...members] : [...members, i];
   }
 
   #emit(step: Step, i: number): Access {

@@ -93,6 +93,11 @@ export class PlanBuilder {
     this.steps = lowered.steps;
   }
 
+  /** How many dispatches there are so far. */
+  get dispatches(): number {
+    return this.#drafts.length;
+  }
+
   /** Counts an op for the run's label. */
   count(name: string): void {
     this.#names.set(name, (this.#names.get(name) ?? 0) + 1);

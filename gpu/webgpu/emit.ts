@@ -24,6 +24,14 @@ import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 export interface PlanOptions {
   /** Whether steps share kernels, and equal steps are joined; default true. */
   readonly fusion?: boolean;
+  /** Is told, for pictures, which steps which dispatches compute. */
+  readonly trace?: PlanTrace;
+}
+
+/** Which steps are computed by which dispatches, the last excluded. */
+export interface PlanTrace {
+  lowered: Lowered | null;
+  readonly groups: { steps: readonly number[]; from: number; to: number }[];
 }
 
 /** The plan of a run on devices with these limits. */
@@ -33,8 +41,9 @@ export function makePlan(
   now: RunAttributes,
   options: PlanOptions = {},
 ): Plan {
-  const { fusion = true } = options;
+  const { fusion = true, trace } = options;
   const lowered = fusion ? joinEqual(graph, now) : graph;
+  if (trace !== undefined) trace.lowered = lowered;
   const b = new PlanBuilder(lowered, limits, now);
   const isRoot = new Set(lowered.roots);
   const results = new Map<number, Operand>();
@@ -50,16 +59,23 @@ export function makePlan(
     keepRoot(i);
   });
   const clusters = cluster(lowered, limits, now, !fusion);
+  let from = b.dispatches;
+  const tell = (steps: readonly number[]): void => {
+    if (b.dispatches > from) trace?.groups.push({ steps, from, to: b.dispatches });
+    from = b.dispatches;
+  };
   for (const item of clusters.order) {
     if (typeof item === "number") {
       // What only its own kernel uses has no memory to look at.
       if (b.operands[lowered.steps[item].inputs[0]] === undefined) continue;
       b.operands[item] = movement(b, item, lowered.steps[item].op as Movement);
       keepRoot(item);
+      tell([item]);
     } else {
       const core = item.core < 0 ? [] : [item.core];
       b.working([...item.before, ...core, ...item.members], () => emitCluster(b, item, clusters));
       for (const i of item.core < 0 ? item.members : [item.core, ...item.members]) keepRoot(i);
+      tell([...item.before, ...item.core < 0 ? [] : [item.core], ...item.members]);
     }
   }
   return b.finish(lowered.roots.map((i) => results.get(i)!));

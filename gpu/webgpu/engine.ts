@@ -1,16 +1,17 @@
 /** The WebGPU engine: plans by structure, runs in order, reads together, and a new device when one is lost. */
 import type { Attributes } from "../../ops/primitive.ts";
 import type { DType, TypedArray } from "../../ops/dtype.ts";
-import { collect, lower, type RunGraph } from "../../ops/lower.ts";
+import { collect, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
-import { labelOf, namesOf, savedForBackward, showBytes } from "../../ops/out_of_memory.ts";
+import { labelOf, showBytes } from "../../ops/out_of_memory.ts";
 import type { Recorder } from "../../ops/profile.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
-import type { RunKey } from "../../ops/structure.ts";
-import { TooLargeError } from "./builder.ts";
-import { type AdapterReport, DeviceLostError, type Limits, type OpenDevice, openDevice } from "./device.ts";
-import { checkType, makePlan } from "./emit.ts";
-import type { Plan, RunAttributes } from "./plan.ts";
+import type { RunPlan } from "../../ops/report.ts";
+import { describeRun } from "./describe.ts";
+import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
+import { checkType } from "./emit.ts";
+import type { Plan } from "./plan.ts";
+import { makeRunPlan, Plans } from "./plans.ts";
 import { type Block, classOf } from "./pool.ts";
 import { storedBytes } from "./kernels/kernel.ts";
 import { CACHED, Reader } from "./reads.ts";
@@ -18,21 +19,8 @@ import { deviceBits, type Needs, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
 import { Timer } from "./timer.ts";
 
-/** Structures whose plans are kept, and dispatches in all of them. */
-const PLANS = 2048, PLANNED_DISPATCHES = 400_000;
-
 /** Runs with indices that may go unchecked before the engine looks by itself. */
 const UNCHECKED = 256;
-
-/** From which run of a structure on its steps fuse. */
-const RETURNS = 3;
-
-/** The plans of a structure: with fusion, and with a kernel for each step. */
-interface Entry {
-  plan: Plan | null;
-  apart: Plan | null;
-  runs: number;
-}
 
 /** What the engine did, for tests and benchmarks. */
 export interface EngineCounts {
@@ -48,20 +36,13 @@ export class WebGpuEngine implements Engine {
   readonly counts: EngineCounts = { runs: 0, dispatches: 0, planned: 0 };
   /** Called with errors that no tensor carries. */
   reportFault: ((error: Error) => void) | null = null;
-  /**
-   * Which runs fuse their steps: those of a structure that returns (so that what runs once shares the kernels of
-   * everything else and compiles nothing), all, or none. Results have the same bits.
-   */
-  fusion: "returning" | "always" | "never" = "returning";
-
   #runtime: Runtime;
   #reader: Reader;
   /** The new device on its way, while the old one is lost. */
   #recovery: Promise<void> | null = null;
   /** Work that waits for the new device. */
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
-  readonly #plans = new Map<RunKey, Entry>();
-  #planned = 0;
+  readonly #plans = new Plans(this.counts, (error) => this.reportFault?.(error));
   #budget = Infinity;
   #recorder: Recorder | null = null;
   /** A look at the faults of runs that nobody reads. */
@@ -79,6 +60,19 @@ export class WebGpuEngine implements Engine {
   /** What the device is. */
   get info(): AdapterReport {
     return this.#runtime.open.info;
+  }
+
+  /** Which runs fuse their steps. */
+  get fusion(): Plans["fusion"] {
+    return this.#plans.fusion;
+  }
+  set fusion(how: Plans["fusion"]) {
+    this.#plans.fusion = how;
+  }
+
+  /** Whether fused plans are on their way. */
+  get isCompiling(): boolean {
+    return this.#plans.isCompiling;
   }
 
   /** The device in use; another one after a loss. */
@@ -175,7 +169,7 @@ export class WebGpuEngine implements Engine {
 
   run(roots: Node[]): void {
     const start = this.#recorder === null ? 0 : performance.now(), graph = collect(roots);
-    const plan = this.#planFor(graph);
+    const plan = this.#plans.of(graph, this.#runtime, true);
     const storages = this.#storages(graph);
     const fail = (error: Error): void => storages.forEach((s) => s !== null && (s.error ??= error));
     try {
@@ -199,14 +193,13 @@ export class WebGpuEngine implements Engine {
   }
 
   planned(roots: readonly Node[]): MemoryNeed {
-    const { slots, chunks } = this.#planFor(collect(roots, false), false);
+    const { slots, chunks } = this.#plans.of(collect(roots, false), this.#runtime, false);
     return { results: slots.reduce((n, bytes) => n + classOf(bytes), 0), arena: sum(chunks) };
   }
 
   compile(graph: RunGraph): () => boolean {
     const attributes = (source: number): Attributes => graph.nodes[source].p;
-    const { limits } = this.#runtime.open, fusion = this.fusion !== "never";
-    const plan = this.#makePlan(graph, limits, attributes, fusion);
+    const plan = makeRunPlan(graph, this.#runtime, this.#plans.fusion !== "never");
     this.counts.planned++;
     // Of what is data only random keys change from now on.
     let isKey = false;
@@ -228,48 +221,8 @@ export class WebGpuEngine implements Engine {
     };
   }
 
-  #makePlan(graph: RunGraph, limits: Limits, now: RunAttributes, fusion: boolean): Plan {
-    const saved = savedForBackward(graph);
-    try {
-      return { ...makePlan(lower(graph), limits, now, { fusion }), saved };
-    } catch (error) {
-      if (!(error instanceof TooLargeError)) throw error;
-      const action = `compute ${namesOf(graph)}`;
-      throw this.#runtime.shortage({ action, results: [error.bytes], chunks: [], saved }, error.message);
-    }
-  }
-
-  #planFor(graph: RunGraph, isRun = true): Plan {
-    let entry = this.#plans.get(graph.key);
-    if (entry === undefined) {
-      this.counts.planned++;
-      entry = { plan: null, apart: null, runs: 0 };
-    }
-    // Most recently used last.
-    this.#plans.delete(graph.key);
-    this.#plans.set(graph.key, entry);
-    const fuses = this.fusion === "always" ||
-      (this.fusion === "returning" && (entry.runs += isRun ? 1 : 0) >= RETURNS - (isRun ? 0 : 1));
-    const found = fuses ? entry.plan : entry.apart;
-    if (found !== null) return found;
-    const { limits } = this.#runtime.open, now: RunAttributes = (source) => graph.nodes[source].p;
-    let plan = this.#makePlan(graph, limits, now, fuses);
-    if (fuses) {
-      // Where there was nothing to fuse, kernels and bind groups are there already.
-      if (entry.apart?.dispatches.length === plan.dispatches.length) plan = entry.apart;
-      else this.#planned += plan.dispatches.length - (entry.apart?.dispatches.length ?? 0);
-      entry.plan = plan;
-      entry.apart = null;
-    } else {
-      entry.apart = plan;
-      this.#planned += plan.dispatches.length;
-    }
-    for (const [key, old] of this.#plans) {
-      if (this.#plans.size <= PLANS && this.#planned <= PLANNED_DISPATCHES || old === entry) break;
-      this.#plans.delete(key);
-      this.#planned -= (old.plan?.dispatches.length ?? 0) + (old.apart?.dispatches.length ?? 0);
-    }
-    return plan;
+  describe(graph: RunGraph): RunPlan {
+    return describeRun(graph, this.#runtime.open.limits, this.fusion !== "never");
   }
 
   #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[], start: number): void {

@@ -79,7 +79,7 @@ export class Runtime implements Home {
     this.device = device;
     const pool = this.pool = new BufferPool(device, limits.buffer);
     this.collector = new Collector<Held>(({ block }) => block.release(), () => pool.live);
-    this.pipelines = new Pipelines(device);
+    this.pipelines = new Pipelines(device, open.info.isSoftware);
     this.faults = new Faults(device);
   }
 

@@ -25,6 +25,7 @@ import {
   throwTakenBack,
 } from "../runs.ts";
 import { ambient } from "../ambient.ts";
+import { areDeterministicAlgorithmsEnabled } from "../determinism.ts";
 import { assignAll, Tensor } from "../tensor.ts";
 import { Call, Compiled } from "./compiled.ts";
 import {
@@ -87,7 +88,8 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
     // Instruments look on at what is done, which a recording does not do again.
     if (ambient().watch !== null && currentTrace() === null) return f(...args);
     const flat = flatten(args, "jit a function of");
-    const { noGrad } = ambient(), key = `${treeKey(args)}|${noGrad}`;
+    const { noGrad } = ambient(), isFixed = areDeterministicAlgorithmsEnabled();
+    const key = `${treeKey(args)}|${noGrad}|${isFixed}`;
     let list = entries.get(key);
     if (list === undefined) {
       entries.set(key, list = []);
@@ -96,7 +98,7 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
     // What a lost device took of a recording is recorded anew.
     let entry = list.find((e) => isCurrent(e) && e.data.every((c) => c.value!.error === null));
     if (entry === undefined) {
-      const leaves = new Map<string, string>([["noGrad", String(noGrad)]]);
+      const leaves = new Map([["noGrad", `${noGrad}`], ["deterministic algorithms", `${isFixed}`]]);
       args.forEach((x, i) => describeLeaves(x, `argument ${i}`, leaves));
       count++;
       if (count > 1) {

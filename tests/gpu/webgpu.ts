@@ -32,3 +32,8 @@ export async function rejection(promise: Promise<unknown>): Promise<Error> {
 export function macrotask(ms = 0): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
+
+/** Turns of the event loop until no plan is on its way. */
+export async function compiled(): Promise<void> {
+  while (engine().isCompiling) await macrotask();
+}

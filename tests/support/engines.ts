@@ -97,6 +97,12 @@ export async function byReference<T>(backend: Backend, f: () => Promise<T>): Pro
   }
 }
 
+/** Waits for what an engine compiles between turns, so that the next test has its ops to itself. */
+async function settled({ engine }: Backend): Promise<void> {
+  const compiling = engine as { readonly isCompiling?: boolean } | null;
+  while (compiling?.isCompiling) await new Promise((resolve) => setTimeout(resolve));
+}
+
 /** Options of tests that are made by a helper. */
 export interface TestOptions {
   /** Which engines; default all. */
@@ -123,6 +129,7 @@ export function testEach(
         try {
           await f(backend, t);
         } finally {
+          await settled(backend);
           use(reference);
         }
       },

@@ -1,7 +1,6 @@
 /** A fused loop as a kernel of the host engine: WebAssembly where it can, the generated JavaScript elsewhere. */
 import { type DType, roundTo } from "../../../ops/dtype.ts";
 import { type Axes, compileLoop, type Kernel, type Loop } from "../loops.ts";
-import { isShared } from "../memory.ts";
 import { bytes, layoutOf, loopText, type VectorLoop } from "./loops.ts";
 import type { Module, Runner } from "./runner.ts";
 import { Unsupported } from "./wgsl.ts";
@@ -79,13 +78,10 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
   const stores = at,
     constants = at + loop.stores.length,
     floats = new Float32Array(words.buffer, geometry);
-  // For arrays that WebAssembly does not reach.
+  // For arrays that WebAssembly has no room for.
   let made: Kernel | null = null;
   const plain = (): Kernel => made ??= compileLoop(loop);
   return (v, k, g, nodes) => {
-    for (let i = 0; i < loop.stores.length; i++) {
-      if (!isShared(v[g[stores + i]])) return plain()(v, k, g, nodes);
-    }
     words.set(template);
     for (let i = 0; i < slots.length; i++) {
       const address = runner.address(v[g[slots[i]]]);
@@ -95,7 +91,14 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
       }
       words[layout.loads[i]] = address + g[slots[i] + 1] * bytes(loop.loads[i].dtype);
     }
-    for (let i = 0; i < loop.stores.length; i++) words[layout.stores[i]] = v[g[stores + i]].byteOffset;
+    for (let i = 0; i < loop.stores.length; i++) {
+      const address = runner.result(v[g[stores + i]]);
+      if (address === null) {
+        runner.finish();
+        return plain()(v, k, g, nodes);
+      }
+      words[layout.stores[i]] = address;
+    }
     for (let c = 0; c < loop.constants; c++) {
       const value = k[g[constants + c]];
       if ((constantTypes[c] ?? "f32") === "f32") floats[layout.constants + c] = value;

@@ -1,4 +1,5 @@
 /** Products of matrices in WebAssembly, shared out among threads by whole tiles. */
+import { areDeterministicAlgorithmsEnabled } from "../../../ops/determinism.ts";
 import { type Blas, blas, wanted } from "../blas.ts";
 import type { Runner } from "./runner.ts";
 
@@ -30,10 +31,11 @@ export function product(
   line: number = 4 * shape[1],
 ): void {
   const [M, N, K] = shape, size = M * N * K;
-  if (chosen === undefined && size >= MEASURED) chosen = faster(runner, shape, a, b, c, line);
-  if (chosen == null || size < LIBRARY || !byLibrary(chosen, runner, shape, a, b, c, line)) {
-    byVectors(runner, shape, a, b, c, line);
+  if (size >= LIBRARY && !areDeterministicAlgorithmsEnabled()) {
+    if (chosen === undefined && size >= MEASURED) chosen = faster(runner, shape, a, b, c, line);
+    if (chosen != null && byLibrary(chosen, runner, shape, a, b, c, line)) return;
   }
+  byVectors(runner, shape, a, b, c, line);
 }
 
 function faster(

@@ -49,6 +49,7 @@ export class Runner {
   #rows: Module | null = null;
   #norms: Module | null = null;
   readonly #borrowed: [number, number][] = [];
+  readonly #results: { readonly to: TypedArray; readonly at: number }[] = [];
 
   /** Takes memory when a kernel first asks for it: most programs start, and many end, without one. */
   constructor(readonly memory: HostMemory) {}
@@ -162,8 +163,25 @@ export class Runner {
     return at;
   }
 
-  /** Gives back the copies that a kernel ran on. */
+  /**
+   * The address of a result's elements, which `finish` copies to where WebAssembly does not reach: which memory a result
+   * gets must not decide how it is computed, nor its bits.
+   */
+  result(to: TypedArray): number | null {
+    if (isShared(to)) return to.byteOffset;
+    const at = this.borrow(to.byteLength);
+    if (at !== null) this.#results.push({ to, at });
+    return at;
+  }
+
+  /** Copies results to where they belong, and gives back the copies that a kernel ran on. */
   finish(): void {
+    for (const { to, at } of this.#results) {
+      new Uint8Array(to.buffer, to.byteOffset, to.byteLength).set(
+        new Uint8Array(this.memory.buffer, at, to.byteLength),
+      );
+    }
+    this.#results.length = 0;
     for (const [at, bytes] of this.#borrowed) this.memory.give(at, bytes);
     this.#borrowed.length = 0;
   }
