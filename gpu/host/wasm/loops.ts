@@ -31,7 +31,7 @@ export const BLOCK = 1024;
 export const LOOP_SCRATCH = 8 * BLOCK;
 
 /** Bytes of an element. */
-export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
+export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : dtype === "f64" ? 8 : 4;
 
 const word = (k: number): string => `(i32.load offset=${4 * k} ${get("g")})`;
 
@@ -56,6 +56,13 @@ function store(dtype: DType, at: string, value: string, single: boolean, offset 
   if (single) return `(i32.store8 ${by}${at} (i32x4.extract_lane 0 ${bits}))`;
   const words = `(i16x8.narrow_i32x4_u ${bits} ${bits})`;
   return `(v128.store32_lane ${by}0 ${at} (i8x16.narrow_i16x8_u ${words} ${words}))`;
+}
+
+/** Stores the result of a fold, of `type`, as `dtype`: f32, or f64 where it is of a part only. */
+function storeFolded(at: string, value: string, type: string, dtype: DType): string {
+  if (dtype === "f64") return `(f64.store ${at} ${type === "f64" ? value : `(f64.promote_f32 ${value})`})`;
+  if (dtype !== "f32") throw new Unsupported(dtype);
+  return `(f32.store ${at} ${type === "f64" ? `(f32.demote_f64 ${value})` : value})`;
 }
 
 /** Sums and products run in double precision, in a pair of vectors of two; the largest and smallest as they are. */
@@ -259,7 +266,8 @@ ${start.join(" ")}
 
   #fold(): string {
     const { loop } = this, fold = loop.fold!, f = FOLDS[fold.name], value = loop.stores[0].value;
-    if (f === undefined || loop.stores[0].dtype !== "f32") throw new Unsupported(fold.name);
+    if (f === undefined) throw new Unsupported(fold.name);
+
     const last = loop.rank - 1, kept = this.#outer.filter((a) => !fold.reduced[a]);
     const folded = this.#outer.filter((a) => fold.reduced[a]);
     return fold.reduced[last]
@@ -325,7 +333,7 @@ ${start.join(" ")}
           }, first)
         }
       ${join.join(" ")}
-      (f32.store ${p.get("y0")!} ${f.wide ? `(f32.demote_f64 ${get(total)})` : get(total)})`,
+      ${storeFolded(p.get("y0")!, get(total), type, this.loop.stores[0].dtype)}`,
       first,
     );
   }
@@ -358,7 +366,8 @@ ${start.join(" ")}
         : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${
           get("q")
         }) (f32x4.extract_lane 0 ${v})))`;
-    const result = f.wide ? `(f32.demote_f64 (f64.load ${get("q")}))` : `(f32.load ${get("q")})`;
+    const type = f.wide ? "f64" : "f32", result = `(${type}.load ${get("q")})`;
+    const { dtype } = this.loop.stores[0];
     const bound = add(get("block"), get("size"));
     return this.#nest(kept, this.#start(true), (p) =>
       `${set("block", get("from"))}
@@ -388,7 +397,10 @@ ${start.join(" ")}
         )
       }
         ${
-        this.#each(bound, `${set("q", at)} (f32.store ${add(p.get("y0")!, mul(get("j"), i32(4)))} ${result})`)
+        this.#each(
+          bound,
+          `${set("q", at)} ${storeFolded(add(p.get("y0")!, mul(get("j"), i32(4))), result, type, dtype)}`,
+        )
       }
         ${set("block", bound)} (br $blocks)))`, -1);
   }
