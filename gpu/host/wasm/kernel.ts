@@ -1,37 +1,48 @@
 /** A fused loop as a kernel of the host engine: WebAssembly where it can, the generated JavaScript elsewhere. */
 import { type DType, roundTo, type TypedArray } from "../../../ops/dtype.ts";
 import { type Axes, compileLoop, type Fold, type Kernel, type Loop } from "../loops.ts";
-import { isShared } from "../memory.ts";
 import { bytes, layoutOf, loopText, type VectorLoop } from "./loops.ts";
-import type { Module, Runner } from "./runner.ts";
+import { type Module, type Runner, TURNS } from "./runner.ts";
 import { Unsupported } from "./wgsl.ts";
 
 /** From so many elements on a loop goes through WebAssembly. */
 const LEAST = 4096;
-/** Shortest innermost axis that is worth vectors. */
-const ROW = 8;
-/** Elements of a part of a fold of everything, and most parts. */
-const PART = 1 << 14, PARTS = 1 << 12;
+/** Shortest innermost axis that is worth vectors; elements of it that a part is a multiple of. */
+const ROW = 8, GRAIN = 256;
+/** Elements of a part of a fold of everything; rows of one of columns; most parts of each, and columns. */
+const PART = 1 << 14, PARTS = 1 << 12, ROWS = 64, ROW_PARTS = 16, COLUMNS = 1 << 12;
 
-/** Axes of a fold of everything that keep parts of the first one, and how many elements of that one are over. */
+/** Axes of a fold that keep parts of the first one, which it folds, and how many elements of that one are over. */
 interface Parts extends Axes {
   readonly rest: number;
 }
 
-/** So that threads can share a fold of everything; how many parts there are hangs on lengths only. */
+/** So that threads can share folds along the first axis; how many parts there are hangs on lengths only. */
 function inParts(loop: Loop, { lengths, strides, reduced }: Axes): Parts | null {
   const [n, ...inner] = lengths;
-  if (loop.fold === null || reduced.includes(false) || productOf(lengths) < 4 * PART) return null;
-  if (inner.length > 0) {
-    return n > PARTS ? null : { lengths, strides, reduced: reduced.map((_, a) => a > 0), rest: 0 };
-  }
-  const size = PART * Math.ceil(n / (PART * PARTS)), parts = Math.floor(n / size);
-  return {
-    lengths: [parts, size],
-    strides: strides.map(([s]) => [s * size, s]),
-    reduced: [false, true],
-    rest: n - parts * size,
+  if (loop.fold === null || !reduced[0] || productOf(lengths) < 4 * PART) return null;
+  const apart = (parts: number): Parts => {
+    const size = Math.floor(n / parts);
+    return {
+      lengths: [parts, size, ...inner],
+      strides: strides.map(([s, ...more]) => [s * size, s, ...more]),
+      reduced: [false, ...reduced],
+      rest: n - parts * size,
+    };
   };
+  if (lengths.length === 2 && !reduced[1]) {
+    return n < 4 * ROWS || inner[0] > COLUMNS ? null : apart(Math.min(ROW_PARTS, Math.floor(n / ROWS)));
+  }
+  if (reduced.includes(false)) return null;
+  if (inner.length === 0) return apart(Math.min(PARTS, Math.floor(n / PART)));
+  return n > PARTS ? null : { lengths, strides, reduced: reduced.map((_, a) => a > 0), rest: 0 };
+}
+
+/** The axis that threads share: the first one that is kept, but for columns, unless there are enough of others. */
+function sharedAxis(lengths: readonly number[], reduced: readonly boolean[], isFold: boolean): number {
+  if (!isFold) return 0;
+  const first = Math.max(0, reduced.indexOf(false)), last = lengths.length - 1;
+  return reduced[last] || lengths[first] >= ROW_PARTS ? first : last;
 }
 
 const productOf = (list: readonly number[]): number => list.reduce((a, b) => a * b, 1);
@@ -61,6 +72,7 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
     applications: loop.applications,
     stores: parts === null ? loop.stores : loop.stores.map((s) => ({ ...s, dtype: "f64" })),
     fold: loop.fold === null ? null : { name: loop.fold.name, reduced },
+    shared: parts === null ? sharedAxis(lengths, reduced, loop.fold !== null) : 0,
   };
   let module: Module;
   try {
@@ -84,11 +96,9 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
       step *= lengths[a];
     }
   });
-  const isFold = loop.fold !== null;
-  const first = !isFold ? 0 : !reduced[last] ? last : Math.max(0, reduced.indexOf(false));
-  const end = lengths[first];
+  const first = vectors.shared, end = lengths[first];
   // A fold of everything is one thread's; parts of a row begin where vectors do.
-  const splits = !isFold || !reduced[first], grain = first === last ? 64 : 1;
+  const splits = loop.fold === null || !reduced[first], grain = first === last ? GRAIN : 1;
   const work = size * (1 + loop.applications.length);
   // Places in the plain geometry: lengths; slot, offset and outer strides of each load; slots of stores; constants.
   const slots: number[] = [];
@@ -104,11 +114,11 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
       from,
       splits ? to : end,
       sums,
-    ]);
+    ], TURNS);
 
   /** Folds each part, and what is over, then their results in order. */
-  const runParts = ({ rest }: Parts, { name, init, host }: Fold, y: TypedArray): boolean => {
-    const n = end + (rest > 0 ? 1 : 0), place = runner.borrow(8 * n);
+  const runParts = ({ rest }: Parts, { init, host }: Fold, y: TypedArray): boolean => {
+    const n = end + (rest > 0 ? 1 : 0), width = y.length, place = runner.borrow(8 * n * width);
     if (place === null) return false;
     words[layout.stores[0]] = place;
     run();
@@ -116,25 +126,18 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
       words[0] = 1;
       words[1] = rest;
       for (const l of layout.loads) words[l] += end * words[l + 1];
-      words[layout.stores[0]] += 8 * end;
+      words[layout.stores[0]] += 8 * end * width;
       run();
     }
-    const folded = new Float64Array(runner.memory.buffer, place, n);
-    y[0] = folded.reduce((a, b) => host(a, b), init);
+    const folded = new Float64Array(runner.memory.buffer, place, n * width);
+    for (let i = 0; i < width; i++) {
+      let result = init;
+      for (let k = i; k < folded.length; k += width) result = host(result, folded[k]);
+      y[i] = result;
+    }
     return true;
   };
-  /** Runs on places of the results in shared memory, from where they are copied. */
-  const runTo = (results: readonly TypedArray[]): boolean => {
-    const places = results.map((y) => isShared(y) ? y.byteOffset : runner.borrow(y.byteLength));
-    if (places.includes(null)) return false;
-    places.forEach((place, i) => words[layout.stores[i]] = place!);
-    run();
-    results.forEach((y, i) => {
-      if (!isShared(y)) bytesOf(y).set(new Uint8Array(runner.memory.buffer, places[i]!, y.byteLength));
-    });
-    return true;
-  };
-  // For arrays that WebAssembly does not reach.
+  // For arrays that WebAssembly has no room for.
   let made: Kernel | null = null;
   return (v, k, g, nodes) => {
     words.set(template);
@@ -149,11 +152,14 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
       if ((constantTypes[c] ?? "f32") === "f32") floats[layout.constants + c] = value;
       else words[layout.constants + c] = roundTo("i32", value);
     }
-    const results = loop.stores.map((_, i) => v[g[stores + i]]);
-    const isDone = isThere && (parts === null ? runTo(results) : runParts(parts, loop.fold!, results[0]));
+    for (let i = 0; parts === null && i < loop.stores.length; i++) {
+      const address = runner.result(v[g[stores + i]]);
+      isThere &&= address !== null;
+      words[layout.stores[i]] = address!;
+    }
+    if (isThere && parts === null) run();
+    else if (isThere) isThere = runParts(parts!, loop.fold!, v[g[stores]]);
     runner.finish();
-    if (!isDone) (made ??= compileLoop(loop))(v, k, g, nodes);
+    if (!isThere) (made ??= compileLoop(loop))(v, k, g, nodes);
   };
 }
-
-const bytesOf = (y: TypedArray): Uint8Array => new Uint8Array(y.buffer, y.byteOffset, y.byteLength);
