@@ -11,6 +11,7 @@ import { interruption, repairKernel, reportFault } from "./display/kernel.ts";
 import { setProgressFactory } from "./nn/progress.ts";
 import { fitProgress } from "./display/fit_progress.ts";
 import { graph } from "./display/graph_of.ts";
+import { displayHolder } from "./display/holders.ts";
 import { displayTensor, inspectTensor } from "./display/tensor.ts";
 import "./ops/transforms/backward.ts";
 
@@ -346,7 +347,7 @@ export {
   SoftMarginLoss,
   TripletMarginLoss,
 } from "./nn/loss_modules.ts";
-export { Module } from "./nn/module.ts";
+export { Module, TensorOutline } from "./nn/module.ts";
 export type { LoadReport, Member, ParameterTree } from "./nn/module.ts";
 export {
   BatchNorm,
@@ -451,6 +452,7 @@ export type {
   LayerFacts,
   LossOrStep,
 } from "./display/diagnose.ts";
+export { summary } from "./display/holders.ts";
 export { table } from "./display/table.ts";
 export type { TableOptions } from "./display/table.ts";
 export { profile } from "./display/profile.ts";
@@ -467,6 +469,6 @@ export { DeviceLostError } from "./gpu/devices.ts";
 
 setProgressFactory(fitProgress);
 setInterruption(interruption);
-setPresenter({ display: displayTensor, inspect: inspectTensor, graph });
+setPresenter({ display: displayTensor, inspect: inspectTensor, graph, displayHolder });
 repairKernel();
 await startDevices(reportFault);

@@ -1,6 +1,7 @@
 /** What all optimisers share: parameter groups, learning rates as data, one graph for each step, state. */
 import { currentTrace, readGuarded } from "../ops/node.ts";
 import { tensor } from "../ops/create.ts";
+import { displayHolder, type MimeBundle } from "../ops/presenter.ts";
 import { checkInterruption } from "../ops/runs.ts";
 import { assignAll, checkOptions, Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
@@ -236,6 +237,10 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
   /** What `console.log` shows. */
   [Symbol.for("Deno.customInspect")](): string {
     return this.toString();
+  }
+  /** What a notebook shows: a table of its state. */
+  [Symbol.for("Jupyter.display")](): Promise<MimeBundle> {
+    return displayHolder(this);
   }
 }
 

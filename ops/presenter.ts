@@ -36,6 +36,8 @@ export interface Presenter {
   inspect(x: Tensor): string;
   /** The graph behind a tensor. */
   graph(x: Tensor, options: TensorGraphOptions): Picture;
+  /** What holds tensors, as a module or an optimiser: for the last expression of a notebook cell. */
+  displayHolder?(x: object): Promise<MimeBundle>;
 }
 
 let presenter: Presenter = {
@@ -52,4 +54,13 @@ export function setPresenter(p: Presenter): void {
 /** The presenter in use. */
 export function currentPresenter(): Presenter {
   return presenter;
+}
+
+/** What a notebook shows for an object that holds tensors; its text where it cannot be drawn. Never throws. */
+export async function displayHolder(x: object): Promise<MimeBundle> {
+  try {
+    return await presenter.displayHolder?.(x) ?? { "text/plain": String(x) };
+  } catch (error) {
+    return { "text/plain": `${x}\n(${error instanceof Error ? error.message : error})` };
+  }
 }

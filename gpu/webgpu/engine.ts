@@ -8,7 +8,7 @@ import type { Recorder } from "../../ops/profile.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunPlan } from "../../ops/report.ts";
 import { describeRun } from "./describe.ts";
-import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
+import { type AdapterReport, DeviceLostError, type Limits, type OpenDevice, openDevice } from "./device.ts";
 import { checkType } from "./emit.ts";
 import type { Plan } from "./plan.ts";
 import { makeRunPlan, Plans } from "./plans.ts";
@@ -73,6 +73,13 @@ export class WebGpuEngine implements Engine {
   /** Whether fused plans are on their way. */
   get isCompiling(): boolean {
     return this.#plans.isCompiling;
+  }
+
+  /** Has plans made as if the device had these limits, for tests. */
+  assume(limits: Partial<Limits>): void {
+    const runtime = this.#runtime;
+    runtime.limits = { ...runtime.open.limits, ...limits };
+    this.#plans.forget();
   }
 
   /** The device in use; another one after a loss. */

@@ -3,7 +3,7 @@ import { type DType, packBf16, type TypedArray } from "../../ops/dtype.ts";
 import { outOfMemory, type OutOfMemoryError, type Saved, showBytes } from "../../ops/out_of_memory.ts";
 import { availableMemory, LARGE_REQUEST } from "../available.ts";
 import { Collector } from "../collector.ts";
-import type { OpenDevice } from "./device.ts";
+import type { Limits, OpenDevice } from "./device.ts";
 import { Faults } from "./faults.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { Bound, Dispatch, Plan, RunAttributes } from "./plan.ts";
@@ -49,6 +49,8 @@ interface Prepared {
 
 /** One device. */
 export class Runtime implements Home {
+  /** What plans are made for: what the device has, but in tests. */
+  limits: Limits;
   readonly device: GPUDevice;
   readonly pool: BufferPool;
   readonly pipelines: Pipelines;
@@ -76,6 +78,7 @@ export class Runtime implements Home {
 
   constructor(readonly open: OpenDevice, public budget: number) {
     const { device, limits } = open;
+    this.limits = limits;
     this.device = device;
     const pool = this.pool = new BufferPool(device, limits.buffer);
     this.collector = new Collector<Held>(({ block }) => block.release(), () => pool.live);
