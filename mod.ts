@@ -10,6 +10,8 @@ import { setInterruption } from "./ops/runs.ts";
 import { interruption, repairKernel, reportFault } from "./display/kernel.ts";
 import { setProgressFactory } from "./nn/progress.ts";
 import { fitProgress } from "./display/fit_progress.ts";
+import { graph } from "./display/graph_of.ts";
+import { displayHolder } from "./display/holders.ts";
 import { displayTensor, inspectTensor } from "./display/tensor.ts";
 import "./ops/transforms/backward.ts";
 
@@ -345,7 +347,7 @@ export {
   SoftMarginLoss,
   TripletMarginLoss,
 } from "./nn/loss_modules.ts";
-export { Module } from "./nn/module.ts";
+export { Module, TensorOutline } from "./nn/module.ts";
 export type { LoadReport, Member, ParameterTree } from "./nn/module.ts";
 export {
   BatchNorm,
@@ -406,8 +408,10 @@ export {
   TransformerLayer,
 } from "./nn/transformer.ts";
 export type { RotaryOptions, TransformerLayerOptions } from "./nn/transformer.ts";
-export { graph } from "./display/graph_of.ts";
-export type { TensorGraphOptions } from "./display/graph_of.ts";
+export { graph };
+export type { Picture, TensorGraphOptions } from "./ops/presenter.ts";
+export { program, ProgramDrawing } from "./display/program_of.ts";
+export type { ProgramKernel, ProgramOptions } from "./display/program_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
 export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
@@ -448,8 +452,14 @@ export type {
   LayerFacts,
   LossOrStep,
 } from "./display/diagnose.ts";
+export { summary } from "./display/holders.ts";
 export { table } from "./display/table.ts";
 export type { TableOptions } from "./display/table.ts";
+export { profile } from "./display/profile.ts";
+export type { KernelSummary, Profile, ProfileOptions, Trace, TraceEvent } from "./display/profile.ts";
+export type { KernelTime, Roofline, RunTime, Timed } from "./ops/profile.ts";
+export type { Work } from "./ops/cost.ts";
+export type { Cost } from "./ops/primitive.ts";
 export { liveDisplay, show } from "./display/show.ts";
 export type { LiveDisplay } from "./display/show.ts";
 export { trainingProgress } from "./display/progress.ts";
@@ -459,6 +469,6 @@ export { DeviceLostError } from "./gpu/devices.ts";
 
 setProgressFactory(fitProgress);
 setInterruption(interruption);
-setPresenter({ display: displayTensor, inspect: inspectTensor });
+setPresenter({ display: displayTensor, inspect: inspectTensor, graph, displayHolder });
 repairKernel();
 await startDevices(reportFault);

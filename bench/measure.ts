@@ -35,15 +35,23 @@ export interface Settings {
   readonly ours: readonly string[];
 }
 
-/** Time for the rounds of one work, after at least three of them. */
-const BUDGET = 60_000;
+/** Time for the rounds of one work, after at least three of them, and for a slow contender's part, after one. */
+const BUDGET = 30_000;
+const PART = 10_000;
 /** Repetitions of a short step last about as long. */
 const BLOCK = 100;
-/** Calls before any is timed: engines that compile what returns have done so. */
+/** Calls before any is timed, so that engines that compile what returns have done so; fewer where that takes long. */
 const WARM_UP = 5;
+const WARM_UP_LIMIT = 10_000;
 
 const median = (list: readonly number[]): number => list.toSorted((a, b) => a - b)[list.length >> 1];
 const digits = (x: number): number => Number(x.toPrecision(4));
+
+/** Median of the rounds that both have. */
+function ratio(ours: readonly number[], theirs: readonly number[]): number {
+  const both = ours.slice(0, theirs.length);
+  return digits(median(both.map((t, i) => t / theirs[i])));
+}
 
 /** Notes those whose results differ from the median of all by more than the work's tolerance. */
 function compare(w: Work, probes: Map<string, number[][]>, entries: Record<string, Entry>): void {
@@ -107,7 +115,7 @@ export async function measure(w: Work, processes: readonly Process[], settings: 
     if (w.kind === "start") continue;
     let last: Answer = {};
     const start = performance.now();
-    for (let i = 0; i < WARM_UP && performance.now() - start < 2 * limit; i++) {
+    for (let i = 0; i < WARM_UP && performance.now() - start < WARM_UP_LIMIT; i++) {
       last = await process.ask({ ask: "time", repeat: 1 }, 2 * limit);
       if (last.error !== undefined || last.ms! > limit) break;
     }
@@ -122,7 +130,9 @@ export async function measure(w: Work, processes: readonly Process[], settings: 
   let round = 0;
   for (; timed.length > 0 && round < rounds && (round < 3 || performance.now() - start < BUDGET); round++) {
     for (const process of timed) {
-      const repeat = repeats.get(process.name)!;
+      const repeat = repeats.get(process.name)!,
+        spent = times.get(process.name)!.reduce((a, b) => a + b * repeat, 0);
+      if (spent > PART) continue;
       const { ms = NaN, hostMs, error } = w.kind === "start"
         ? await starts(process)
         : await process.ask({ ask: "time", repeat }, 4 * limit + 10 * BLOCK);
@@ -149,7 +159,7 @@ export async function measure(w: Work, processes: readonly Process[], settings: 
       Object.fromEntries(
         measured.filter((name) => !settings.ours.includes(name)).map((name) => [
           name,
-          digits(median(times.get(mine)!.map((t, i) => t / times.get(name)![i]))),
+          ratio(times.get(mine)!, times.get(name)!),
         ]),
       ),
     ]),

@@ -7,6 +7,10 @@ import time
 import numpy as np
 
 
+class Cannot(Exception):
+    """Why a contender does no such work."""
+
+
 def mix(h):
     """Wellons (2018), "lowbias32", on unsigned words."""
     h = (h ^ (h >> 16)) * np.uint32(0x7FEB352D)
@@ -60,7 +64,7 @@ def serve(versions, kinds, first_gradient, wait, to_numpy, peak):
     def prepare(work):
         nonlocal step
         if work["kind"] not in kinds:
-            raise NotImplementedError(f"{work['kind']} is not among its works")
+            raise Cannot(f"{work['kind']} is not among its works")
         step = None
         step = kinds[work["kind"]](work)
         start = time.perf_counter()
@@ -94,5 +98,7 @@ def serve(versions, kinds, first_gradient, wait, to_numpy, peak):
                 say(measure(question["work"]))
             else:
                 say(timed(question["repeat"]))
-        except Exception as error:  # a work that it cannot do is an answer
+        except Cannot as error:
+            say({"error": str(error)})
+        except Exception as error:  # that it failed is an answer, too
             say({"error": f"{type(error).__name__}: {error}"})

@@ -24,6 +24,8 @@ export interface Card {
 export const FONT_SIZE = 11, LINE_HEIGHT = 14, HEADER_HEIGHT = 19;
 const CHARACTER_WIDTH = 6.7; // Of the monospaced font at this size.
 const WIDEST = 36; // Characters.
+/** What is said of a value that is never written to memory. */
+export const UNSTORED = "not stored";
 
 // Boxes are opaque, so their text reads on any page.
 const COLORS: Record<GraphNode["kind"] | "group" | "fault", { header: string; body: string }> = {
@@ -60,13 +62,18 @@ function sized(title: string, lines: string[], kind: keyof typeof COLORS, facts:
 function nodeCard({ node, operands, parent }: NodeItem, detail: Detail): Card {
   const isOp = node.kind === "op" || node.kind === "output", lines: string[] = [];
   const name = node.name && node.name !== node.label ? shorten(localName(node.name, parent), 22) : "";
-  const title = !isOp
+  const number = node.kind === "constant" && detail !== "full" && node.value !== undefined
+    ? valueText(node.value)
+    : "";
+  const title = number !== ""
+    ? number
+    : !isOp
     ? shorten(name || nodeTitle(node), 28)
     : `${name}${name && " = "}${shorten(plainLine(node.label), 28)}`;
   if (detail !== "title") {
     // What shows its only element needs no type.
     if (node.shape.length > 0 || node.value === undefined || node.dtype !== "f32") lines.push(typeText(node));
-    const data = node.value === undefined || (detail === "short" && isOp)
+    const data = node.value === undefined || number !== "" || (detail === "short" && isOp)
       ? ""
       : `data ${valueText(node.value)}`;
     const grad = node.cotangent === undefined ? "" : `grad ${valueText(node.cotangent)}`;
@@ -83,6 +90,9 @@ function nodeCard({ node, operands, parent }: NodeItem, detail: Detail): Card {
       const grad = operand.magnitude === undefined ? "" : ` │ grad ${formatNumber(operand.magnitude, 3)}`;
       lines.push(`${what}${what.length + grad.length <= WIDEST ? grad : ""}`);
     }
+  }
+  if (node.memory !== undefined && (detail !== "title" || node.memory !== UNSTORED)) {
+    lines.push(plainLine(node.memory));
   }
   if (node.fault !== undefined) lines.push(shorten(plainLine(node.fault), 28));
   return sized(title, lines, node.fault === undefined ? node.kind : "fault", nodeFacts(node, operands));
@@ -142,7 +152,7 @@ function nodeFacts(node: GraphNode, operands: readonly NodeItem[]): Record<strin
     pullback: node.pullback,
     numbers: node.numbers,
     fault: node.fault,
-    ...node.facts,
+    memory: node.memory,
   };
   for (const { node: operand } of operands) {
     if (operand.kind === "constant") continue;

@@ -2,6 +2,7 @@
 
 import {
   boxOf,
+  contents,
   countOf,
   type Folded,
   type FoldedEdge,
@@ -76,16 +77,10 @@ function inOrder({ nodes, edges }: GraphPicture): readonly GraphNode[] {
   return order;
 }
 
-/** Says what is in a stretch of items: `12 ops: mul × 6, add × 6`. */
-function contents(items: readonly Item[]): string {
-  const counts = new Map<string, number>();
+/** Says what is in a stretch of items. */
+function contentsOf(items: readonly Item[]): string {
   const ops = items.flatMap(nodesOf).filter(({ node }) => node.kind === "op" || node.kind === "output");
-  for (const { node } of ops) counts.set(node.label, (counts.get(node.label) ?? 0) + 1);
-  const most = [...counts].sort(([, a], [, b]) => b - a);
-  const list = most.slice(0, 3).map(([label, n]) =>
-    n === 1 ? plainLine(label) : `${plainLine(label)} × ${n}`
-  );
-  return ops.length === 1 ? list[0] : `${ops.length} ops: ${list.join(", ")}${most.length > 3 ? ", …" : ""}`;
+  return ops.length === 0 ? "values" : contents(ops.map(({ node }) => plainLine(node.label)));
 }
 
 class Builder {
@@ -318,7 +313,7 @@ class Builder {
       const instances = isGroup ? lists.map(([item]) => (item as GroupItem).items) : lists;
       const name = isGroup && last.kind === "group" ? spanOf(first.name, last.name) : "";
       const group: GroupItem = {
-        ...this.#group(isGroup ? first.label : contents(lists[0]), name, isGroup ? first.facts : {}, [
+        ...this.#group(isGroup ? first.label : contentsOf(lists[0]), name, isGroup ? first.facts : {}, [
           ...instances[0],
         ]),
         instances,
@@ -352,7 +347,7 @@ class Builder {
     for (let at = 0; at < items.length; at += size) {
       const stretch = items.slice(at, at + size);
       cut.push(
-        stretch.length === 1 ? stretch[0] : this.#group(contents(stretch), "", {}, this.#cut(stretch)),
+        stretch.length === 1 ? stretch[0] : this.#group(contentsOf(stretch), "", {}, this.#cut(stretch)),
       );
     }
     return cut;

@@ -91,3 +91,12 @@ export function framesOf(root: GroupItem): GroupItem[] {
 export function countOf(item: Item): number {
   return item.kind === "group" && item.open ? item.items.reduce((n, inner) => n + countOf(inner), 0) : 1;
 }
+
+/** Says what ops there are: `12 ops: mul × 6, add × 6`. */
+export function contents(ops: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const op of ops) counts.set(op, (counts.get(op) ?? 0) + 1);
+  const most = [...counts].sort(([, a], [, b]) => b - a);
+  const list = most.slice(0, 3).map(([op, n]) => n === 1 ? op : `${op} × ${n}`);
+  return ops.length === 1 ? list[0] : `${ops.length} ops: ${list.join(", ")}${most.length > 3 ? ", …" : ""}`;
+}

@@ -1,10 +1,11 @@
 /** The graph of a tensor as a picture: its nodes with values and cotangents, read and computed for the drawing. */
 import { isFloat } from "../ops/dtype.ts";
 import { type Node, recordedAs, wrap } from "../ops/node.ts";
+import type { TensorGraphOptions } from "../ops/presenter.ts";
 import { sizeOf } from "../ops/shape.ts";
-import { Tensor } from "../ops/tensor.ts";
+import { checkOptions, Tensor } from "../ops/tensor.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
-import { type GraphNode, type GraphOptions, type GraphPicture, graphText, presentGraph } from "./graph.ts";
+import { type GraphNode, type GraphPicture, graphText, presentGraph } from "./graph.ts";
 import { fold } from "./graph_fold.ts";
 import { boxesOf, type Folded, framesOf } from "./graph_items.ts";
 import { instancesOf } from "./graph_flow.ts";
@@ -24,14 +25,6 @@ import {
 } from "./graph_values.ts";
 import { formatNumber, kindOf } from "./parts.ts";
 
-/** What `graph` draws. */
-export interface TensorGraphOptions extends GraphOptions {
-  /** Compute and show cotangents; default: where the tensor is a scalar that requires gradients. */
-  cotangents?: boolean;
-  /** Compute and show values and cotangents; default: where that takes less than 2 billion operations. */
-  values?: boolean;
-}
-
 /** Formulas with numbers are for graphs that are read node by node. */
 const MOST_NUMBERS = 60;
 
@@ -44,6 +37,7 @@ export function graph(root: Tensor, options: TensorGraphOptions = {}): Drawing {
   if (!(root instanceof Tensor)) {
     throw new TypeError(`Cannot draw the graph of ${kindOf(root)}: it takes a tensor, as in graph(loss)`);
   }
+  checkOptions("draw a graph", options, ["title", "direction", "depth", "cotangents", "values"]);
   return new TensorGraph(root, options);
 }
 
@@ -116,12 +110,19 @@ class TensorGraph extends Drawing {
         );}
     }
     if (notes.length > 0) drawn.picture.note = notes.join(". ");
+    const all = new Map<Node, ReadonlyMap<Node, string>>();
     const nameOf = (n: Node): string | null => drawn.nodes.get(n)?.name ?? null;
     for (const [n, node] of drawn.nodes) {
       if (this.#nodes.isLeaf(n) || !seen.has(node)) continue;
       const operands = this.#nodes.inputs(n), inputs = operands.map((x) => this.#nodes.shownFor(x));
       const isTurned = (k: number): boolean => this.#nodes.isTurned(operands[k]);
-      Object.assign(node, formulas(n, inputs, nameOf, drawn.taken, isTurned, numbers.get(n)));
+      const { facts, chains } = formulas(n, inputs, nameOf, drawn.taken, isTurned, numbers.get(n));
+      Object.assign(node, facts);
+      if (chains.size > 0) all.set(n, chains);
+    }
+    for (const [edge, [n, k]] of drawn.edges) {
+      const x = this.#nodes.shownFor(this.#nodes.inputs(n)[k]), chain = all.get(n)?.get(x);
+      if (chain !== undefined) edge.numbers = chain;
     }
   }
 

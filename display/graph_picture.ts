@@ -1,5 +1,6 @@
 /** A computation graph as plain data, and how its nodes are named. */
 
+import type { GraphOptions } from "../ops/presenter.ts";
 import { formatNumber, plainLine, shorten } from "./parts.ts";
 
 /** A node to draw. Values and cotangents are short text, or numbers. */
@@ -34,8 +35,8 @@ export interface GraphNode {
   fault?: string;
   /** When the backward pass computes its cotangent, counted from 1. */
   step?: number;
-  /** More to see when pointed at. */
-  facts?: Readonly<Record<string, string>>;
+  /** Where its value goes: one more line. */
+  memory?: string;
   /** The group that it stands in. */
   within?: string | number;
 }
@@ -52,6 +53,8 @@ export interface GraphEdge {
   magnitude?: number;
   /** That cotangent, where it is short. */
   cotangent?: string | number;
+  /** How that cotangent comes about, with numbers. */
+  numbers?: string;
 }
 
 /** Nodes that are drawn in a frame, or as one box: a call of a module, a kernel. */
@@ -80,15 +83,7 @@ export interface GraphPicture {
   note?: string;
 }
 
-/** How a graph is drawn. */
-export interface GraphOptions {
-  /** Stands above the drawing. */
-  title?: string;
-  /** Where the data flows; by default to the right if that fits the page, else down. */
-  direction?: "right" | "down";
-  /** How many levels of groups are opened; by default as many as are readable, at most 300 boxes. */
-  depth?: number;
-}
+export type { GraphOptions };
 
 /** `f32[2,3]`, or `f32` for a scalar. */
 export function typeText({ dtype, shape }: { dtype: string; shape: readonly number[] }): string {

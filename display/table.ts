@@ -77,7 +77,7 @@ class Table extends Drawing {
     const { columns, lines, left } = this.#layOut();
     const line = "border-bottom:1px solid rgba(128,128,128,.3)";
     const style = (j: number, extra = "") =>
-      ` style="padding:3px 10px;${line};text-align:${
+      ` style="padding:3px 8px;${line};white-space:nowrap;text-align:${
         left[j] ? "left" : "right"
       };font-variant-numeric:tabular-nums${extra}"`;
     const head = columns.map((name, j) => `<th${style(j, ";font-weight:600")}>${escapeHtml(name)}</th>`).join(
@@ -90,12 +90,12 @@ class Table extends Drawing {
     ).join("\n");
     const title = this.options.title === undefined
       ? ""
-      : `<caption style="text-align:left;white-space:nowrap;font-weight:600;padding:3px 10px;color:inherit">${
+      : `<caption style="text-align:left;font-weight:600;padding:3px 8px;color:inherit">${
         escapeHtml(plainLine(this.options.title))
       }</caption>`;
     const top = columns.length === 0 ? "" : `<thead><tr style="background:none">${head}</tr></thead>\n`;
     const html =
-      `<table style="border-collapse:collapse;margin:4px 0;color:inherit">${title}${top}<tbody>\n${body}\n</tbody></table>`;
+      `<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0;color:inherit;font-size:13px">${title}${top}<tbody>\n${body}\n</tbody></table></div>`;
     return Promise.resolve({ data: { "text/html": html } });
   }
 

@@ -170,8 +170,8 @@ export class Bucket {
     };
   }
 
-  /** The assignments that restore a snapshot. */
-  restore(state: BucketState): Pair[] {
+  /** The assignments that restore a snapshot and a rate: everything, since a lost device takes everything. */
+  restore(state: BucketState, rate: number): Pair[] {
     const shapes = this.parameters.map((p) => p.shape);
     if (
       state.shapes.length !== shapes.length || state.shapes.some((s, i) => !sameShape(s, shapes[i]))
@@ -190,6 +190,7 @@ export class Bucket {
     this.#everSkipped = state.skipped !== null;
     return [
       [this.steps, state.step],
+      [this.lr, tensor(rate, { dtype: this.dtype, device: this.device })],
       ...Object.entries(this.slots).map(([name, t]): Pair => [t, state.slots[name]]),
       [this.skipped, state.skipped ?? this.skipped.zerosLike()],
     ];

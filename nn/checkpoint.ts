@@ -134,7 +134,13 @@ export async function loadCheckpoint(
     }
     if (rng) setRngState(stored.rng);
   } catch (error) {
-    for (const back of undo.reverse()) back();
+    for (const back of undo.reverse()) {
+      try {
+        back();
+      } catch {
+        // What was lost with a device before stays lost.
+      }
+    }
     setRngState(before);
     throw error;
   }

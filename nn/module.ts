@@ -2,8 +2,9 @@
 import type { Device } from "../ops/ambient.ts";
 import { type DType, isFloat } from "../ops/dtype.ts";
 import { currentScope, readGuarded, setScope } from "../ops/node.ts";
+import { displayHolder, type MimeBundle } from "../ops/presenter.ts";
 import { dropStaleGraphs } from "../ops/runs.ts";
-import { sameShape, showShape } from "../ops/shape.ts";
+import { sameShape, type Shape, showShape } from "../ops/shape.ts";
 import { assignAll, refuseDevice, Tensor } from "../ops/tensor.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
 import { type ForwardHook, type ForwardPreHook, type FullBackwardHook, withBackwardHooks } from "./hooks.ts";
@@ -58,6 +59,7 @@ export abstract class Module {
   #named = false;
   /** In the outermost module that was called. */
   #path = "";
+  #calledWith: readonly unknown[] | null = null;
   #preHooks: ForwardPreHook[] = [];
   #hooks: ForwardHook[] = [];
   #backwardHooks: FullBackwardHook[] = [];
@@ -77,6 +79,7 @@ export abstract class Module {
       const changed = hook(this, x);
       if (changed !== undefined) x = Array.isArray(changed) ? changed : [changed];
     }
+    if (currentScope() === null) this.#calledWith = args.map((x) => outline(x));
     const scope = { path: this.#path, kind: this.constructor.name, outer: currentScope() };
     let y: ReturnType<this["forward"]>;
     setScope(scope);
@@ -95,6 +98,11 @@ export abstract class Module {
     return (y as unknown) instanceof Promise
       ? (y as unknown as Promise<Tree>).then(after) as never
       : after(y);
+  }
+
+  /** What the module was last called with from outside of others, each tensor as its outline; null before. */
+  get calledWith(): readonly unknown[] | null {
+    return this.#calledWith;
   }
 
   /** Calls `hook(module, args)` before each forward pass; returns how to remove it. */
@@ -330,6 +338,25 @@ export abstract class Module {
   [Symbol.for("Deno.customInspect")](): string {
     return this.toString();
   }
+  /** What a notebook shows: a table by layer. */
+  [Symbol.for("Jupyter.display")](): Promise<MimeBundle> {
+    return displayHolder(this);
+  }
+}
+
+/** Shape, type and device of a tensor that is not kept. */
+export class TensorOutline {
+  /** Of a tensor. */
+  constructor(readonly shape: Shape, readonly dtype: DType, readonly device: Device) {}
+}
+
+/** An argument without its tensors' values; what else is no plain data becomes undefined. */
+function outline(x: unknown): unknown {
+  if (x instanceof Tensor) return new TensorOutline(x.shape, x.dtype, x.device);
+  if (Array.isArray(x)) return x.map(outline);
+  if (typeof x !== "object" || x === null) return typeof x === "function" ? undefined : x;
+  if (Object.getPrototypeOf(x) !== Object.prototype) return undefined;
+  return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, outline(value)]));
 }
 
 /** Calls `f` on each tensor and module below a field; goes into plain containers, and further where `f` says so. */

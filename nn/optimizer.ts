@@ -1,6 +1,7 @@
 /** What all optimisers share: parameter groups, learning rates as data, one graph for each step, state. */
 import { currentTrace, readGuarded } from "../ops/node.ts";
 import { tensor } from "../ops/create.ts";
+import { displayHolder, type MimeBundle } from "../ops/presenter.ts";
 import { checkInterruption } from "../ops/runs.ts";
 import { assignAll, checkOptions, Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
@@ -209,7 +210,11 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
         `Cannot load the state of ${state?.algorithm} with ${groups.length} groups into ${this.name} with ${mine.length}`,
       );
     }
-    const pairs = mine.flatMap((g, i) => g.buckets.flatMap((b, k) => b.restore(groups[i].buckets[k])));
+    const pairs = mine.flatMap((g, i) =>
+      g.buckets.flatMap((b, k) =>
+        b.restore(groups[i].buckets[k], (groups[i].options as Partial<O>).lr ?? g.lr)
+      )
+    );
     assignAll(pairs, "loadStateDict");
     mine.forEach((g, i) => {
       const { lr, ...rest } = groups[i].options as Partial<O>;
@@ -232,6 +237,10 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
   /** What `console.log` shows. */
   [Symbol.for("Deno.customInspect")](): string {
     return this.toString();
+  }
+  /** What a notebook shows: a table of its state. */
+  [Symbol.for("Jupyter.display")](): Promise<MimeBundle> {
+    return displayHolder(this);
   }
 }
 

@@ -1,7 +1,7 @@
-/** How much work a node is, from its record. */
+/** How much work nodes and kernels are, from the records of their ops. */
 import { bytesPerElement } from "./dtype.ts";
 import type { Attributes, Aval, Cost, Primitive } from "./primitive.ts";
-import { sizeOf } from "./shape.ts";
+import { type Shape, sizeOf } from "./shape.ts";
 
 /** Bytes of an array in memory. */
 export function bytesOf({ shape, dtype }: Aval): number {
@@ -27,4 +27,27 @@ export function costOf(op: Primitive, x: readonly Aval[], y: Aval, p: Attributes
     case "output":
       return { flops: 0, bytes: op.family === "movement" ? bytes : 0 };
   }
+}
+
+/** What a kernel does each time. */
+export interface Work extends Cost {
+  /** The ops in it. */
+  readonly name: string;
+  /** Shape of what it computes last. */
+  readonly shape: Shape;
+}
+
+/** Most names that are written out. */
+const NAMES = 5;
+
+/** One name for the ops of a kernel, in order: "mul, add x3, sum". */
+export function nameOf(ops: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const op of ops) counts.set(op, (counts.get(op) ?? 0) + 1);
+  const parts = [...counts].map(([name, n]) => n === 1 ? name : `${name} x${n}`);
+  if (parts.length === 0) return "copy";
+  // What a kernel ends with says most.
+  return parts.length <= NAMES
+    ? parts.join(", ")
+    : [...parts.slice(0, NAMES - 2), "...", ...parts.slice(-2)].join(", ");
 }

@@ -1,10 +1,11 @@
 /** The error for what does not fit, with what holds the memory, what made it and what `checkpoint` would save. */
 import { ambient, type Device } from "./ambient.ts";
 import { userLine } from "./anomaly.ts";
-import { bytesPerElement, type DType } from "./dtype.ts";
+import { bytesOf } from "./cost.ts";
+import type { DType } from "./dtype.ts";
 import type { RunGraph } from "./lower.ts";
 import type { Node } from "./node.ts";
-import { type Shape, showShape, sizeOf } from "./shape.ts";
+import { type Shape, showShape } from "./shape.ts";
 
 /** What a value is, for reports of memory; a mutable record, since names come later. */
 export interface Label {
@@ -81,10 +82,6 @@ export function savedForBackward({ nodes }: RunGraph): Saved {
   let bytes = 0;
   for (const x of saved) bytes += bytesOf(x);
   return { bytes, count: saved.size };
-}
-
-function bytesOf({ shape, dtype }: { shape: Shape; dtype: DType }): number {
-  return sizeOf(shape) * bytesPerElement(dtype);
 }
 
 /** The ops of a run, for errors. */

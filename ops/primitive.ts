@@ -54,7 +54,9 @@ export interface Sample {
 
 /** How much work a node is. */
 export interface Cost {
+  /** Arithmetic operations. */
   readonly flops: number;
+  /** Bytes read and written. */
   readonly bytes: number;
 }
 

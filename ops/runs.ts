@@ -3,6 +3,8 @@ import type { Device } from "./ambient.ts";
 import { bytesPerElement, type DType, type TypedArray } from "./dtype.ts";
 import type { RunGraph } from "./lower.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
+import type { Recorder } from "./profile.ts";
+import type { RunPlan } from "./report.ts";
 import { sizeOf } from "./shape.ts";
 
 /** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
@@ -17,6 +19,8 @@ export interface Engine {
    * it is: what it returns does as `run` would, or returns false where it cannot now. The graph is kept.
    */
   compile?(graph: RunGraph): () => boolean;
+  /** What a run would be, for pictures: nothing is computed or kept. */
+  describe?(graph: RunGraph): RunPlan;
   /** Gives memory of a value that was replaced back for later runs; nothing else can see it. */
   release?(storage: Storage): void;
   /** Copies values to the host; many reads at once share the wait. */
@@ -33,6 +37,8 @@ export interface Engine {
   admit?(elements: number, dtype: DType, action: string): void;
   /** What a run of these roots takes, without running it. */
   planned?(roots: readonly Node[]): MemoryNeed;
+  /** Tells `recorder` of every run and kernel from now on; null ends that, and waits until all times are told. */
+  record?(recorder: Recorder | null): Promise<void>;
   /** The peak counts from now on. */
   resetPeak?(): void;
   /** Most bytes that may be in use; Infinity for what the machine gives. */
@@ -61,16 +67,21 @@ export interface MemoryReport {
   readonly budget: number;
 }
 
-const engines = new Map<Device, Engine>();
+const active = new Map<Device, Engine>();
+
+/** What computes, on all devices. */
+export function engines(): readonly Engine[] {
+  return [...active.values()];
+}
 
 /** Makes `engine` compute on its device from now on. */
 export function setEngine(engine: Engine): void {
-  engines.set(engine.device, engine);
+  active.set(engine.device, engine);
 }
 
 /** The engine of a device, or an error that says why there is none. */
 export function engineOf(device: Device): Engine {
-  const engine = engines.get(device);
+  const engine = active.get(device);
   if (engine === undefined) {
     if (device !== "host" && device !== "webgpu") {
       throw new TypeError(`Cannot use device ${device}: devices are host and webgpu`);
@@ -87,7 +98,7 @@ export function engineOf(device: Device): Engine {
 
 /** Whether a device can compute. */
 export function hasEngine(device: Device): boolean {
-  return engines.has(device);
+  return active.has(device);
 }
 
 const pending = new Set<Node>();
@@ -109,6 +120,11 @@ setSoftRootListener((node) => {
 /** Asks for a value to be computed in the next run. */
 export function registerRoot(node: Node): void {
   if (node.value !== null || pending.has(node)) return;
+  // What cannot be computed must not make the run of everything else fail.
+  const lost = node.origin === null
+    ? node.inputs.find((x) => x.value !== null && x.value.error !== null)
+    : undefined;
+  if (lost !== undefined) return poison(node, lost.value!.error);
   pending.add(node);
   pendingBytes += sizeOf(node.shape) * bytesPerElement(node.dtype);
   // A loop that never yields does not heap up wishes: they are granted, and what nobody holds any more is freed.
@@ -367,7 +383,7 @@ export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
 export async function sync(): Promise<void> {
   checkInterruption();
   flush();
-  for (const engine of engines.values()) await engine.sync();
+  for (const engine of active.values()) await engine.sync();
   checkInterruption();
 }
 

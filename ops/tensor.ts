@@ -22,7 +22,7 @@ import {
   setTensorFactory,
   type Trace,
 } from "./node.ts";
-import { currentPresenter, type MimeBundle } from "./presenter.ts";
+import { currentPresenter, type MimeBundle, type Picture, type TensorGraphOptions } from "./presenter.ts";
 import type { Elementwise } from "./primitive.ts";
 import { dropStaleGraphs, engineOf, flush, readNodes, registerRoot, throwTakenBack } from "./runs.ts";
 import {
@@ -511,6 +511,20 @@ export class Tensor {
     return value === null || value.error !== null
       ? null
       : engineOf(this.device).peek(value, this.dtype, this.size);
+  }
+
+  /**
+   * The graph behind this tensor as a picture, for `show` or as the last line of a cell: each op with its value, and with the
+   * cotangent that came back to it.
+   *
+   * ```ts
+   * import { tensor } from "@cotangent/cotangent";
+   * const x = tensor(3, { requiresGrad: true });
+   * console.log(x.mul(x).graph({ title: "x squared" }).text());
+   * ```
+   */
+  graph(options: TensorGraphOptions = {}): Picture {
+    return currentPresenter().graph(this, options);
   }
 
   /** Asks for the value to be computed with the next run and kept; returns the tensor. */

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
-from worker import integers, numbers, serve, values_of  # noqa: E402
+from worker import Cannot, integers, numbers, serve, values_of  # noqa: E402
 
 
 def random(seed, shape):
@@ -176,7 +176,7 @@ def gpt(w):
 
 
 def peak(work, prepare, run):
-    raise NotImplementedError("it reports no peak of memory")
+    raise Cannot("it reports no peak of memory")
 
 
 serve(

@@ -26,9 +26,10 @@ const random = (seed: number, shape: number[]): Peer =>
 /** On wasm kernels have run when a call returns; a queue is waited for without reading what it makes. */
 async function done(): Promise<void> {
   if (backend !== "webgpu") return;
-  const { device } = tf.backend();
-  tf.backend().submitQueue();
-  await device.queue.onSubmittedWorkDone();
+  const queued = tf.backend();
+  queued.endComputePassEncoder();
+  if (queued.commandEncoder) queued.submitQueue();
+  await queued.device.queue.onSubmittedWorkDone();
 }
 
 function prepared(f: () => Peer[]): Prepared {

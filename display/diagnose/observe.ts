@@ -29,6 +29,8 @@ export interface ActivationSeen {
 export interface LayerSeen {
   /** Its name. */
   readonly name: string;
+  /** The module's path, which calls of one module share. */
+  readonly path: string;
   /** First serial after it. */
   readonly to: number;
   /** Norm of the cotangent of its output; null where none came. */
@@ -170,6 +172,7 @@ export class Observation {
         );
       const layer: LayerSeen = {
         name: call.name,
+        path: call.path,
         to: call.to,
         gradient: null,
         size: readings.one(plain(wrap(y)).square().mean().sqrt()),

@@ -20,13 +20,15 @@ import {
   savedForBackward,
   showBytes,
 } from "../../ops/out_of_memory.ts";
+import type { Recorder } from "../../ops/profile.ts";
 import { elementsOf, HostStorage, kept, type StoredArray } from "../../ops/reference.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
+import type { RunPlan } from "../../ops/report.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { availableMemory, LARGE_REQUEST } from "../available.ts";
 import { Collector, type Owned } from "../collector.ts";
 import { arrayAt, HostMemory, isShared } from "./memory.ts";
-import { makeSchedule, type Schedule } from "./schedule.ts";
+import { type KernelGroup, makeSchedule, type Schedule } from "./schedule.ts";
 import { createRunner } from "./wasm/runner.ts";
 
 /** Limits of what {@linkcode HostEngine} keeps. */
@@ -110,6 +112,7 @@ export class HostEngine implements Engine {
   #taken = 0;
   #peak = 0;
   #budget = Infinity;
+  #recorder: Recorder | null = null;
   /** How many storages share an array, where it is more than one. */
   readonly #shared = new WeakMap<StoredArray, number>();
 
@@ -136,8 +139,13 @@ export class HostEngine implements Engine {
   }
 
   run(roots: Node[]): void {
-    const graph = collect(roots);
-    this.#execute(this.#entry(graph), graph, setNumbers);
+    const start = this.#recorder === null ? 0 : performance.now(), graph = collect(roots);
+    this.#execute(this.#entry(graph), graph, setNumbers, start);
+  }
+
+  record(recorder: Recorder | null): Promise<void> {
+    this.#recorder = recorder;
+    return Promise.resolve();
   }
 
   planned(roots: readonly Node[]): MemoryNeed {
@@ -154,13 +162,25 @@ export class HostEngine implements Engine {
       ({ numbers } = frame);
     };
     return () => {
-      this.#execute(entry, graph, prepare);
+      this.#execute(entry, graph, prepare, this.#recorder === null ? 0 : performance.now());
       return true;
     };
   }
 
-  /** Runs a schedule on the values of the graph's inputs. */
-  #execute(entry: Entry, graph: RunGraph, prepare: typeof setNumbers): void {
+  describe(graph: RunGraph): RunPlan {
+    const lowered = lower(graph), groups: KernelGroup[] = [];
+    const { kernels, bytes } = makeSchedule(lowered, graph.nodes, this.#runner, groups);
+    return {
+      lowered,
+      kernels: groups.map(({ steps, from, to }) => {
+        return { steps, dispatches: to - from, source: kernels.slice(from, to).map(String).join("\n\n") };
+      }),
+      arena: bytes,
+    };
+  }
+
+  /** Runs a schedule on the values of the graph's inputs; `start` is when the run began, for a recorder. */
+  #execute(entry: Entry, graph: RunGraph, prepare: typeof setNumbers, start: number): void {
     const { results, bytes, largest } = entry.schedule;
     this.#admit(results, bytes, largest, "compute", graph);
     this.#withMemory(results + bytes, "compute", graph, () => {
@@ -169,12 +189,18 @@ export class HostEngine implements Engine {
       this.#attempt(entry.schedule, graph, frame);
     });
     this.#peak = Math.max(this.#peak, this.#live + bytes);
+    this.#recorder?.run({
+      device: "host",
+      start,
+      duration: performance.now() - start,
+      kernels: entry.schedule.kernels.length,
+    });
     this.#collector.check();
   }
 
   /** Does all kernels of a run; where one fails, nothing has changed. */
   #attempt(schedule: Schedule, { nodes, roots }: RunGraph, { values, numbers }: Frame): void {
-    const { slots, bound, kernels, geometry } = schedule;
+    const { slots, bound, kernels, works, geometry } = schedule;
     let isDone = false;
     try {
       for (let k = 0; k < bound.length; k++) {
@@ -186,7 +212,12 @@ export class HostEngine implements Engine {
           values[i].set(nodes[source].p.value);
         }
       }
-      for (let i = 0; i < kernels.length; i++) kernels[i](values, numbers, geometry[i], nodes);
+      const recorder = this.#recorder;
+      for (let i = 0; i < kernels.length; i++) {
+        const start = recorder === null ? 0 : performance.now();
+        kernels[i](values, numbers, geometry[i], nodes);
+        recorder?.kernel({ ...works[i], device: "host", start, duration: performance.now() - start });
+      }
       this.#realise(nodes, roots, schedule, values);
       isDone = true;
     } finally {

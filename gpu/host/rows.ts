@@ -3,7 +3,7 @@ import type { TypedArray } from "../../ops/dtype.ts";
 import type { NormAttributes } from "../../ops/fused/norm.ts";
 import { f32Bits } from "../../ops/fused/uniforms.ts";
 import type { HostArray } from "../../ops/primitive.ts";
-import type { Module, Runner } from "./wasm/runner.ts";
+import { type Module, type Runner, TURNS } from "./wasm/runner.ts";
 
 /** From so many elements on rows go through WebAssembly, and rows of so many. */
 const LEAST = 4096, SHORTEST = 8;
@@ -40,7 +40,7 @@ function call(
       n,
       b - a,
       ...others.map(({ at, row }) => at! + a * row),
-    ]);
+    ], TURNS);
   }
   runner.finish();
   return isThere;

@@ -1,6 +1,7 @@
 /** From steps to a schedule: views become index arithmetic, neighbours fuse, intermediates get places in an arena. */
 import { wholeView } from "../../ops/definitions/movement.ts";
-import { type DType, roundTo, workingBytes } from "../../ops/dtype.ts";
+import { costOf, nameOf, type Work } from "../../ops/cost.ts";
+import { bytesPerElement, type DType, roundTo, workingBytes } from "../../ops/dtype.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Node } from "../../ops/node.ts";
 import type { Aval, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
@@ -62,6 +63,8 @@ export interface Constant {
 /** What a run of some structure does, over and over. */
 export interface Schedule {
   readonly kernels: readonly Kernel[];
+  /** What each kernel does. */
+  readonly works: readonly Work[];
   readonly geometry: readonly Int32Array[];
   readonly slots: readonly Slot[];
   /** Slots outside of the arena. */
@@ -96,9 +99,21 @@ const SHORT = 16;
 /** From this size on, operands that run the other way are walked in squares. */
 const TILED = 1 << 14;
 
-/** Makes the schedule of a run on `nodes`, of which it keeps none. */
-export function makeSchedule(lowered: Lowered, nodes: readonly Node[], runner: Runner | null): Schedule {
-  return new Planner(lowered, nodes, runner).plan();
+/** Which steps are computed by which kernels, the last excluded. */
+export interface KernelGroup {
+  readonly steps: readonly number[];
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Makes the schedule of a run on `nodes`, of which it keeps none; tells `groups`, for pictures, which steps share kernels. */
+export function makeSchedule(
+  lowered: Lowered,
+  nodes: readonly Node[],
+  runner: Runner | null,
+  groups?: KernelGroup[],
+): Schedule {
+  return new Planner(lowered, nodes, runner).plan(groups);
 }
 
 class Planner {
@@ -112,6 +127,7 @@ class Planner {
   readonly #constants: Constant[] = [];
   readonly #dynamics: Dynamic[] = [];
   readonly #kernels: Kernel[] = [];
+  readonly #works: Work[] = [];
   readonly #geometry: Int32Array[] = [];
   readonly #firstUse: number[] = [];
   readonly #lastUse: number[] = [];
@@ -127,12 +143,18 @@ class Planner {
     this.#fusion = fuse(lowered, LOOP);
   }
 
-  plan(): Schedule {
-    this.#steps.forEach((step, i) => this.#access.push(this.#emit(step, i)));
+  plan(groups?: KernelGroup[]): Schedule {
+    this.#steps.forEach((step, i) => {
+      const from = this.#kernels.length;
+      this.#access.push(this.#emit(step, i));
+      const to = this.#kernels.length;
+      if (to > from) groups?.push({ steps: this.#together(step, i), from, to });
+    });
     const roots = this.#rootSteps.map((r) => this.#rootSlot(this.#access[r]));
     const bound = this.#slots.flatMap(({ kind }, i) => kind === "arena" ? [] : [i]);
     return {
       kernels: this.#kernels,
+      works: this.#works,
       geometry: this.#geometry,
       slots: this.#slots,
       bound,
@@ -144,6 +166,12 @@ class Planner {
       largest: this.#slots.reduce((n, s) => Math.max(n, s.size), 0),
       steps: this.#steps.length,
     };
+  }
+
+  /** The steps that are computed where step `i` is. */
+  #together(step: Step, i: number): number[] {
+    const members = this.#fusion.members.get(i) ?? [];
+    return step.op?.family === "elementwise" ? [...members] : [...members, i];
   }
 
   #emit(step: Step, i: number): Access {
@@ -174,7 +202,7 @@ class Planner {
       case "contraction":
         return this.#contract(step, i);
       case "custom":
-        return this.#custom(step);
+        return this.#custom(step, i);
     }
   }
 
@@ -220,7 +248,7 @@ class Planner {
   #contiguous(x: Access, dtype: DType): Access {
     if (x.slot >= 0 && x.dynamic.length === 0 && this.#isWhole(x)) return x;
     const { shape } = x.view, to = this.#slot(dtype, sizeOf(shape), "arena");
-    this.#run(shape, [x], [dtype], [], [{ value: x.slot < 0 ? "c0" : "x0", slot: to }], null, null);
+    this.#run(shape, [x], [dtype], [], [{ value: x.slot < 0 ? "c0" : "x0", slot: to }], null, null, []);
     return this.#whole(to, shape);
   }
 
@@ -266,7 +294,7 @@ class Planner {
       this.#run(shape, operands, types, applications, stores, reduction, {
         axes: this.#attributes(step).axes,
         from: this.#steps[from].dtype,
-      });
+      }, [...members, head]);
       return this.#whole(to, step.shape);
     }
     const stores: { value: string; slot: number }[] = [];
@@ -277,7 +305,7 @@ class Planner {
       // Set now, although the loop runs at its head: only roots ask for it.
       if (m !== head) this.#access[m] = this.#whole(to, shape);
     }
-    this.#run(shape, operands, types, applications, stores, null, null);
+    this.#run(shape, operands, types, applications, stores, null, null, members);
     return this.#whole(stores[stores.length - 1].slot, shape);
   }
 
@@ -302,6 +330,7 @@ class Planner {
     stores: readonly { value: string; slot: number }[],
     reduction: Reduction | null,
     folded: { axes: readonly number[]; from: DType } | null,
+    steps: readonly number[],
   ): void {
     const loads: Access[] = [], loadTypes: DType[] = [], constants: number[] = [];
     operands.forEach((x, i) => {
@@ -364,7 +393,7 @@ class Planner {
     g.push(...constants);
     const geometry = Int32Array.from(g);
     loads.forEach((x, l) => this.#follow(geometry, offsets[l], x));
-    this.#add(kernel, geometry, loads.map((x) => x.slot), stores.map((s) => s.slot));
+    this.#add(kernel, geometry, loads, stores.map((s) => s.slot), steps);
   }
 
   /** Keeps an offset in a geometry up to date, if it depends on data. */
@@ -372,15 +401,41 @@ class Planner {
     if (x.dynamic.length > 0) this.#dynamics.push({ g, index, base: x.view.offset, parts: x.dynamic });
   }
 
-  #add(kernel: Kernel, geometry: Int32Array, reads: readonly number[], writes: readonly number[]): void {
+  /** Adds the kernel of these steps. */
+  #add(
+    kernel: Kernel,
+    geometry: Int32Array,
+    reads: readonly Access[],
+    writes: readonly number[],
+    steps: readonly number[],
+  ): void {
     const at = this.#kernels.length;
     this.#kernels.push(kernel);
     this.#geometry.push(geometry);
-    for (const s of reads) this.#lastUse[s] = at;
+    this.#works.push(this.#work(reads, writes, steps));
+    for (const { slot } of reads) this.#lastUse[slot] = at;
     for (const s of writes) {
       this.#firstUse[s] = at;
       this.#lastUse[s] = Math.max(this.#lastUse[s] ?? 0, at);
     }
+  }
+
+  #work(reads: readonly Access[], writes: readonly number[], steps: readonly number[]): Work {
+    let flops = 0, bytes = 0;
+    for (const i of steps) {
+      const step = this.#steps[i];
+      flops += costOf(step.op!, step.inputs.map((x) => this.#steps[x]), step, this.#attributes(step)).flops;
+    }
+    for (const { slot, view } of reads) {
+      const { size, dtype } = this.#slots[slot];
+      // What is broadcast is read once.
+      const seen = view.shape.reduce((n, m, a) => view.strides[a] === 0 ? n : n * m, 1);
+      bytes += Math.min(size, seen) * bytesPerElement(dtype);
+    }
+    for (const slot of writes) bytes += this.#slots[slot].size * bytesPerElement(this.#slots[slot].dtype);
+    const name = nameOf(steps.map((i) => this.#steps[i].op!.name));
+    const shape = this.#steps[steps[steps.length - 1]]?.shape ?? reads[0]?.view.shape ?? [];
+    return { name, shape, flops, bytes };
   }
 
   #contract(step: Step, i: number): Access {
@@ -397,7 +452,7 @@ class Planner {
     this.#follow(geometry, 3, a);
     this.#follow(geometry, 4, b);
     const kernel = matmulKernel(a.view, b.view, [M, N, K], step.dtype, this.#runner);
-    this.#add(kernel, geometry, [a.slot, b.slot], [to]);
+    this.#add(kernel, geometry, [a, b], [to], [i]);
     const y = this.#whole(to, shape);
     return isTransposed ? { ...y, view: transposed(y.view) } : y;
   }
@@ -412,18 +467,18 @@ class Planner {
     );
   }
 
-  #custom(step: Step): Access {
+  #custom(step: Step, i: number): Access {
     const op = step.op as Extract<Step["op"], { family: "custom" }>;
     const offsets: number[] = [], windows: Access[] = [];
     const x: Aval[] = step.inputs.map((s) => ({ shape: this.#steps[s].shape, dtype: this.#steps[s].dtype }));
-    const slots = step.inputs.map((s, i) => {
+    const slots = step.inputs.map((s, k) => {
       let access = this.#access[s];
       // A contiguous window needs no copy, only its start.
       if (access.slot < 0 || !isRowMajor(access.view)) {
         access = this.#contiguous(access, this.#steps[s].dtype);
       }
-      offsets[i] = access.view.offset;
-      windows[i] = access;
+      offsets[k] = access.view.offset;
+      windows[k] = access;
       return access.slot;
     });
     const to = this.#slot(step.dtype, sizeOf(step.shape), "arena");
@@ -441,8 +496,9 @@ class Planner {
         this.#runner,
       ),
       geometry,
-      slots,
+      windows,
       [to],
+      [i],
     );
     return this.#whole(to, step.shape);
   }
@@ -464,6 +520,7 @@ class Planner {
         [{ value: x.slot < 0 ? "c0" : "x0", slot }],
         null,
         null,
+        [],
       );
     }
     if (this.#slots[slot].kind === "arena") this.#slots[slot].kind = "root";

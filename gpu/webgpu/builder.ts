@@ -1,5 +1,6 @@
 /** Builds a plan: keeps book of values, views, parameters and lives while kernels are emitted. */
 import type { DType } from "../../ops/dtype.ts";
+import { costOf, nameOf, type Work } from "../../ops/cost.ts";
 import { isFloat, packBf16, roundTo } from "../../ops/dtype.ts";
 import { showBytes } from "../../ops/out_of_memory.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
@@ -29,8 +30,8 @@ export class TooLargeError extends Error {
   }
 }
 
-/** From so many workgroups on a kernel of its own for a shape is worth compiling. */
-const MANY = 64;
+/** From so many operations on a kernel of its own for a shape is worth compiling. */
+const MANY = 2 ** 18;
 
 /** A contiguous array that views look at. */
 export interface Value {
@@ -73,6 +74,7 @@ interface Draft {
   bindings: Binding[];
   groups: [number, number];
   at: number;
+  work: Work;
 }
 
 /** State of a plan in the making. */
@@ -99,6 +101,11 @@ export class PlanBuilder {
   ) {
     this.#now = now;
     this.steps = lowered.steps;
+  }
+
+  /** How many dispatches there are so far. */
+  get dispatches(): number {
+    return this.#drafts.length;
   }
 
   /** Counts an op for the run's label. */
@@ -206,15 +213,15 @@ export class PlanBuilder {
     return at;
   }
 
-  /** A kernel, or the one for these lengths and steps where `groups` workgroups are worth another one. */
+  /** A kernel, or the one for these lengths and steps where so many operations are worth another one. */
   forShape(
     kernel: Kernel,
-    groups: number,
+    operations: number,
     words: readonly number[],
     shapes: Shapes,
     uniforms?: number,
   ): Kernel {
-    return this.specialises && groups >= MANY ? specialise(kernel, words, shapes, uniforms) : kernel;
+    return this.specialises && operations >= MANY ? specialise(kernel, words, shapes, uniforms) : kernel;
   }
 
   /** The whole of a value, for a kernel that reaches all of it. */
@@ -254,8 +261,30 @@ export class PlanBuilder {
       if (value.from < 0) value.from = number;
       value.to = number;
     }
-    this.#drafts.push({ kernel, bindings, groups: foldGroups(threadGroups, this.limits.groups), at });
+    const work: Work = {
+      name: "copy",
+      shape: [bindings[bindings.length - 1].value?.elements ?? 0],
+      flops: 0,
+      bytes: bindings.reduce((n, b) => n + b.bytes, 0),
+    };
+    this.#drafts.push({ kernel, bindings, groups: foldGroups(threadGroups, this.limits.groups), at, work });
     this.#blocks.push({ at, words });
+  }
+
+  /** Counts all that `emit` dispatches as work of these steps. */
+  working(steps: readonly number[], emit: () => void): void {
+    const drafts = this.#drafts, from = drafts.length;
+    emit();
+    let flops = 0;
+    for (const i of steps) {
+      const step = this.steps[i];
+      flops += costOf(step.op!, step.inputs.map((x) => this.steps[x]), step, this.attributes(i)).flops;
+    }
+    const name = nameOf(steps.map((i) => this.steps[i].op!.name)), count = drafts.length - from;
+    const { shape } = this.steps[steps[steps.length - 1]];
+    for (let i = from; i < drafts.length; i++) {
+      drafts[i].work = { name, shape, flops: flops / count, bytes: drafts[i].work.bytes };
+    }
   }
 
   /** The operand with its elements in row-major order: itself, or what `copy` makes of it. */

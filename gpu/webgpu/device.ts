@@ -14,8 +14,12 @@ export interface Limits {
   readonly uniformAlign: number;
   /** Storage buffers that one kernel can bind. */
   readonly storageBuffers: number;
+  /** Bytes that the threads of a workgroup can share. */
+  readonly workgroupMemory: number;
   /** Whether kernels can store 16-bit floats. */
   readonly f16: boolean;
+  /** Whether a CPU runs the kernels. */
+  readonly isSoftware: boolean;
 }
 
 /** A device and what is known of it. */
@@ -121,7 +125,9 @@ export async function openDevice(): Promise<OpenDevice | null> {
       groups: limits.maxComputeWorkgroupsPerDimension,
       uniformAlign: Math.max(16, limits.minUniformBufferOffsetAlignment),
       storageBuffers: limits.maxStorageBuffersPerShaderStage,
+      workgroupMemory: limits.maxComputeWorkgroupStorageSize,
       f16: device.features.has("shader-f16"),
+      isSoftware: info.isSoftware,
     },
   };
 }

@@ -12,7 +12,8 @@ import { joinEqual } from "../simplify.ts";
 import { type Chain, storeOnly } from "./chain.ts";
 import { type Cluster, cluster, type Clusters } from "./clusters.ts";
 import { emitChain, emitElementwise } from "./emit_elementwise.ts";
-import { emitFold, emitMatmul, type Folded, foldsInParts } from "./emit_folds.ts";
+import { emitFold, type Folded, foldsInParts } from "./emit_folds.ts";
+import { emitMatmul } from "./emit_matmul.ts";
 import type { ChainStep } from "./kernels/chain.ts";
 import { emitRows, rowOp } from "./emit_rows.ts";
 import { emitLong } from "./emit_long.ts";
@@ -24,6 +25,14 @@ import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 export interface PlanOptions {
   /** Whether steps share kernels, equal steps are joined, and large work is compiled for its shape; default true. */
   readonly fusion?: boolean;
+  /** Is told, for pictures, which steps which dispatches compute. */
+  readonly trace?: PlanTrace;
+}
+
+/** Which steps are computed by which dispatches, the last excluded. */
+export interface PlanTrace {
+  lowered: Lowered | null;
+  readonly groups: { steps: readonly number[]; from: number; to: number }[];
 }
 
 /** The plan of a run on devices with these limits. */
@@ -33,8 +42,9 @@ export function makePlan(
   now: RunAttributes,
   options: PlanOptions = {},
 ): Plan {
-  const { fusion = true } = options;
+  const { fusion = true, trace } = options;
   const lowered = fusion ? joinEqual(graph, now) : graph;
+  if (trace !== undefined) trace.lowered = lowered;
   const b = new PlanBuilder(lowered, limits, now, fusion);
   const isRoot = new Set(lowered.roots);
   const results = new Map<number, Operand>();
@@ -50,15 +60,23 @@ export function makePlan(
     keepRoot(i);
   });
   const clusters = cluster(lowered, limits, now, !fusion);
+  let from = b.dispatches;
+  const tell = (steps: readonly number[]): void => {
+    if (b.dispatches > from) trace?.groups.push({ steps, from, to: b.dispatches });
+    from = b.dispatches;
+  };
   for (const item of clusters.order) {
     if (typeof item === "number") {
       // What only its own kernel uses has no memory to look at.
       if (b.operands[lowered.steps[item].inputs[0]] === undefined) continue;
       b.operands[item] = movement(b, item, lowered.steps[item].op as Movement);
       keepRoot(item);
+      tell([item]);
     } else {
-      emitCluster(b, item, clusters);
+      const core = item.core < 0 ? [] : [item.core];
+      b.working([...item.before, ...core, ...item.members], () => emitCluster(b, item, clusters));
       for (const i of item.core < 0 ? item.members : [item.core, ...item.members]) keepRoot(i);
+      tell([...item.before, ...item.core < 0 ? [] : [item.core], ...item.members]);
     }
   }
   return b.finish(lowered.roots.map((i) => results.get(i)!));
@@ -276,8 +294,8 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
     operands,
     result,
     message,
-    // Else they are data.
-    isShape: op.key === undefined,
+    // With a key of their own, attributes are data.
+    operations: op.key === undefined ? op.flops(avals, y, p) : 0,
   });
   if (op.key !== undefined && at !== null) {
     const first = at / 4 + MAP.uniforms(operands.length);

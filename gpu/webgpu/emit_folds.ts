@@ -1,4 +1,4 @@
-/** Reductions and matrix products: spread over enough workgroups, in two passes where one has too few. */
+/** Reductions: spread over enough workgroups, in two passes where one has too few. */
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import type { DType } from "../../ops/dtype.ts";
 import { sizeOf } from "../../ops/shape.ts";
@@ -6,16 +6,9 @@ import type { View } from "../../ops/primitive.ts";
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import { bindChain, type Chain, isNumber, layChain, storeOnly } from "./chain.ts";
 import type { ChainStep, Mode } from "./kernels/chain.ts";
-import { finishAt as productFinishAt, MATMUL, type MatmulForm, matmulKernel } from "./kernels/matmul.ts";
-import {
-  finishAt as foldFinishAt,
-  REDUCTION,
-  type ReductionForm,
-  reductionKernel,
-  type Spread,
-  spread,
-} from "./kernels/reduction.ts";
+import { finishAt, REDUCTION, type ReductionForm, reductionKernel } from "./kernels/reduction.ts";
 import type { Shapes } from "./kernels/specialise.ts";
+import { type Spread, spread } from "./heuristics.ts";
 import { storedBytes, THREADS } from "./kernels/kernel.ts";
 import { broadcastStrides, collapse } from "./views.ts";
 
@@ -60,13 +53,13 @@ export function emitFold(b: PlanBuilder, f: Fold): void {
   const outputs = sizeOf(kept.map((i) => view.shape[i])), folded = sizeOf(f.axes.map((i) => view.shape[i]));
   if (outputs === 0) return;
   const lanesFirst = step(view, f.axes) <= step(view, kept);
-  const s = spread(outputs, folded, lanesFirst);
+  const s = spread(outputs, folded, lanesFirst, b.limits);
   if (s.splits === 1) return emitPass(b, f, kept, s, lanesFirst);
   const shape = [s.splits, outputs];
   const partial = b.result(f.finish.stores[0].result.value.step, shape, f.through);
   emitPass(b, { ...f, dtype: f.through, finish: storeOnly(partial) }, kept, s, lanesFirst);
   const last = { ...f, x: partial, axes: [0] };
-  const { lanes } = spread(outputs, s.splits, outputs === 1);
+  const { lanes } = spread(outputs, s.splits, outputs === 1, b.limits);
   emitPass(b, last, [1], { lanes, splits: 1, share: s.splits }, outputs === 1);
 }
 
@@ -146,7 +139,7 @@ function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, l
     if (modes[j] === "constant") b.patchConstant(at / 4 + REDUCTION.operands + j, o.value.step);
     else b.patchOffset(at, REDUCTION.operands + j, o);
   });
-  const after = foldFinishAt(form), groups = blocks * s.splits;
+  const after = finishAt(form), groups = blocks * s.splits;
   finish.patch(at, after);
   const words = [
     outputs,
@@ -163,85 +156,5 @@ function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, l
     ...finish.words,
   ];
   const shapes: Shapes = [[REDUCTION.outputs, REDUCTION.zero], [REDUCTION.operands + operands.length, after]];
-  b.dispatch(b.forShape(kernel, groups, words, shapes), bindings, groups, at, words);
-}
-
-/** Workgroups which keep a GPU busy. */
-const ENOUGH_GROUPS = 256;
-/** Least of K that is worth a split of its own, and most: some devices end a thread's loops after 65,535 turns. */
-const LEAST_SHARE = 256, MOST_SHARE = 32768;
-
-/** How much of K a split takes, and how many splits there are. */
-export function splitDepth(K: number, tiles: number): { share: number; splits: number } {
-  const useful = Math.min(Math.ceil(ENOUGH_GROUPS / tiles), Math.floor(K / LEAST_SHARE));
-  const wanted = Math.max(useful, Math.ceil(K / MOST_SHARE));
-  if (wanted < 2) return { share: Math.max(16, K), splits: 1 };
-  const share = Math.ceil(K / wanted / 16) * 16;
-  return { share, splits: Math.ceil(K / share) };
-}
-
-/** The batched product of `x` and `y`, of type `dtype`; `s` in the chain that follows. */
-export function emitMatmul(b: PlanBuilder, x: Operand, y: Operand, dtype: DType, after: Chain): void {
-  const rank = x.view.shape.length;
-  const [M, K] = x.view.shape.slice(rank - 2), N = y.view.shape[rank - 1];
-  const batch = collapse(x.view.shape.slice(0, rank - 2), [
-    x.view.strides.slice(0, rank - 2),
-    y.view.strides.slice(0, rank - 2),
-  ]);
-  const batches = sizeOf(batch.lengths);
-  if (M * N * batches === 0) return;
-  let rows = tile(M), columns = tile(N);
-  const tiles = (): number => Math.ceil(M / (16 * rows)) * Math.ceil(N / (16 * columns)) * batches;
-  if (tiles() < ENOUGH_GROUPS && rows === 4) rows = 2;
-  if (tiles() < ENOUGH_GROUPS && columns === 4) columns = 2;
-  const { share, splits } = splitDepth(K, tiles());
-  const through = dtype === "i32" || dtype === "u32" ? dtype : "f32";
-  const partial = splits === 1
-    ? null
-    : b.result(after.stores[0].result.value.step, [splits, batches * M * N], through);
-  const bindings: Binding[] = [];
-  const l = bindOnce(bindings, b.whole(x.value)), r = bindOnce(bindings, b.whole(y.value));
-  const finish = bindChain(b, layChain(b, partial === null ? after : storeOnly(partial)), bindings);
-  const form: MatmulForm = {
-    from: x.dtype,
-    finish: finish.form,
-    rows,
-    columns,
-    batchRank: batch.lengths.length,
-    bindings: [l, r],
-    access: b.access(bindings),
-  };
-  const kernel = matmulKernel(form), at = b.reserve(kernel);
-  finish.patch(at, productFinishAt(form));
-  b.patchOffset(at, MATMUL.aOffset, x);
-  b.patchOffset(at, MATMUL.bOffset, y);
-  const tilesM = Math.ceil(M / (16 * rows)), tilesN = Math.ceil(N / (16 * columns));
-  b.dispatch(kernel, bindings, tilesM * tilesN * batches * splits, at, [
-    M,
-    N,
-    K,
-    share,
-    x.view.offset,
-    x.view.strides[rank - 2],
-    x.view.strides[rank - 1],
-    y.view.offset,
-    y.view.strides[rank - 2],
-    y.view.strides[rank - 1],
-    tilesM,
-    tilesN,
-    batches,
-    0,
-    ...batch.lengths,
-    ...batch.steps.flat(),
-    ...finish.words,
-  ]);
-  if (partial !== null) {
-    const fold = (acc: string, v: string): string => `(${acc} + ${v})`;
-    emitFold(b, { fold, init: 0, through, x: partial, axes: [0], dtype, finish: after });
-  }
-}
-
-/** Rows (or columns) for each thread, by how many there are. */
-function tile(n: number): number {
-  return n > 48 ? 4 : n > 16 ? 2 : 1;
+  b.dispatch(b.forShape(kernel, outputs * folded, words, shapes), bindings, groups, at, words);
 }

@@ -17,14 +17,14 @@ export interface MapCall {
   readonly result: Operand;
   /** What to say when the body calls fault(k). */
   readonly message: FaultMessage;
-  /** Whether the uniforms are lengths and the like, and the same in each turn; default no. */
-  readonly isShape?: boolean;
+  /** How much it does, where the uniforms are lengths and the like, and the same in each turn; else 0, the default. */
+  readonly operations?: number;
 }
 
 /** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
   b: PlanBuilder,
-  { body, threads, turns = 1, uniforms, operands, result, message, isShape = false }: MapCall,
+  { body, threads, turns = 1, uniforms, operands, result, message, operations = 0 }: MapCall,
 ): number | null {
   if (threads === 0) return null;
   const bindings: Binding[] = [];
@@ -47,15 +47,10 @@ export function emitMap(
       words[MAP.faultNumber] = b.faults.length;
     }
     for (let j = 0; j < operands.length; j++) b.patchOffset(at, MAP.operand(j), operands[j]);
-    const groups = Math.ceil(threads / THREADS), first = MAP.uniforms(operands.length);
+    const first = MAP.uniforms(operands.length);
     const shapes: Shapes = [[MAP.n, MAP.n + 1], [first, first + uniforms.length]];
-    b.dispatch(
-      isShape ? b.forShape(kernel, groups, words, shapes, first) : kernel,
-      bindings,
-      groups,
-      at,
-      words,
-    );
+    const mine = b.forShape(kernel, operations, words, shapes, first);
+    b.dispatch(mine, bindings, Math.ceil(threads / THREADS), at, words);
   }
   return at;
 }

@@ -1,5 +1,6 @@
 /** Softmax, logsumexp and crossEntropy along a last axis: several threads a row. */
 import { sizeOf } from "../../ops/shape.ts";
+import { rowLanes } from "./heuristics.ts";
 import type { Binding, Operand, PlanBuilder } from "./builder.ts";
 import { rowKernel, type RowOp, ROWS } from "./kernels/rows.ts";
 import type { FaultMessage } from "./plan.ts";
@@ -23,10 +24,11 @@ export function emitRows(
   const [x, target = null] = operands, { shape } = x.view;
   const n = shape[shape.length - 1], rows = sizeOf(shape.slice(0, -1));
   if (rows === 0 || (n === 0 && op === "softmax")) return;
-  let lanes = 1;
-  while (lanes < THREADS && lanes * 4 < n) lanes *= 2;
+  const lanes = rowLanes(rows, n, b.limits);
   const bindings: Binding[] = operands.concat(result).map((o) => b.whole(o.value));
-  const kernel = rowKernel({ op, dtype: x.dtype, target: target?.dtype ?? null, access: b.access(bindings) });
+  const quads = n > 0 && n % 4 === 0 && x.view.offset % 4 === 0 && x.moving < 0;
+  const access = b.access(bindings);
+  const kernel = rowKernel({ op, dtype: x.dtype, quads, target: target?.dtype ?? null, access });
   const at = b.reserve(kernel);
   const words = [rows, n, lanes, x.view.offset, target?.view.offset ?? 0, 0, 0];
   b.patchOffset(at, ROWS.offset, x);
@@ -37,5 +39,5 @@ export function emitRows(
     bindings.push({ value: null, offset: 0, bytes: 0 });
   }
   const groups = Math.ceil(rows / (THREADS / lanes));
-  b.dispatch(b.forShape(kernel, groups, words, [[ROWS.rows, ROWS.lanes + 1]]), bindings, groups, at, words);
+  b.dispatch(b.forShape(kernel, rows * n, words, [[ROWS.rows, ROWS.lanes + 1]]), bindings, groups, at, words);
 }

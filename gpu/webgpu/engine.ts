@@ -4,8 +4,11 @@ import type { DType, TypedArray } from "../../ops/dtype.ts";
 import { collect, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import { labelOf, showBytes } from "../../ops/out_of_memory.ts";
+import type { Recorder } from "../../ops/profile.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
-import { type AdapterReport, DeviceLostError, type OpenDevice, openDevice } from "./device.ts";
+import type { RunPlan } from "../../ops/report.ts";
+import { describeRun } from "./describe.ts";
+import { type AdapterReport, DeviceLostError, type Limits, type OpenDevice, openDevice } from "./device.ts";
 import { checkType } from "./emit.ts";
 import type { Plan } from "./plan.ts";
 import { makeRunPlan, Plans } from "./plans.ts";
@@ -14,6 +17,7 @@ import { storedBytes } from "./kernels/kernel.ts";
 import { CACHED, Reader } from "./reads.ts";
 import { deviceBits, type Needs, Runtime } from "./runtime.ts";
 import { RunRecord, WebGpuStorage } from "./storage.ts";
+import { Timer } from "./timer.ts";
 
 /** Runs with indices that may go unchecked before the engine looks by itself. */
 const UNCHECKED = 256;
@@ -40,6 +44,7 @@ export class WebGpuEngine implements Engine {
   #queue: { work: () => void; fail: (error: Error) => void }[] = [];
   readonly #plans = new Plans(this.counts, (error) => this.reportFault?.(error));
   #budget = Infinity;
+  #recorder: Recorder | null = null;
   /** A look at the faults of runs that nobody reads. */
   #checking: Promise<void> | null = null;
 
@@ -70,6 +75,13 @@ export class WebGpuEngine implements Engine {
     return this.#plans.isCompiling;
   }
 
+  /** Has plans made as if the device had these limits, for tests. */
+  assume(limits: Partial<Limits>): void {
+    const runtime = this.#runtime;
+    runtime.limits = { ...runtime.open.limits, ...limits };
+    this.#plans.forget();
+  }
+
   /** The device in use; another one after a loss. */
   get gpu(): GPUDevice {
     return this.#runtime.device;
@@ -90,7 +102,7 @@ export class WebGpuEngine implements Engine {
       `The GPU device was lost (${
         info.message || info.reason
       }), and this tensor lived only there: compute it again from data ` +
-        `on the host. New tensors get a new device`,
+        `on the host, or load parameters and the optimiser's state from a checkpoint (loadCheckpoint). New tensors get a new device`,
     );
     if (runtime !== this.#runtime || this.#recovery !== null) return;
     this.#recovery = openDevice().catch(() => null).then((open) => {
@@ -155,13 +167,20 @@ export class WebGpuEngine implements Engine {
     return storage;
   }
 
+  async record(recorder: Recorder | null): Promise<void> {
+    this.#recorder = recorder;
+    const { timer } = this.#runtime;
+    this.#runtime.timer = recorder === null ? null : new Timer(this.#runtime.device, recorder);
+    await timer?.finish();
+  }
+
   run(roots: Node[]): void {
-    const graph = collect(roots);
+    const start = this.#recorder === null ? 0 : performance.now(), graph = collect(roots);
     const plan = this.#plans.of(graph, this.#runtime, true);
     const storages = this.#storages(graph);
     const fail = (error: Error): void => storages.forEach((s) => s !== null && (s.error ??= error));
     try {
-      this.#submit(() => this.#execute(graph, plan, storages), fail);
+      this.#submit(() => this.#execute(graph, plan, storages, start), fail);
     } catch (error) {
       fail(error as Error);
       throw error;
@@ -203,13 +222,17 @@ export class WebGpuEngine implements Engine {
     const steady: Plan = { ...plan, patches, steady: true };
     return () => {
       if (this.#recovery !== null || this.#runtime.lost !== null) return false;
-      this.#execute(graph, steady, this.#storages(graph));
+      this.#execute(graph, steady, this.#storages(graph), this.#recorder === null ? 0 : performance.now());
       this.#runtime.collector.check();
       return true;
     };
   }
 
-  #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[]): void {
+  describe(graph: RunGraph): RunPlan {
+    return describeRun(graph, this.#runtime.open.limits, this.fusion !== "never");
+  }
+
+  #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[], start: number): void {
     const runtime = this.#runtime;
     const record = new RunRecord();
     const inputs: (Block | null)[] = [];
@@ -253,6 +276,12 @@ export class WebGpuEngine implements Engine {
     if (runtime.faults.unchecked >= UNCHECKED && this.#checking === null) {
       this.#checking = this.#reader.sync().catch(() => {}).finally(() => this.#checking = null);
     }
+    this.#recorder?.run({
+      device: "webgpu",
+      start,
+      duration: performance.now() - start,
+      kernels: plan.dispatches.length,
+    });
     this.counts.runs++;
     this.counts.dispatches += plan.dispatches.length;
     runtime.pool.peak = Math.max(runtime.pool.peak, runtime.pool.live + sum(chunks));

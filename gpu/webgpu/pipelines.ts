@@ -90,8 +90,9 @@ export class Pipelines {
     device.queue.onSubmittedWorkDone().catch(() => {});
   }
 
-  #layout({ access, words }: Kernel): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
-    const key = `${access}${words}`;
+  /** Sizes are part of a layout: Deno (2.9.6) goes on with those of the pipeline before where layouts are the same. */
+  #layout({ access, sizes, words }: Kernel): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
+    const key = `${access}${sizes}|${words}`;
     let layout = this.#layouts.get(key);
     if (layout === undefined) {
       const group = this.device.createBindGroupLayout({
@@ -104,7 +105,7 @@ export class Pipelines {
           ...[...access].map((a, i): GPUBindGroupLayoutEntry => ({
             binding: i + 1,
             visibility: COMPUTE,
-            buffer: { type: a === "r" ? "read-only-storage" : "storage" },
+            buffer: { type: a === "r" ? "read-only-storage" : "storage", minBindingSize: sizes[i] },
           })),
         ],
       });

@@ -1,6 +1,7 @@
 /** What a run does on the device, for one structure: dispatches, their parameters, and where values lie. */
 import type { Attributes } from "../../ops/primitive.ts";
 import type { Saved } from "../../ops/out_of_memory.ts";
+import type { Work } from "../../ops/cost.ts";
 import type { Kernel } from "./kernels/kernel.ts";
 
 /** Bytes of memory that a dispatch binds. */
@@ -19,6 +20,8 @@ export interface Dispatch {
   readonly groups: readonly [number, number];
   /** Its parameters, as a byte offset. */
   readonly at: number;
+  /** What it does. */
+  readonly work: Work;
 }
 
 /** Parameters of a run, seen as integers and as floats. */

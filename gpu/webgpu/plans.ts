@@ -35,8 +35,7 @@ export function makeRunPlan(
 ): Plan {
   const saved = savedForBackward(graph);
   try {
-    const { limits } = runtime.open;
-    return { ...makePlan(lowered, limits, (source) => graph.nodes[source].p, { fusion }), saved };
+    return { ...makePlan(lowered, runtime.limits, (source) => graph.nodes[source].p, { fusion }), saved };
   } catch (error) {
     if (!(error instanceof TooLargeError)) throw error;
     const action = `compute ${namesOf(graph)}`;
@@ -63,6 +62,13 @@ export class Plans {
   /** Whether fused plans are on their way. */
   get isCompiling(): boolean {
     return !this.#upgrades.isIdle;
+  }
+
+  /** Forgets all of them. */
+  forget(): void {
+    for (const { upgrade } of this.#entries.values()) if (upgrade !== null) this.#upgrades.drop(upgrade);
+    this.#entries.clear();
+    this.#dispatches = 0;
   }
 
   /** The plan of a run on a device; not `isRun`: the one that it would have, for who asks beforehand. */
@@ -108,7 +114,7 @@ export class Plans {
     if (entry.upgrade === null) {
       // The plan is made later, when the nodes are gone.
       const lowered = lower(graph), attributes = graph.nodes.map((node): Attributes => node.p);
-      const { limits } = runtime.open;
+      const { limits } = runtime;
       const make = (): Plan => {
         const plan = { ...makePlan(lowered, limits, (source) => attributes[source]), saved: saved! };
         // Where there was nothing to gain, kernels and bind groups are there already.

@@ -3,11 +3,12 @@ import { type DType, packBf16, type TypedArray } from "../../ops/dtype.ts";
 import { outOfMemory, type OutOfMemoryError, type Saved, showBytes } from "../../ops/out_of_memory.ts";
 import { availableMemory, LARGE_REQUEST } from "../available.ts";
 import { Collector } from "../collector.ts";
-import type { OpenDevice } from "./device.ts";
+import type { Limits, OpenDevice } from "./device.ts";
 import { Faults } from "./faults.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { Bound, Dispatch, Plan, RunAttributes } from "./plan.ts";
 import { aligned, type Block, BufferPool, classOf } from "./pool.ts";
+import type { Timer } from "./timer.ts";
 import { type Held, type Home, type RunRecord } from "./storage.ts";
 
 const STORAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
@@ -48,6 +49,8 @@ interface Prepared {
 
 /** One device. */
 export class Runtime implements Home {
+  /** What plans are made for: what the device has, but in tests. */
+  limits: Limits;
   readonly device: GPUDevice;
   readonly pool: BufferPool;
   readonly pipelines: Pipelines;
@@ -61,6 +64,8 @@ export class Runtime implements Home {
   /** How many uploads and passes were given to the device. */
   submitted = 0;
   readonly collector: Collector<Held>;
+  /** Takes the times of dispatches while somebody wants them. */
+  timer: Timer | null = null;
   /** Bytes that buffers may have: less where the device once had no more. */
   #capacity = Infinity;
 
@@ -73,6 +78,7 @@ export class Runtime implements Home {
 
   constructor(readonly open: OpenDevice, public budget: number) {
     const { device, limits } = open;
+    this.limits = limits;
     this.device = device;
     const pool = this.pool = new BufferPool(device, limits.buffer);
     this.collector = new Collector<Held>(({ block }) => block.release(), () => pool.live);
@@ -164,22 +170,30 @@ export class Runtime implements Home {
     bound ??= new Array<GPUBindGroup>(plan.dispatches.length);
     const fail = (error: Error): void => record.fail(error);
     const { dispatches } = plan;
-    for (let first = 0; first < dispatches.length; first += PASS) {
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      let last: GPUComputePipeline | null = null;
-      const end = Math.min(dispatches.length, first + PASS);
-      for (let i = first; i < end; i++) {
-        const d = dispatches[i];
-        const { pipeline, layout } = this.pipelines.get(d.kernel, fail);
-        if (pipeline !== last) pass.setPipeline(last = pipeline);
-        if (!isBound) bound[i] = this.#boundGroup(d, i, prepared, layout, parameters, inputs, slots);
-        pass.setBindGroup(0, bound[i], prepared.offsets[i], 0, 1);
-        pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
-      }
-      pass.end();
-      device.queue.submit([encoder.finish()]);
+    let last: GPUComputePipeline | null = null;
+    const encode = (pass: GPUComputePassEncoder, i: number): void => {
+      const d = dispatches[i], { pipeline, layout } = this.pipelines.get(d.kernel, fail);
+      if (pipeline !== last) pass.setPipeline(last = pipeline);
+      if (!isBound) bound[i] = this.#boundGroup(d, i, prepared, layout, parameters, inputs, slots);
+      pass.setBindGroup(0, bound[i], prepared.offsets[i], 0, 1);
+      pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
+    };
+    if (this.timer !== null) {
+      this.timer.run(dispatches, (pass, i) => {
+        last = null;
+        encode(pass, i);
+      });
       this.submitted++;
+    } else {
+      for (let first = 0; first < dispatches.length; first += PASS) {
+        const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
+        last = null;
+        const end = Math.min(dispatches.length, first + PASS);
+        for (let i = first; i < end; i++) encode(pass, i);
+        pass.end();
+        device.queue.submit([encoder.finish()]);
+        this.submitted++;
+      }
     }
     if (isBound) return;
     if (prepared.runs.size >= prepared.keeps) prepared.runs.delete(prepared.runs.keys().next().value!);

@@ -45,6 +45,8 @@ interface Entry extends Dependencies {
   readonly rebuild: (leaves: readonly Tensor[]) => Tree;
   /** What fills the constants: a handle read anew, its gradient, or the node itself. */
   readonly refill: readonly ((() => Node) | null)[];
+  /** Constants that are data of the recording's own. */
+  readonly data: readonly Node[];
   /** Handles assigned to, then handles whose gradient was written (null: it was cleared). */
   readonly assigned: readonly Tensor[];
   readonly grads: readonly { handle: Tensor; output: number | null }[];
@@ -93,7 +95,8 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
       entries.set(key, list = []);
       if (entries.size > STRUCTURES) entries.delete(entries.keys().next().value!);
     }
-    let entry = list.find(isCurrent);
+    // What a lost device took of a recording is recorded anew.
+    let entry = list.find((e) => isCurrent(e) && e.data.every((c) => c.value!.error === null));
     if (entry === undefined) {
       const leaves = new Map([["noGrad", `${noGrad}`], ["deterministic algorithms", `${isFixed}`]]);
       args.forEach((x, i) => describeLeaves(x, `argument ${i}`, leaves));
@@ -217,6 +220,7 @@ function recordEntry(
     program,
     rebuild: rebuild!,
     refill: program.consts.map((c) => refills.get(c) ?? null),
+    data: program.consts.filter((c) => c.value !== null && !refills.has(c)),
     assigned: effects,
     grads: gradOutputs,
     outputs,

@@ -336,6 +336,32 @@ test("diagnose finds gradients that vanish in sigmoids", async () => {
   assertStringIncludes(finding.message, "it begins at 20 Linear (below 22 Linear)");
 });
 
+class Unrolled extends Module {
+  cell = new RNNCell(3, 16);
+  head = new Linear(16, 1);
+  constructor(readonly steps: number) {
+    super();
+  }
+  forward(x: Tensor): Tensor {
+    let h: Tensor = zeros([x.shape[1], 16]);
+    for (let t = 0; t < this.steps; t++) h = this.cell.call(x.select(0, t), h);
+    return this.head.call(h);
+  }
+}
+
+test("diagnose finds gradients that vanish through time, and has nothing against ten steps", async () => {
+  manualSeed(42);
+  const x = randn([60, 4, 3]),
+    run = (steps: number) => {
+      const model = new Unrolled(steps);
+      return diagnose(model, (m) => m.call(x).square().mean());
+    };
+  healthy(await run(10));
+  const finding = found(await run(60), "vanishing");
+  assertStringIncludes(finding.message, "through time in cell");
+  assertStringIncludes(finding.remedy, "gated cells");
+});
+
 test("diagnose finds gradients that vanish by saturation, and the layer", async () => {
   manualSeed(27);
   const { x, y } = regression(), large: typeof init.zeros = (s, o) => init.normal(s, { ...o, std: 4 });

@@ -131,7 +131,8 @@ test("a lost device loses its tensors, and the next runs get a new one", async (
   const lost = await rejection(y.data());
   assert(lost instanceof DeviceLostError, `${lost}`);
   assertStringIncludes(lost.message, "was lost");
-  assert(assertThrows(() => flushOf(x.add(1))) instanceof DeviceLostError);
+  assert(assertThrows(() => flushOf(x.add(1).exp())) instanceof DeviceLostError);
+  assert((await rejection(x.add(1).keep().data())) instanceof DeviceLostError);
   // Synchronously after the loss: waits for the new device.
   const z = tensor([4, 5]).mul(10), w = z.add(1).keep();
   flush();

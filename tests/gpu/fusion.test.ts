@@ -61,7 +61,9 @@ function planOf(roots: Tensor[], limits: Partial<Limits>, fusion = true): Plan {
     groups: 65535,
     uniformAlign: 256,
     storageBuffers: 8,
+    workgroupMemory: 16384,
     f16: true,
+    isSoftware: false,
     ...limits,
   };
   return makePlan(lower(graph), device, (source) => graph.nodes[source].p, { fusion });
@@ -81,8 +83,10 @@ test("a chain is one kernel, with a sum at its end or after a product as well", 
   assertEquals(await both("columns", () => [x.sub(0.5).mul(x).exp().sum(0)]), [4, 1]);
   assertEquals(await both("linear layer", () => [x.matmul(w).add(b).relu()]), [3, 1]);
   assertEquals(await both("by leading axes", () => [x.reshape([4, 16, 32]).matmul(w).add(b).gelu()]), [3, 1]);
-  const y = x.reshape([2048]), z = x.exp().reshape([2048]);
-  assertEquals(await both("long product", () => [y.matmul(z).add(1).log1p()]), [5, 3]);
+  const y = x.reshape([2, 1024]), z = x.exp().reshape([1024, 2]);
+  assertEquals(await both("long product", () => [y.matmul(z).add(1).square().log1p()]), [6, 3]);
+  const u = x.reshape([2048]), v = x.exp().reshape([2048]);
+  assertEquals(await both("product of vectors", () => [u.matmul(v).add(1).square().log1p()]), [5, 2]);
 });
 
 test("a reshape that a chain sees through may be read elsewhere too", async () => {

@@ -16,8 +16,7 @@ import {
   tensor,
   zeros,
 } from "../../mod.ts";
-import { splitDepth } from "../../gpu/webgpu/emit_folds.ts";
-import { spread } from "../../gpu/webgpu/kernels/reduction.ts";
+import { splitDepth, spread } from "../../gpu/webgpu/heuristics.ts";
 import { primitives } from "../../ops/primitive.ts";
 import { random, read } from "../support/numbers.ts";
 import { engine, rejection, test } from "./webgpu.ts";
@@ -523,12 +522,14 @@ test("no kernel's loop is so long that a device ends it", async (t) => {
     assertEquals([a[39], b[39], c[39], ...d], [LONG, LONG, 1, ...Array(4).fill(LONG)]);
     for (const n of [1, 40, 256, 4000, 131_072, 1_000_000]) {
       for (const folded of [30_000, LONG, 1_000_000, 2 ** 30]) {
-        const { share, splits } = splitDepth(folded, n);
-        // 25 turns for each 16 elements: of the loop over tiles, of filling them, and of multiplying.
-        assert(share * 25 / 16 < 65_000 && share * splits >= folded);
-        for (const lanesFirst of [false, true]) {
-          const { lanes, share, splits } = spread(n, folded, lanesFirst);
-          assert(share / lanes < 32_768 && share * splits >= folded, `${n} ${folded}`);
+        for (const isSoftware of [false, true]) {
+          const { share, splits } = splitDepth(folded, n, { isSoftware });
+          // 25 turns for each 16 elements: of the loop over tiles, of filling them, and of multiplying.
+          assert(share * 25 / 16 < 65_000 && share * splits >= folded);
+          for (const lanesFirst of [false, true]) {
+            const { lanes, share, splits } = spread(n, folded, lanesFirst, { isSoftware });
+            assert(share / lanes < 32_768 && share * splits >= folded, `${n} ${folded}`);
+          }
         }
       }
     }

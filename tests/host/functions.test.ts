@@ -48,6 +48,7 @@ function apply(wgsl: string, fused: boolean): void {
     applications: [{ wgsl, x: ["x0"], types: ["f32"], dtype: "f32" }],
     stores: [{ value: "t0", dtype: "f32" }],
     fold: null,
+    shared: 0,
   };
   const layout = layoutOf(loop), words = new Int32Array(memory.buffer, 0, layout.words);
   words[layout.lengths] = N;

@@ -182,6 +182,22 @@ Deno.test("fused loops over any layout are what the reference has", () => {
   same("long columns", () => [op("sum", [x([5, 3000])], { axes: [0] })], 2);
 });
 
+Deno.test("folds of everything in parts: lengths that parts do not divide, axes that do not merge, NaN at the end", () => {
+  const numbers = (n: number): Float32Array =>
+    Float32Array.from({ length: n }, (_, i) => ((i * 7919) % 1000) / 500 - 1);
+  for (const n of [65_536, 100_003, 70_000 + 16_384 * 3 + 1]) {
+    for (const fold of ["sum", "amax", "amin"]) {
+      same(`${fold} of ${n}`, () => [op(fold, [leaf(numbers(n), [n])], { axes: [0] })], 1);
+      const window = (): Node =>
+        op("slice", [leaf(numbers(2 * n), [2, n])], { starts: [0, 1], sizes: [2, n - 1], steps: [1, 1] });
+      same(`${fold} of a window of ${n}`, () => [op(fold, [window()], { axes: [0, 1] })], 1);
+    }
+    const last = (): Node => leaf(numbers(n).fill(NaN, n - 1), [n]);
+    same(`amax of NaN after ${n}`, () => [op("amax", [last()], { axes: [0] })]);
+    same(`prod of ${n}`, () => [op("prod", [leaf(numbers(n).fill(1, 0, n - 40), [n])], { axes: [0] })], 2);
+  }
+});
+
 Deno.test("integer chains wrap, and NaN goes through extremes", () => {
   const i = (): Node => leaf(Array.from({ length: N }, (_, k) => (k * 2654435761) | 0), [N], "i32");
   same("i32", () => [op("add", [op("mul", [i(), i()]), op("neg", [i()])])]);

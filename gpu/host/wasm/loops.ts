@@ -2,7 +2,7 @@
 import type { DType } from "../../../ops/dtype.ts";
 import { Frame } from "./frame.ts";
 import { FOUR, type Pass, passes } from "./passes.ts";
-import { add, get, HIGH, i32, mul, set } from "./text.ts";
+import { add, get, HIGH, i32, mul, ODD, set } from "./text.ts";
 import { laneOf, type Vector, Vectorizer } from "./vector.ts";
 import { Unsupported } from "./wgsl.ts";
 
@@ -23,6 +23,8 @@ export interface VectorLoop {
   readonly applications: readonly VectorApplication[];
   readonly stores: readonly { readonly value: string; readonly dtype: DType }[];
   readonly fold: { readonly name: string; readonly reduced: readonly boolean[] } | null;
+  /** The axis of which a call does a part. */
+  readonly shared: number;
 }
 
 /** Columns whose sums stand in memory while folded axes run outside of them. */
@@ -31,7 +33,7 @@ export const BLOCK = 1024;
 export const LOOP_SCRATCH = 8 * BLOCK;
 
 /** Bytes of an element. */
-export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : 4;
+export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : dtype === "f64" ? 8 : 4;
 
 const word = (k: number): string => `(i32.load offset=${4 * k} ${get("g")})`;
 
@@ -56,6 +58,13 @@ function store(dtype: DType, at: string, value: string, single: boolean, offset 
   if (single) return `(i32.store8 ${by}${at} (i32x4.extract_lane 0 ${bits}))`;
   const words = `(i16x8.narrow_i32x4_u ${bits} ${bits})`;
   return `(v128.store32_lane ${by}0 ${at} (i8x16.narrow_i16x8_u ${words} ${words}))`;
+}
+
+/** Stores the result of a fold, of `type`, as `dtype`: f32, or f64 where it is of a part only. */
+function storeFolded(at: string, value: string, type: string, dtype: DType): string {
+  if (dtype === "f64") return `(f64.store ${at} ${type === "f64" ? value : `(f64.promote_f32 ${value})`})`;
+  if (dtype !== "f32") throw new Unsupported(dtype);
+  return `(f32.store ${at} ${type === "f64" ? `(f32.demote_f64 ${value})` : value})`;
 }
 
 /** Sums and products run in double precision, in a pair of vectors of two; the largest and smallest as they are. */
@@ -91,8 +100,8 @@ export function layoutOf(loop: Pick<VectorLoop, "rank" | "loads" | "stores" | "c
 }
 
 /**
- * Text of a module with `run(g, from, to, scratch)`: the loop over elements `from` to `to` of its first axis (of the
- * innermost one where that is kept and others are folded). Throws `Unsupported` where vectors cannot do it.
+ * Text of a module with `run(g, from, to, scratch)`: the loop over elements `from` to `to` of its shared axis. Throws
+ * `Unsupported` where vectors cannot do it.
  */
 export function loopText(loop: VectorLoop, sources: ReadonlyMap<string, string>, fused: boolean): string {
   return new LoopText(loop, new Vectorizer(sources, fused)).text();
@@ -254,12 +263,13 @@ ${start.join(" ")}
       return `${this.#hoisted(p)} ${
         this.#row(from, to, (pass) => this.#pass(p, pass, (valueOf, u) => stores(valueOf, u, pass.single)))
       }`;
-    }, last === 0 ? -1 : 0);
+    }, loop.shared);
   }
 
   #fold(): string {
     const { loop } = this, fold = loop.fold!, f = FOLDS[fold.name], value = loop.stores[0].value;
-    if (f === undefined || loop.stores[0].dtype !== "f32") throw new Unsupported(fold.name);
+    if (f === undefined) throw new Unsupported(fold.name);
+
     const last = loop.rank - 1, kept = this.#outer.filter((a) => !fold.reduced[a]);
     const folded = this.#outer.filter((a) => fold.reduced[a]);
     return fold.reduced[last]
@@ -269,7 +279,7 @@ ${start.join(" ")}
 
   /** The innermost axis is folded: partial results in vectors, joined at the end. */
   #foldRows(kept: number[], folded: number[], f: (typeof FOLDS)[string], value: string): string {
-    const last = this.loop.rank - 1, first = [...kept, ...folded, last][0];
+    const last = this.loop.rank - 1, first = this.loop.shared;
     const type = f.wide ? "f64" : "f32", total = this.#local("total", type);
     // Each vector of a pass has its own partial results: in double precision, of its lower and its upper half.
     const halves = f.wide ? ["low", "high"] : ["low"], partial: string[] = [];
@@ -283,24 +293,20 @@ ${start.join(" ")}
       f.wide
         ? `${wide(`low${u}`, v)} ${wide(`high${u}`, `(i8x16.shuffle ${HIGH} ${v} ${v})`)}`
         : set(`low${u}`, `(f32x4.${f.op} ${get(`low${u}`)} ${v})`);
-    const one = (v: string): string => {
-      const element = f.wide
-        ? `(f64.promote_f32 (f32x4.extract_lane 0 ${v}))`
-        : `(f32x4.extract_lane 0 ${v})`;
-      return set(total, `(${type}.${f.op} ${get(total)} ${element})`);
-    };
-    const lanes = Array.from(
-      { length: f.wide ? 2 : 4 },
-      (_, i) => `${type}x${f.wide ? 2 : 4}.extract_lane ${i}`,
-    );
+    // In each lane, where that changes nothing: a scalar's largest or smallest costs a branch.
+    const one = (v: string): string =>
+      f.wide
+        ? set(total, `(f64.${f.op} ${get(total)} (f64.promote_f32 (f32x4.extract_lane 0 ${v})))`)
+        : four(v, 0);
+    const shape = f.wide ? "f64x2" : "f32x4", low = "low0";
+    const joined = (x: string): string => set(low, `(${shape}.${f.op} ${get(low)} ${x})`);
+    const swapped = (lanes: string): string => `(i8x16.shuffle ${lanes} ${get(low)} ${get(low)})`;
+    const lane = (i: number): string => `(${shape}.extract_lane ${i} ${get(low)})`;
     const join = [
-      ...partial.slice(halves.length).map((name, i) => {
-        const to = partial[i % halves.length];
-        return set(to, `(${type}x${f.wide ? 2 : 4}.${f.op} ${get(to)} ${get(name)})`);
-      }),
-      ...halves.flatMap((half) =>
-        lanes.map((lane) => set(total, `(${type}.${f.op} ${get(total)} (${lane} ${get(`${half}0`)}))`))
-      ),
+      ...partial.slice(1).map((name) => joined(get(name))),
+      ...f.wide
+        ? [0, 1].map((i) => set(total, `(f64.${f.op} ${get(total)} ${lane(i)})`))
+        : [joined(swapped(HIGH)), joined(swapped(ODD)), set(total, lane(0))],
     ];
     return this.#nest(
       kept,
@@ -325,7 +331,7 @@ ${start.join(" ")}
           }, first)
         }
       ${join.join(" ")}
-      (f32.store ${p.get("y0")!} ${f.wide ? `(f32.demote_f64 ${get(total)})` : get(total)})`,
+      ${storeFolded(p.get("y0")!, get(total), type, this.loop.stores[0].dtype)}`,
       first,
     );
   }
@@ -358,13 +364,15 @@ ${start.join(" ")}
         : `${set("q", at)} (f32.store ${get("q")} (f32.${f.op} (f32.load ${
           get("q")
         }) (f32x4.extract_lane 0 ${v})))`;
-    const result = f.wide ? `(f32.demote_f64 (f64.load ${get("q")}))` : `(f32.load ${get("q")})`;
-    const bound = add(get("block"), get("size"));
+    const type = f.wide ? "f64" : "f32", result = `(${type}.load ${get("q")})`;
+    const { dtype } = this.loop.stores[0];
+    const bound = add(get("block"), get("size")), last = this.loop.rank - 1, first = this.loop.shared;
+    const [from, to] = first === last ? [get("from"), get("to")] : [i32(0), word(last)];
     return this.#nest(kept, this.#start(true), (p) =>
-      `${set("block", get("from"))}
+      `${set("block", from)}
       (block $blocks_end (loop $blocks
-        (br_if $blocks_end (i32.ge_s ${get("block")} ${get("to")}))
-        ${set("size", `(i32.sub ${get("to")} ${get("block")})`)}
+        (br_if $blocks_end (i32.ge_s ${get("block")} ${to}))
+        ${set("size", `(i32.sub ${to} ${get("block")})`)}
         (if (i32.gt_s ${get("size")} ${i32(BLOCK)}) (then ${set("size", i32(BLOCK))}))
         ${this.#each(bound, `${set("q", at)} ${fill}`)}
         ${
@@ -388,9 +396,14 @@ ${start.join(" ")}
         )
       }
         ${
-        this.#each(bound, `${set("q", at)} (f32.store ${add(p.get("y0")!, mul(get("j"), i32(4)))} ${result})`)
+        this.#each(
+          bound,
+          `${set("q", at)} ${
+            storeFolded(add(p.get("y0")!, mul(get("j"), i32(bytes(dtype)))), result, type, dtype)
+          }`,
+        )
       }
-        ${set("block", bound)} (br $blocks)))`, -1);
+        ${set("block", bound)} (br $blocks)))`, first);
   }
 
   /** `j` from the block's start to `to`. */

@@ -7,7 +7,15 @@ import { LOOP_SCRATCH } from "./loops.ts";
 import { MATMUL_SCRATCH, matmulText } from "./matmul.ts";
 import { normsText } from "./norms.ts";
 import { rowsText } from "./rows.ts";
-import { CONTROL_WORDS, type SharedModule, threadCount, Threads } from "./threads.ts";
+import {
+  BOARD_WORDS,
+  MOST_PARTS,
+  OWN,
+  type Scratch,
+  type SharedModule,
+  threadCount,
+  Threads,
+} from "./threads.ts";
 
 /** A function of numbers that a module exports. */
 type Exported = (...x: number[]) => void;
@@ -19,12 +27,6 @@ export interface Module extends SharedModule {
 
 /** Arguments of a call on one part of the work; what is a thread's own comes from `scratch`. */
 export type Part = (from: number, to: number, scratch: Scratch) => readonly number[];
-
-/** Memory of one thread: for sums of loops, and for panels of matrices. */
-export interface Scratch {
-  readonly sums: number;
-  readonly panels: number;
-}
 
 /** That of the main thread, with the geometry of the kernel that runs: where it stands, and as an array. */
 interface Own extends Scratch {
@@ -39,12 +41,15 @@ const WORDS = 1024;
 /** Work, in steps of about a nanosecond, from which on threads are woken: it takes them some 30 microseconds. */
 const WORTH = 150_000;
 
+/** Parts for each thread where they cost nothing, so that one which is late, or slow, is not waited for. */
+export const TURNS = 4;
+
 /** Modules on one memory. */
 export class Runner {
   readonly #modules = new Map<string, Module>();
   #fused: boolean | null = null;
   #own: Own | null = null;
-  #threads: { readonly pool: Threads; readonly scratch: readonly Scratch[] } | null = null;
+  #threads: Threads | null | undefined;
   #matmul: Module | null = null;
   #rows: Module | null = null;
   #norms: Module | null = null;
@@ -110,37 +115,32 @@ export class Runner {
 
   /**
    * Calls a function on parts from 0 to `n`, which begin at multiples of `grain`, on as many threads as `work` (steps of
-   * about a nanosecond) is worth. Which element is computed how does not hang on the number of threads.
+   * about a nanosecond) is worth; each takes the next part when it is done with one, up to `turns` on average. Which
+   * element is computed how does not hang on the number of threads.
    */
-  run(module: Module, name: string, n: number, grain: number, work: number, part: Part): void {
+  run(module: Module, name: string, n: number, grain: number, work: number, part: Part, turns = 1): void {
     const call = module.functions[name], pieces = Math.ceil(n / grain);
-    const ready = work < WORTH || pieces < 2 ? 0 : this.#helpers().pool.ready;
+    const ready = work < WORTH || pieces < 2 ? 0 : this.#helpers()?.ready ?? 0;
     const count = Math.min(ready, pieces - 1, Math.floor(work / WORTH));
     if (count === 0) return call(...part(0, n, this.own));
-    const size = Math.ceil(pieces / (count + 1)) * grain, parts: (readonly [number, number])[] = [];
-    for (let from = size; from < n; from += size) parts.push([from, Math.min(n, from + size)]);
-    const { pool, scratch } = this.#helpers();
-    const busy = pool.start(
-      module,
-      module.names.indexOf(name),
-      parts.map(([a, b], i) => part(a, b, scratch[i])),
-    );
-    call(...part(0, Math.min(n, size), this.own));
-    // What no thread took, or one failed at, is done here.
-    const done = pool.finish(busy);
-    parts.forEach(([a, b], i) => done[i] === true || call(...part(a, b, this.own)));
+    const most = Math.min(MOST_PARTS, (count + 1) * turns, Math.max(count + 1, Math.floor(2 * work / WORTH)));
+    const size = Math.ceil(pieces / most) * grain, parts: (readonly number[])[] = [];
+    // The last is taken first.
+    for (let from = 0; from < n; from += size) parts.unshift(part(from, Math.min(n, from + size), OWN));
+    const { sums, panels } = this.own;
+    const here = (x: readonly number[]): void =>
+      call(...x.map((k) => k === OWN.sums ? sums : k === OWN.panels ? panels : k));
+    this.#helpers()!.run(module, module.names.indexOf(name), parts, count, here);
   }
 
-  #helpers(): { readonly pool: Threads; readonly scratch: readonly Scratch[] } {
-    if (this.#threads === null) {
-      const controls: number[] = [], scratch: Scratch[] = [];
+  #helpers(): Threads | null {
+    if (this.#threads === undefined) {
+      const board = this.memory.take(4 * BOARD_WORDS), scratch: Scratch[] = [];
       for (let i = threadCount(); i > 0; i--) {
-        const at = this.memory.take(4 * CONTROL_WORDS), own = this.#takeScratch();
-        if (at === null || own === null) break;
-        controls.push(at);
-        scratch.push(own);
+        const own = this.#takeScratch();
+        if (own !== null) scratch.push(own);
       }
-      this.#threads = { pool: new Threads(this.memory.memory!, controls), scratch };
+      this.#threads = board === null ? null : new Threads(this.memory.memory!, board, scratch);
     }
     return this.#threads;
   }

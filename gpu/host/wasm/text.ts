@@ -19,5 +19,8 @@ export const madd = (fused: boolean, x: string, y: string, z: string): string =>
 /** Lanes of a shuffle that bring the upper two of four f32 down. */
 export const HIGH = "8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15";
 
+/** Lanes of a shuffle that bring the second of four f32 to the first. */
+export const ODD = "4 5 6 7 4 5 6 7 12 13 14 15 12 13 14 15";
+
 /** Vectors of all bits and of none. */
 export const ONES = "(i32x4.splat (i32.const -1))", ZEROS = "(i32x4.splat (i32.const 0))";

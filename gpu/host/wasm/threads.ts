@@ -1,41 +1,59 @@
 /** Threads that run WebAssembly on shared memory beside the main one: woken for each kernel, asleep in between. */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 
-/** Words of a thread's control block: state, module, function, then arguments. */
-const STATE = 0, MODULE = 1, FUNCTION = 2, ARGUMENTS = 3;
-const IDLE = 0, BUSY = 1, FAILED = 2;
-/** Words of a control block; blocks lie a cache line apart. */
-export const CONTROL_WORDS = 32;
+/**
+ * Words of the board that all threads read: how many jobs there were, which sleepers wait on; parts of the job that nobody has
+ * taken; parts that threads have done; the job's module and function; threads that are up; then parts.
+ */
+const JOBS = 0, LEFT = 1, DONE = 2, MODULE = 3, FUNCTION = 4, UP = 5, PARTS = 16;
+/** Words of a part: whether it failed; which of its arguments are addresses of sums and of panels, as bits; arguments. */
+const FAILED = 0, SUMS = 1, PANELS = 2, ARGUMENTS = 3, PART = 32;
+/** Most parts of a job. */
+export const MOST_PARTS = 64;
+/** Words of the board. */
+export const BOARD_WORDS = PARTS + PART * MOST_PARTS;
 
-// What a thread does; `receiveMessageOnPort` takes modules that were sent before it was woken.
+/** Addresses of a thread's own memory: for sums of loops, and for panels of matrices. */
+export interface Scratch {
+  readonly sums: number;
+  readonly panels: number;
+}
+
+/** Stands for a thread's own memory in arguments. */
+export const OWN: Scratch = { sums: -1e12, panels: -2e12 };
+
+// What a thread does. One that wakes late finds nothing left, or a part of the next job, which is as good. Modules are sent
+// before the job that needs them is on the board.
 const PROGRAM = `
 const { workerData, receiveMessageOnPort } = require("node:worker_threads");
-const { memory, at, port } = workerData;
-const control = new Int32Array(memory.buffer, at, ${CONTROL_WORDS});
+const { memory, at, port, sums, panels } = workerData;
+const board = new Int32Array(memory.buffer, at, ${BOARD_WORDS});
 const modules = new Map();
-Atomics.store(control, ${STATE}, ${IDLE});
-Atomics.notify(control, ${STATE});
-for (;;) {
-  Atomics.wait(control, ${STATE}, ${IDLE});
-  try {
-    for (let m; (m = receiveMessageOnPort(port)) !== undefined;) {
-      const { exports } = new WebAssembly.Instance(m.message.module, { m: { m: memory } });
-      modules.set(m.message.id, m.message.names.map((name) => exports[name]));
-    }
-    modules.get(control[${MODULE}])[control[${FUNCTION}]](...control.subarray(${ARGUMENTS}));
-    Atomics.store(control, ${STATE}, ${IDLE});
-  } catch {
-    Atomics.store(control, ${STATE}, ${FAILED});
+function find(id) {
+  for (let m; !modules.has(id) && (m = receiveMessageOnPort(port)) !== undefined;) {
+    const { exports } = new WebAssembly.Instance(m.message.module, { m: { m: memory } });
+    modules.set(m.message.id, m.message.names.map((name) => exports[name]));
   }
-  Atomics.notify(control, ${STATE});
-}`;
-
-interface Thread {
-  readonly control: Int32Array;
-  readonly port: MessagePort;
-  /** Modules that it has. */
-  readonly has: Set<number>;
+  return modules.get(id);
 }
+let jobs = Atomics.load(board, ${JOBS});
+Atomics.add(board, ${UP}, 1);
+for (;;) {
+  Atomics.wait(board, ${JOBS}, jobs);
+  jobs = Atomics.load(board, ${JOBS});
+  for (let i; (i = Atomics.sub(board, ${LEFT}, 1) - 1) >= 0;) {
+    const part = board.subarray(${PARTS} + ${PART} * i, ${PARTS} + ${PART} * (i + 1));
+    try {
+      const x = Array.from(part.subarray(${ARGUMENTS}), (n, k) =>
+        part[${SUMS}] >> k & 1 ? sums : part[${PANELS}] >> k & 1 ? panels : n);
+      find(board[${MODULE}])[board[${FUNCTION}]](...x);
+    } catch {
+      part[${FAILED}] = 1;
+    }
+    Atomics.add(board, ${DONE}, 1);
+    Atomics.notify(board, ${DONE});
+  }
+}`;
 
 /** A module as threads get it. */
 export interface SharedModule {
@@ -51,64 +69,82 @@ function spareCores(): number {
 
 /** The threads of one memory; they do not keep the process alive. */
 export class Threads {
-  readonly #threads: Thread[] = [];
+  readonly #board: Int32Array;
+  readonly #ports: MessagePort[] = [];
+  /** Modules that they have. */
+  readonly #known = new Set<number>();
   #failed = false;
 
-  /** `controls`: where the control block of each thread lies. */
-  constructor(memory: WebAssembly.Memory, controls: readonly number[]) {
+  /** `at`: where the board lies; `scratch`: of each thread. */
+  constructor(memory: WebAssembly.Memory, at: number, scratch: readonly Scratch[]) {
+    this.#board = new Int32Array(memory.buffer, at, BOARD_WORDS).fill(0);
     try {
-      for (const at of controls) {
-        const control = new Int32Array(memory.buffer, at, CONTROL_WORDS);
-        Atomics.store(control, STATE, BUSY);
+      for (const { sums, panels } of scratch) {
         const { port1, port2 } = new MessageChannel();
         const worker = new Worker(PROGRAM, {
           eval: true,
-          workerData: { memory, at, port: port2 },
+          workerData: { memory, at, port: port2, sums, panels },
           transferList: [port2],
         });
         worker.unref();
         port1.unref();
         worker.on("error", () => this.#failed = true);
-        this.#threads.push({ control, port: port1, has: new Set() });
+        this.#ports.push(port1);
       }
     } catch {
       this.#failed = true; // there may be no permission for it
     }
   }
 
-  /** Threads that are up, and idle; a starting one is left alone. */
+  /** Threads that are up. */
   get ready(): number {
-    if (this.#failed) return 0;
-    return this.#threads.filter(({ control }) => Atomics.load(control, STATE) === IDLE).length;
+    return this.#failed ? 0 : Atomics.load(this.#board, UP);
   }
 
-  /** Starts function `f` on the first `count` ready threads, with arguments by thread. */
-  start(shared: SharedModule, f: number, args: readonly (readonly number[])[]): Thread[] {
-    const busy: Thread[] = [];
-    for (const thread of this.#threads) {
-      if (busy.length === args.length) break;
-      if (Atomics.load(thread.control, STATE) !== IDLE) continue;
-      if (!thread.has.has(shared.id)) {
-        thread.port.postMessage({ id: shared.id, module: shared.module, names: shared.names });
-        thread.has.add(shared.id);
+  /**
+   * Runs function `f` on parts, each given by its arguments, which name a thread's own memory by `OWN`: `helpers` threads are
+   * woken, and the calling one takes parts as they do, by `call`, until there are none.
+   */
+  run(
+    shared: SharedModule,
+    f: number,
+    parts: readonly (readonly number[])[],
+    helpers: number,
+    call: (part: readonly number[]) => void,
+  ): void {
+    const board = this.#board;
+    if (!this.#known.has(shared.id)) {
+      for (const port of this.#ports) {
+        port.postMessage({ id: shared.id, module: shared.module, names: shared.names });
       }
-      thread.control[MODULE] = shared.id;
-      thread.control[FUNCTION] = f;
-      thread.control.set(args[busy.length], ARGUMENTS);
-      Atomics.store(thread.control, STATE, BUSY);
-      Atomics.notify(thread.control, STATE);
-      busy.push(thread);
+      this.#known.add(shared.id);
     }
-    return busy;
-  }
-
-  /** Waits until all of these are done; false for those whose work failed and must be done again. */
-  finish(busy: readonly Thread[]): boolean[] {
-    return busy.map(({ control }) => {
-      while (Atomics.load(control, STATE) === BUSY) Atomics.wait(control, STATE, BUSY, 1000);
-      const failed = Atomics.load(control, STATE) === FAILED;
-      if (failed) this.#failed = true;
-      return !failed;
+    // Nobody reads the board here: of the job before nothing is left.
+    board[MODULE] = shared.id;
+    board[FUNCTION] = f;
+    parts.forEach((part, i) => {
+      const at = PARTS + PART * i;
+      board[at + FAILED] = board[at + SUMS] = board[at + PANELS] = 0;
+      part.forEach((x, k) => {
+        if (x === OWN.sums) board[at + SUMS] |= 1 << k;
+        else if (x === OWN.panels) board[at + PANELS] |= 1 << k;
+        else board[at + ARGUMENTS + k] = x;
+      });
+    });
+    Atomics.store(board, DONE, 0);
+    Atomics.store(board, LEFT, parts.length);
+    Atomics.add(board, JOBS, 1);
+    Atomics.notify(board, JOBS, helpers);
+    let mine = 0;
+    for (let i; (i = Atomics.sub(board, LEFT, 1) - 1) >= 0; mine++) call(parts[i]);
+    for (let done; (done = Atomics.load(board, DONE)) < parts.length - mine;) {
+      Atomics.wait(board, DONE, done, 1000);
+    }
+    // What a thread failed at is done here, so that its error comes up.
+    parts.forEach((part, i) => {
+      if (board[PARTS + PART * i + FAILED] === 0) return;
+      this.#failed = true;
+      call(part);
     });
   }
 }

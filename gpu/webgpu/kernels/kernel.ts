@@ -7,11 +7,13 @@ export interface Kernel {
   readonly source: string;
   /** For each storage binding: "r" read, "w" read and write. */
   readonly access: string;
+  /** For each storage binding: the bytes of what it is an array of. */
+  readonly sizes: readonly number[];
   /** 32-bit words of parameters, a multiple of 4. */
   readonly words: number;
 }
 
-/** Threads of a workgroup. */
+/** Threads of a workgroup, where a kernel does not say otherwise. */
 export const THREADS = 256;
 
 /** The type of elements in memory; booleans are stored as 0 and 1, bf16 in halves of words. */
@@ -47,6 +49,17 @@ export function load(dtype: DType, binding: string, index: string): string {
   return dtype === "f16" ? `f32(${element})` : dtype === "bool" ? `(${element} != 0u)` : element;
 }
 
+/** The type of four neighbouring elements in memory, for bindings that are read by fours. */
+export function quadType(dtype: DType): string {
+  return dtype === "bf16" ? "vec2<u32>" : `vec4<${storedType(dtype)}>`;
+}
+
+/** WGSL of the values of four neighbours in such a binding, from an index divisible by 4 on. */
+export function loadQuad(dtype: DType, binding: string, index: string): string {
+  const quad = `${binding}[(${index}) >> 2u]`;
+  return dtype === "f16" ? `vec4<f32>(${quad})` : dtype === "bf16" ? `unpackBf16Quad(${quad})` : quad;
+}
+
 /** WGSL statement that stores a value as an element of a result's binding. */
 export function store(dtype: DType, binding: string, index: string, value: string): string {
   if (dtype === "bf16") {
@@ -55,6 +68,12 @@ export function store(dtype: DType, binding: string, index: string, value: strin
   }
   const element = dtype === "f16" ? `f16(${value})` : dtype === "bool" ? `select(0u, 1u, ${value})` : value;
   return `${binding}[${index}] = ${element};`;
+}
+
+/** WGSL statement that stores four values as neighbours in such a binding. */
+export function storeQuad(dtype: DType, binding: string, index: string, value: string): string {
+  const quad = dtype === "f16" ? `vec4<f16>(${value})` : dtype === "bf16" ? `packBf16Quad(${value})` : value;
+  return `${binding}[(${index}) >> 2u] = ${quad};`;
 }
 
 /** WGSL of parameter word `k`, a whole number. */
@@ -82,7 +101,7 @@ export function storedBytes(dtype: DType): number {
 
 /** Puts a kernel together: bindings `b0`, `b1` ... of the given types, `p` the parameters, `body` the main function. */
 export function kernel(
-  { access, types, words, body, globals = "" }: {
+  { access, types, words, body, globals = "", threads = THREADS }: {
     access: string;
     types: readonly string[];
     words: number;
@@ -90,6 +109,8 @@ export function kernel(
     body: string;
     /** Functions and workgroup variables. */
     globals?: string;
+    /** Threads of a workgroup. */
+    threads?: number;
   },
 ): Kernel {
   const rounded = Math.max(4, Math.ceil(words / 4) * 4);
@@ -105,12 +126,18 @@ export function kernel(
 ${bindings.join("\n")}
 ${preludeFor(globals + body)}
 ${globals}
-@compute @workgroup_size(${THREADS})
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
   let group = wid.x + wid.y * nw.x;
 ${body}
 }`;
-  return { source, access, words: rounded };
+  return { source, access, sizes: types.map(sizeOfType), words: rounded };
+}
+
+/** Bytes of a type of elements. */
+function sizeOfType(type: string): number {
+  const scalar = /f16/.test(type) ? 2 : 4, many = /^vec(\d)/.exec(type);
+  return many === null ? scalar : Number(many[1]) * scalar;
 }
 
 /** Forms which are remembered; plans hold on to their own kernels. */

@@ -1,31 +1,41 @@
-/** Kernels of the batched matrix product: tiles in workgroup memory, operands of any strides. */
+/** Kernels of the batched matrix product: operands of any strides, a tile of results in the registers of each thread. */
 import type { DType } from "../../../ops/dtype.ts";
-import { type ChainForm, chainKey, chainLines, chainTypes, chainWords, heldFunction } from "./chain.ts";
+import { type Tile, tileSides } from "../heuristics.ts";
 import { preludeFor } from "../prelude.ts";
+import { type ChainForm, chainKey, chainLines, chainTypes, chainWords, heldFunction } from "./chain.ts";
 import {
   cachedKernel,
   dot,
   type Kernel,
   kernel,
   load,
+  loadQuad,
+  quadType,
   splitIndex,
   storedType,
-  THREADS,
   valueType,
   word,
 } from "./kernel.ts";
+import {
+  each,
+  ownProducts,
+  type Quads,
+  sharedMemory,
+  sharedProducts,
+  type Side,
+  zeroOf,
+} from "./products.ts";
 
 /** Everything about a product's kernel that is not a parameter. */
 export interface MatmulForm {
   readonly from: DType;
   /** What becomes of a result `s`. */
   readonly finish: ChainForm;
-  /** Rows and columns of each thread: the tile is 16 times as high and wide. */
-  readonly rows: number;
-  readonly columns: number;
+  readonly tile: Tile;
   readonly batchRank: number;
   /** Bindings of both operands. */
   readonly bindings: readonly [number, number];
+  readonly quads: readonly [Quads, Quads];
   readonly access: string;
 }
 
@@ -36,17 +46,19 @@ export const MATMUL = {
   K: 2,
   /** How much of K one split takes. */
   share: 3,
+  /** Of both operands: where they start, from one line to the next, and from one step along K to the next. */
   aOffset: 4,
-  aRow: 5,
-  aColumn: 6,
+  aLine: 5,
+  aStep: 6,
   bOffset: 7,
-  bRow: 8,
-  bColumn: 9,
+  bLine: 8,
+  bStep: 9,
   tilesM: 10,
   tilesN: 11,
   batches: 12,
-  zero: 13,
-  lengths: 14,
+  splits: 13,
+  zero: 14,
+  lengths: 15,
 };
 
 /** Where the parameters of what follows a product stand. */
@@ -54,102 +66,93 @@ export function finishAt({ batchRank }: MatmulForm): number {
   return MATMUL.lengths + 3 * batchRank;
 }
 
-/** Side of a tile step along K. */
-const DEPTH = 16;
+/** Threads of a workgroup whose threads share nothing. */
+const APART = 16;
 
-/** Characters of functions that are worth a loop over a thread's results instead of one copy for each. */
+/** Threads of a workgroup of a tile's kernel. */
+export function tileThreads({ down, across, depth }: Tile): number {
+  return depth === 0 ? APART : down * across;
+}
+
+/** Characters of WGSL that are worth a loop over a thread's results instead of one copy for each. */
 const COSTLY = 400;
 
 /** The kernel of a form. */
 export function matmulKernel(f: MatmulForm): Kernel {
-  const { rows, columns, batchRank } = f;
-  const key = `c|${f.from}|${rows}|${columns}|${batchRank}|${f.bindings}|${chainKey(f.finish)}|${f.access}`;
+  const { tile, batchRank, quads } = f, { rows, columns, depth } = tile;
+  const key = `c|${f.from}|${Object.values(tile)}|${batchRank}|${f.bindings}|${quads}|${
+    chainKey(f.finish)
+  }|${f.access}`;
   return cachedKernel(key, () => {
-    const P = MATMUL, type = valueType(f.from), [a, b] = f.bindings;
-    const zero = type === "f32" ? "0.0" : type === "i32" ? "0" : "0u";
-    const high = 16 * rows, wide = 16 * columns;
+    const P = MATMUL, type = valueType(f.from), zero = zeroOf(type), [high, wide] = tileSides(tile);
     const aSteps = P.lengths + batchRank, bSteps = aSteps + batchRank;
     const types = new Array<string>(f.access.length);
-    types[a] = types[b] = storedType(f.from);
+    const [a, b] = f.bindings.map((binding, i): Side => {
+      types[binding] = quads[i] === "none" ? storedType(f.from) : quadType(f.from);
+      return {
+        name: i === 0 ? "a" : "b",
+        quads: quads[i],
+        lines: i === 0 ? "M" : "N",
+        each: i === 0 ? rows : columns,
+        at: (index) => load(f.from, `b${binding}`, index),
+        quadAt: (index) => loadQuad(f.from, `b${binding}`, index),
+      };
+    });
     chainTypes(f.finish, types);
     const finish = finishAt(f), finishLines = chainLines(f.finish, finish, "t").join("\n  ");
-    const count = rows * columns, isCostly = count > 1 && preludeFor(finishLines).length > COSTLY;
-    // From a zero that compilers do not know, so that they do not unroll.
-    const loop = `  var all = array<${type}, ${count}>(${Array.from({ length: count }, (_, i) => `s${i}`)});
-  for (var i = ${word(P.zero)}; i < ${count}; i++) {
-    let r = row0 + y + 16 * (i / ${columns}); let c = column0 + x + 16 * (i % ${columns});
-    if (r < M && c < N) { finish((at + r) * N + c, all[i]); }
-  }`;
-    const each = (n: number, line: (i: number) => string): string =>
-      Array.from({ length: n }, (_, i) => line(i)).join("\n");
-    const fma = (x: string, y: string, z: string): string =>
-      type === "f32" ? `fma(${x}, ${y}, ${z})` : `${z} + ${x} * ${y}`;
     return kernel({
       access: f.access,
       types,
       words: finish + chainWords(f.finish),
+      threads: tileThreads(tile),
       globals: `${heldFunction(finishLines, P.zero)}fn finish(t: i32, s: ${type}) {
   ${finishLines}
 }
-var<workgroup> left: array<${type}, ${DEPTH * (high + 1)}>;
-var<workgroup> right: array<${type}, ${DEPTH * (wide + 1)}>;`,
+${depth > 0 ? sharedMemory(tile, type) : ""}`,
       body: `
-  let M = ${word(P.M)}; let N = ${word(P.N)};
-  let tilesN = u32(${word(P.tilesN)}); let tilesM = u32(${word(P.tilesM)}); let batches = u32(${
-        word(P.batches)
-      });
-  let column0 = i32(group % tilesN) * ${wide};
-  let row0 = i32((group / tilesN) % tilesM) * ${high};
-  let z = group / (tilesN * tilesM);
-  let batch = i32(z % batches);
-  let split = i32(z / batches);
+  let M = ${word(P.M)}; let N = ${word(P.N)}; let batches = ${word(P.batches)};
+  let tilesN = ${word(P.tilesN)}; let tiles = tilesN * ${word(P.tilesM)};
+  let unit = ${depth > 0 ? "i32(group)" : `i32(group * ${APART}u + lid)`};
+  let z = unit / tiles; let split = z / batches; let batch = z % batches;
+  if (split >= ${word(P.splits)}) { return; }
+  let top = (unit % tiles) / tilesN * ${high}; let left = (unit % tiles) % tilesN * ${wide};
   let begin = split * ${word(P.share)};
   let end = min(${word(P.K)}, begin + ${word(P.share)});
   ${splitIndex("z", "batch", batchRank, P.lengths)}
   let aBase = ${word(P.aOffset)}${dot("z", batchRank, aSteps)};
   let bBase = ${word(P.bOffset)}${dot("z", batchRank, bSteps)};
-  let aRow = ${word(P.aRow)}; let aColumn = ${word(P.aColumn)};
-  let bRow = ${word(P.bRow)}; let bColumn = ${word(P.bColumn)};
-  let x = i32(lid % 16u); let y = i32(lid / 16u);
+  let aLine = ${word(P.aLine)}; let aStep = ${word(P.aStep)};
+  let bLine = ${word(P.bLine)}; let bStep = ${word(P.bStep)};
 ${each(rows * columns, (i) => `  var s${i} = ${zero};`)}
-  for (var k0 = begin; k0 < end; k0 += ${DEPTH}) {
-    // Neighbouring threads read along the axis whose elements are neighbours.
-    for (var i = i32(lid); i < ${DEPTH * high}; i += ${THREADS}) {
-      let k = select(i / ${high}, i % ${DEPTH}, aColumn == 1);
-      let m = select(i % ${high}, i / ${DEPTH}, aColumn == 1);
-      var v = ${zero};
-      if (row0 + m < M && k0 + k < end) { v = ${
-        load(f.from, `b${a}`, "aBase + (row0 + m) * aRow + (k0 + k) * aColumn")
-      }; }
-      left[k * ${high + 1} + m] = v;
-    }
-    for (var i = i32(lid); i < ${DEPTH * wide}; i += ${THREADS}) {
-      let k = select(i % ${DEPTH}, i / ${wide}, bColumn == 1);
-      let n = select(i / ${DEPTH}, i % ${wide}, bColumn == 1);
-      var v = ${zero};
-      if (column0 + n < N && k0 + k < end) { v = ${
-        load(f.from, `b${b}`, "bBase + (k0 + k) * bRow + (column0 + n) * bColumn")
-      }; }
-      right[k * ${wide + 1} + n] = v;
-    }
-    workgroupBarrier();
-    for (var k = 0; k < ${DEPTH}; k++) {
-${each(rows, (r) => `      let l${r} = left[k * ${high + 1} + y + ${16 * r}];`)}
-${each(columns, (c) => `      let r${c} = right[k * ${wide + 1} + x + ${16 * c}];`)}
-${
-        each(rows * columns, (i) =>
-          `      s${i} = ${fma(`l${Math.floor(i / columns)}`, `r${i % columns}`, `s${i}`)};`)
-      }
-    }
-    workgroupBarrier();
-  }
-  let at = (split * ${word(P.batches)} + batch) * M;
-${
-        isCostly ? loop : each(rows * columns, (i) => {
-          const r = `row0 + y + ${16 * Math.floor(i / columns)}`, c = `column0 + x + ${16 * (i % columns)}`;
-          return `  if (${r} < M && ${c} < N) { finish((at + ${r}) * N + ${c}, s${i}); }`;
-        })
-      }`,
+${depth > 0 ? sharedProducts(tile, type, a, b) : ownProducts(type, a, b)}
+  let at = (split * batches + batch) * M;
+${stores(tile, type, P.zero, finishLines)}`,
     });
   });
+}
+
+/** What becomes of a thread's results; its lines stand together by fours, a workgroup's width apart. */
+function stores(tile: Tile, type: string, zero: number, finishLines: string): string {
+  const { rows, columns, down, across } = tile, count = rows * columns;
+  const start = tile.depth > 0 ? ["top + y * 4", "left + x * 4"] : ["top", "left"];
+  const head = `  let row0 = ${start[0]}; let column0 = ${start[1]};`;
+  if (count > 1 && finishLines.length + preludeFor(finishLines).length > COSTLY) {
+    // From a zero that compilers do not know, so that they do not unroll.
+    return `${head}
+  var all = array<${type}, ${count}>(${Array.from({ length: count }, (_, i) => `s${i}`)});
+  for (var i = ${word(zero)}; i < ${count}; i++) {
+    let m = i / ${columns}; let n = i % ${columns};
+    let r = row0 + (m & 3) + (m >> 2u) * ${4 * down}; let c = column0 + (n & 3) + (n >> 2u) * ${4 * across};
+    if (r < M && c < N) { finish((at + r) * N + c, all[i]); }
+  }`;
+  }
+  const place = (i: number, pitch: number): number => (i & 3) + (i >> 2) * 4 * pitch;
+  return `${head}
+${
+    each(count, (i) => {
+      const r = `row0 + ${place(Math.floor(i / columns), down)}`;
+      const c = `column0 + ${place(i % columns, across)}`;
+      return `  if (${r} < M && ${c} < N) { finish((at + ${r}) * N + ${c}, s${i}); }`;
+    })
+  }`;
 }

@@ -68,35 +68,8 @@ export function finishAt(f: ReductionForm): number {
   return REDUCTION.operands + f.operands.length + (f.keptRank + f.foldedRank) * (1 + walking);
 }
 
-/** How a fold is spread over workgroups. */
-export interface Spread {
-  readonly lanes: number;
-  readonly splits: number;
-  readonly share: number;
-}
-
 /** Serial steps of a lane which are summed by themselves before they join the lane's sum. */
 const BLOCK = 64;
-const ENOUGH_THREADS = 131072;
-/** Most steps of a lane: some devices end a thread's loops after 65,535 turns. */
-const TURNS = 16384;
-
-/** Chooses lanes and splits by shape alone, so that results repeat. */
-export function spread(outputs: number, folded: number, lanesFirst: boolean): Spread {
-  let lanes = 1;
-  // Along contiguous axes neighbours must be lanes, so that they read neighbours in memory.
-  const most = lanesFirst ? THREADS : outputs >= 32 ? 8 : THREADS;
-  const useful = lanesFirst ? 4 : 16;
-  while (lanes < most && lanes * useful < folded && (lanesFirst || outputs * lanes < ENOUGH_THREADS)) {
-    lanes *= 2;
-  }
-  const wanted = Math.ceil(ENOUGH_THREADS / (outputs * lanes));
-  const enough = Math.min(wanted, 1024, Math.floor(folded / (lanes * 16)));
-  const splits = Math.max(1, enough, Math.ceil(folded / (lanes * TURNS)));
-  if (splits < 2) return { lanes, splits: 1, share: folded };
-  const share = Math.ceil(folded / splits / lanes) * lanes;
-  return { lanes, splits: Math.ceil(folded / share), share };
-}
 
 function literal(value: number, type: "f32" | "i32" | "u32"): string {
   if (type === "f32") {

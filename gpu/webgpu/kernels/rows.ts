@@ -6,9 +6,12 @@ import {
   type Kernel,
   kernel,
   load,
+  loadQuad,
+  quadType,
   resultType,
   store,
   storedType,
+  storeQuad,
   THREADS,
   word,
 } from "./kernel.ts";
@@ -20,6 +23,8 @@ export type RowOp = "softmax" | "logsumexp" | "crossEntropy";
 export interface RowForm {
   readonly op: RowOp;
   readonly dtype: DType;
+  /** Whether rows begin and end at multiples of four elements, and are read (and written) by fours. */
+  readonly quads: boolean;
   /** Type of the class numbers of crossEntropy. */
   readonly target: DType | null;
   /** The row, the target if there is one, the result. */
@@ -31,21 +36,35 @@ export const ROWS = { rows: 0, length: 1, lanes: 2, offset: 3, target: 4, faultS
 
 /** The kernel of a form. */
 export function rowKernel(f: RowForm): Kernel {
-  return cachedKernel(`w|${f.op}|${f.dtype}|${f.target}|${f.access}`, () => {
-    const hasTarget = f.target !== null, result = hasTarget ? 2 : 1;
+  return cachedKernel(`w|${f.op}|${f.dtype}|${f.quads}|${f.target}|${f.access}`, () => {
+    const { op, dtype, quads } = f, hasTarget = f.target !== null, result = hasTarget ? 2 : 1;
+    const own = quads && op === "softmax";
     const types: string[] = [
-      storedType(f.dtype),
+      quads ? quadType(dtype) : storedType(dtype),
       ...hasTarget ? [storedType(f.target!)] : [],
-      resultType(f.dtype),
+      own ? quadType(dtype) : resultType(dtype),
     ];
-    const put = (i: string, v: string): string => store(f.dtype, `b${result}`, i, v);
-    const x = (i: string): string => load(f.dtype, "b0", `${word(ROWS.offset)} + ${i}`);
+    const at = (i: string): string => `${word(ROWS.offset)} + ${i}`;
+    // One element, and as many as a turn takes.
+    const one = (i: string): string =>
+      quads ? `(${loadQuad(dtype, "b0", at(i))})[(${i}) & 3]` : load(dtype, "b0", at(i));
+    const x = (i: string): string => quads ? loadQuad(dtype, "b0", at(i)) : one(i);
+    const put = (i: string, v: string): string => (own ? storeQuad : store)(dtype, `b${result}`, i, v);
+    const of = (g: (v: string) => string): string =>
+      quads ? `vec4<f32>(${["v.x", "v.y", "v.z", "v.w"].map(g).join(", ")})` : g("v");
+    const sum = (v: string): string => quads ? `quadSum(${v})` : v;
+    const loop = (body: string): string =>
+      `for (var k = first; k < n; k += ${quads ? 4 : 1} * i32(lanes)) { let v = ${x("at + k")}; ${body} }`;
+    // NaN comes back in the sum of softmax, and must come out of the largest where that alone is the result.
+    const larger = op === "softmax" ? "max" : "maxf";
+    const largest = quads ? `${larger}(${larger}(v.x, v.y), ${larger}(v.z, v.w))` : "v";
     if (hasTarget) types.push("atomic<u32>");
     return kernel({
       access: hasTarget ? f.access + "w" : f.access,
       types,
       words: 7,
       globals: `var<workgroup> scratch: array<f32, ${THREADS}>;
+fn quadSum(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 ${hasTarget ? faultFunction("b3", ROWS.faultSlot, ROWS.faultNumber) : ""}`,
       body: `
   let lanes = u32(${word(ROWS.lanes)});
@@ -54,9 +73,9 @@ ${hasTarget ? faultFunction("b3", ROWS.faultSlot, ROWS.faultNumber) : ""}`,
   let n = ${word(ROWS.length)};
   let inside = row < ${word(ROWS.rows)};
   let at = row * n;
-  let first = select(n, i32(lane), inside);
+  let first = select(n, ${quads ? "4 * " : ""}i32(lane), inside);
   var m = -inf();
-  for (var k = first; k < n; k += i32(lanes)) { m = maxf(m, ${x("at + k")}); }
+  ${loop(`m = ${larger}(m, ${largest});`)}
   scratch[lid] = m;
   for (var s = lanes / 2u; s > 0u; s = s / 2u) {
     workgroupBarrier();
@@ -66,7 +85,7 @@ ${hasTarget ? faultFunction("b3", ROWS.faultSlot, ROWS.faultNumber) : ""}`,
   m = scratch[lid - lane];
   workgroupBarrier();
   var sum = 0.0;
-  for (var k = first; k < n; k += i32(lanes)) { sum += expf(${x("at + k")} - m); }
+  ${loop(`sum += ${sum(of((v) => `expf(${v} - m)`))};`)}
   scratch[lid] = sum;
   for (var s = lanes / 2u; s > 0u; s = s / 2u) {
     workgroupBarrier();
@@ -74,24 +93,18 @@ ${hasTarget ? faultFunction("b3", ROWS.faultSlot, ROWS.faultNumber) : ""}`,
   }
   workgroupBarrier();
   sum = scratch[lid - lane];
-${finish(f.op, put, x)}`,
-    });
-  });
-}
-
-function finish(op: RowOp, put: (i: string, v: string) => string, x: (i: string) => string): string {
-  switch (op) {
-    case "softmax":
-      return `  for (var k = first; k < n; k += i32(lanes)) { ${
-        put("at + k", `expf(${x("at + k")} - m) / sum`)
-      } }`;
-    case "logsumexp":
-      return `  if (inside && lane == 0u) { ${put("row", "select(m, m + logf(sum), isFinite(m))")} }`;
-    case "crossEntropy":
-      return `  if (inside && lane == 0u) {
+${
+        op === "softmax"
+          ? loop(put("at + k", of((v) => `expf(${v} - m) / sum`)))
+          : op === "logsumexp"
+          ? `  if (inside && lane == 0u) { ${put("row", "select(m, m + logf(sum), isFinite(m))")} }`
+          : `  if (inside && lane == 0u) {
     var c = i32(b1[${word(ROWS.target)} + row]);
     if (c < 0 || c >= n) { fault(c); c = 0; }
-    ${put("row", `logf(sum) + (m - ${x("at + c")})`)}
-  }`;
-  }
+    let z = ${one("at + c")};
+    ${put("row", "logf(sum) + (m - z)")}
+  }`
+      }`,
+    });
+  });
 }

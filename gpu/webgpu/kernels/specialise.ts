@@ -8,7 +8,7 @@ const made = new WeakMap<Kernel, Map<string, Kernel>>();
 
 /**
  * The kernel with the parameters in `shapes` as literals of `words`; what it reads as `u(k)` begins at word `uniforms`.
- * Numbers of the data stay parameters, and so does the zero behind `held`.
+ * Numbers of the data stay parameters, and so do floats and the zero behind `held`.
  */
 export function specialise(
   kernel: Kernel,
@@ -29,7 +29,7 @@ export function specialise(
         /(?<!bitcast<f32>\()p\.w\[(\d+)\]\.([xyzw])/g,
         (text, i, part) => literal(4 * Number(i) + "xyzw".indexOf(part), text),
       )
-      .replace(/\bu\((\d+)\)/g, (text, k) => literal(uniforms + Number(k), text));
+      .replace(/(?<!bitcast<f32>\()\bu\((\d+)\)/g, (text, k) => literal(uniforms + Number(k), text));
     all.set(key, found = { ...kernel, source });
   }
   return found;

@@ -6,9 +6,15 @@ export const basic: Record<string, string> = {
   // A bf16 is the upper half of an f32; word i / 2 holds element i.
   unpackBf16:
     `fn unpackBf16(word: u32, i: i32) -> f32 { return bitcast<f32>(select(word << 16u, word & 0xffff0000u, (i & 1) == 1)); }`,
+  unpackBf16Quad: `fn unpackBf16Quad(w: vec2<u32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));
+}`,
   packBf16: `fn packBf16(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
   return select(bits + 0x7fffu + ((bits >> 16u) & 1u), bits | 0x400000u, isNan(x)) >> 16u;
+}`,
+  packBf16Quad: `fn packBf16Quad(v: vec4<f32>) -> vec2<u32> {
+  return vec2<u32>(packBf16(v.x) | packBf16(v.y) << 16u, packBf16(v.z) | packBf16(v.w) << 16u);
 }`,
   // Through a variable, since a constant expression may not be infinite.
   inf: `fn inf() -> f32 { var bits = 0x7f800000u; return bitcast<f32>(bits); }`,
@@ -24,7 +30,7 @@ export const basic: Record<string, string> = {
   signf: `fn signf(x: f32) -> f32 { return select(sign(x), x, isNan(x)); }`,
   // 2^k for k from -252 to 254, in two factors so that results may be subnormal.
   scale2: `fn scale2(x: f32, k: i32) -> f32 {
-  let half = k / 2;
+  let half = k >> 1u;
   return x * bitcast<f32>(u32(half + 127) << 23u) * bitcast<f32>(u32(k - half + 127) << 23u);
 }`,
   // The upper 12 bits of a mantissa: products of two heads are exact, and compilers do not see through it.

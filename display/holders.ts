@@ -1,0 +1,230 @@
+/** How modules and optimisers look: tables by layer and of state. */
+import { bytesPerElement } from "../ops/dtype.ts";
+import type { MimeBundle } from "../ops/presenter.ts";
+import { Tensor } from "../ops/tensor.ts";
+import { noGrad } from "../ops/transforms/backward.ts";
+import type { Module } from "../nn/module.ts";
+import type { Optimizer } from "../nn/optimizer.ts";
+import { Drawing, type Presentation } from "./bundle.ts";
+import { formatBytes } from "./memory_chart.ts";
+import { normOfAll } from "./layer_plots.ts";
+import { costOfCall, type ModelCost } from "./module_cost.ts";
+import { formatNumber, kindOf, plainLine } from "./parts.ts";
+import { normOf, plain, Readings } from "./readings.ts";
+import { table } from "./table.ts";
+
+/** A count in three digits: `1.25 M`. */
+function formatCount(n: number): string {
+  for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e4]] as const) {
+    if (n >= size) return `${formatNumber(n / (unit === "k" ? 1e3 : size), 3)} ${unit}`;
+  }
+  return formatNumber(n);
+}
+
+const bytesOfAll = (list: readonly Tensor[]): number =>
+  list.reduce((sum, t) => sum + t.size * bytesPerElement(t.dtype), 0);
+
+/**
+ * A table of a model by layer: what comes out, parameters and bytes, operations forwards and back, and the norm of the
+ * gradient where there is one. Shapes and operations come from a call with `inputs`, or like the last one; nothing is computed.
+ *
+ * ```ts
+ * import { Linear, randn, ReLU, Sequential, summary } from "@cotangent/cotangent";
+ * const model = new Sequential(new Linear(4, 8), new ReLU(), new Linear(8, 1));
+ * console.log(summary(model, randn([16, 4])));
+ * ```
+ */
+export function summary(model: Module, ...inputs: unknown[]): Drawing {
+  if (typeof (model as Module | null)?.namedModules !== "function") {
+    throw new TypeError(`Cannot sum up ${kindOf(model)}: it takes a module, and what it is called with`);
+  }
+  return new Summary(model, inputs.length > 0 ? costOfCall(model, inputs) : lastCall(model));
+}
+
+/** The costs of a call like the last one, if there was one and it can be repeated. */
+function lastCall(model: Module): ModelCost | null {
+  if (model.calledWith === null) return null;
+  try {
+    return costOfCall(model, model.calledWith);
+  } catch {
+    return null; // A forward pass that looks at values, or takes what is no plain data.
+  }
+}
+
+interface Line {
+  readonly name: string;
+  readonly module: Module;
+  readonly own: readonly Tensor[];
+}
+
+class Summary extends Drawing {
+  readonly #lines: Line[] = [];
+  #norms: ReadonlyMap<Module, number> = new Map();
+
+  constructor(readonly model: Module, readonly cost: ModelCost | null) {
+    super();
+    for (const [path, module] of Object.entries(model.namedModules())) {
+      const children = Object.values(module.children()),
+        inner = new Set(children.flatMap((m) => m.parameters()));
+      const own = module.parameters().filter((p) => !inner.has(p));
+      if (children.length === 0 || own.length > 0) this.#lines.push({ name: path || "(model)", module, own });
+    }
+  }
+
+  #table(): Drawing {
+    const { cost } = this, isGraded = this.#norms.size > 0;
+    const rows = this.#lines.map(({ name, module, own }) => {
+      const c = cost?.layers.get(module), size = own.reduce((n, p) => n + p.size, 0);
+      const frozen = own.length > 0 && own.every((p) => !p.requiresGrad);
+      return [
+        name,
+        plainLine(module.constructor.name) + (c !== undefined && c.calls > 1 ? ` × ${c.calls}` : "") +
+        (frozen ? " (frozen)" : ""),
+        ...(cost === null
+          ? []
+          : [c === undefined ? "not called" : c.outputs.map((s) => `[${s.join(", ")}]`).join(" ")]),
+        size === 0 ? undefined : size,
+        size === 0 ? "" : formatBytes(bytesOfAll(own)),
+        ...(cost === null
+          ? []
+          : [c === undefined ? "" : formatCount(c.forward), c === undefined ? "" : formatCount(c.backward)]),
+        ...(isGraded ? [this.#norms.get(module)] : []),
+      ];
+    });
+    if (cost !== null) rows.push(...this.#elsewhere(cost, isGraded));
+    const parameters = this.model.parameters(), size = parameters.reduce((n, p) => n + p.size, 0);
+    const frozen = parameters.filter((p) => !p.requiresGrad).reduce((n, p) => n + p.size, 0);
+    const title = [
+      `${plainLine(this.model.constructor.name)}: ${formatNumber(size)} parameters${
+        frozen > 0 ? ` (${formatNumber(frozen)} frozen)` : ""
+      }`,
+      formatBytes(bytesOfAll(parameters)),
+      ...(cost === null
+        ? []
+        : [`${formatCount(cost.forward)} FLOPs forward, ${formatCount(cost.backward)} back`]),
+    ].join(", ");
+    return table(rows, {
+      columns: [
+        "layer",
+        "kind",
+        ...(cost === null ? [] : ["output"]),
+        "parameters",
+        "size",
+        ...(cost === null ? [] : ["FLOPs →", "FLOPs ←"]),
+        ...(isGraded ? ["gradient norm"] : []),
+      ],
+      title,
+      digits: 3,
+    });
+  }
+
+  /** Operations that are in no line: those of containers, and of the derivatives of loops. */
+  #elsewhere(cost: ModelCost, isGraded: boolean): (string | undefined)[][] {
+    const listed = this.#lines.flatMap(({ module }) => cost.layers.get(module) ?? []);
+    const forward = listed.reduce((n, c) => n - c.forward, cost.forward);
+    const backward = listed.reduce((n, c) => n - c.backward, cost.backward);
+    if (forward + backward <= 0.01 * (cost.forward + cost.backward)) return [];
+    const row = ["(elsewhere)", "", "", undefined, "", formatCount(forward), formatCount(backward)];
+    return [isGraded ? [...row, undefined] : row];
+  }
+
+  override text(): string {
+    return this.#table().text();
+  }
+
+  /** Reads the norms of gradients first, if there are any. */
+  override async present(): Promise<Presentation> {
+    const readings = new Readings();
+    const asked = noGrad(() =>
+      this.#lines.flatMap(({ module, own }) => {
+        const gradients = own.flatMap((p) => p.grad ?? []);
+        return gradients.length === 0 ? [] : [[module, readings.one(normOfAll(gradients))] as const];
+      })
+    );
+    try {
+      await readings.read();
+      this.#norms = new Map(asked.map(([module, norm]) => [module, norm()]));
+    } catch {
+      // A device that is lost leaves the table without them.
+    }
+    return await this.#table().present();
+  }
+
+  protected override render(): Promise<Presentation> {
+    return this.#table().present();
+  }
+}
+
+/** The state of an optimiser by group: rate and options, and each slot with its size. */
+async function displayOptimizer(optimizer: Optimizer<never>): Promise<MimeBundle> {
+  const readings = new Readings();
+  const rows = noGrad(() =>
+    optimizer.groups.flatMap((group, at) =>
+      group.buckets.flatMap((bucket) => {
+        const elements = bucket.sizes.reduce((a, b) => a + b, 0), steps = readings.one(plain(bucket.steps));
+        const start = { group: at, lr: group.lr, steps };
+        const weights = bucket.parameters.map((p) => normOf(p).square()).reduce((a, b) => a.add(b)).div(
+          elements,
+        ).sqrt();
+        return [
+          {
+            ...start,
+            state: `${bucket.parameters.length} parameter${bucket.parameters.length > 1 ? "s" : ""}`,
+            elements,
+            rms: readings.one(weights),
+            bytes: bytesOfAll(bucket.parameters),
+          },
+          ...Object.entries(bucket.slots).map(([name, t]) => ({
+            ...start,
+            state: name,
+            elements: t.size,
+            rms: readings.one(plain(t).square().mean().sqrt()),
+            bytes: bytesOfAll([t]),
+          })),
+        ];
+      })
+    )
+  );
+  await readings.read();
+  const options = optimizer.groups.map((g) =>
+    Object.entries(g.options as Record<string, unknown>).filter(([k, v]) =>
+      k !== "lr" && v !== false && v !== 0
+    )
+      .map(([k, v]) => `${k} ${Array.isArray(v) ? `[${v}]` : v}`).join(", ")
+  );
+  const isOne = optimizer.groups.length === 1;
+  const drawing = table(
+    rows.map((r) => [
+      ...(optimizer.groups.length > 1 ? [r.group] : []),
+      r.state,
+      r.elements,
+      r.rms(),
+      formatBytes(r.bytes),
+      ...(isOne ? [] : [r.lr, r.steps()]),
+    ]),
+    {
+      columns: [
+        ...(optimizer.groups.length > 1 ? ["group"] : []),
+        "state",
+        "elements",
+        "root mean square",
+        "size",
+        ...(isOne ? [] : ["learning rate", "steps"]),
+      ],
+      title: `${plainLine(optimizer.name)}: ${
+        isOne ? `step ${rows[0].steps()}, lr ${formatNumber(rows[0].lr)}, ` : ""
+      }${[...new Set(options)].join("; ")}`,
+      digits: 4,
+    },
+  );
+  return (await drawing.present()).data;
+}
+
+/** What a notebook shows for a module or an optimiser. */
+export async function displayHolder(x: object): Promise<MimeBundle> {
+  if (typeof (x as Module).namedModules === "function") {
+    const { data } = await summary(x as Module).present();
+    return data;
+  }
+  return await displayOptimizer(x as Optimizer<never>);
+}

@@ -1,0 +1,63 @@
+/** Programs: what kernels an engine makes of a graph, with what they compute, store and compute again. */
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { checkpoint, Linear, ones, program, ReLU, Sequential, type Tensor, tensor } from "../../mod.ts";
+import { hasEngine } from "../../ops/runs.ts";
+
+function leaf(values: number[], name: string, device: "host" | "webgpu" = "host"): Tensor {
+  const t = tensor(values, { requiresGrad: true, device });
+  t.name = name;
+  return t;
+}
+
+Deno.test("elementwise ops and the sum that reads them are one kernel, which stores only its result", () => {
+  const x = leaf([1, 2, 3], "x"), { kernels, arena } = program(x.mul(2).exp().sum(), { gradients: false });
+  assertEquals(kernels.length, 1);
+  const [{ ops, read, written, flops, dispatches, source }] = kernels;
+  assertEquals(ops, ["mul", "exp", "sum"]);
+  assertEquals({ read, written, dispatches }, { read: 12, written: 4, dispatches: 1 });
+  assert(flops > 9 && arena === 0 && source.includes("Math.exp"));
+});
+
+Deno.test("a program has the gradients of a loss, and computes nothing", async () => {
+  const x = leaf([1, 2, 3], "x"), loss = x.mul(x).sum(), drawing = program(loss, { title: "squares" });
+  assertEquals(x.grad, null);
+  assertEquals(loss.peek(), null);
+  const text = drawing.text();
+  assertStringIncludes(text, "squares\nhost: ");
+  const { data } = await drawing.present();
+  assertStringIncludes(String(data["image/svg+xml"]), "grad x = ");
+  assertEquals(await loss.item(), 14);
+  // What has a value is planned as if it had none.
+  assertEquals(program(loss, { title: "squares" }).text(), text);
+});
+
+Deno.test("what a checkpoint rebuilds is told", async () => {
+  const x = leaf([1, 2, 3], "x"), f = (t: Tensor): Tensor => t.exp().sin().matmul(ones([3, 3])).tanh();
+  const plain = program(f(x).sum()), rebuilt = program(checkpoint(f)(x).sum());
+  assert(!plain.text().includes("again"));
+  assertStringIncludes(rebuilt.text(), "ops computed again");
+  assertStringIncludes(String((await rebuilt.present()).data["image/svg+xml"]), "computed again");
+});
+
+Deno.test("kernels that repeat are listed once", () => {
+  let h: Tensor = leaf([1, 2, 3, 4], "x").reshape([2, 2]);
+  for (let i = 0; i < 20; i++) h = h.matmul(h).tanh();
+  const lines = program(h.sum(), { gradients: false }).text().split("\n");
+  assertStringIncludes(lines.join("\n"), "× 19");
+  assert(lines.length < 10, lines.join("\n"));
+});
+
+Deno.test("programs say where their kernels come from, and what they take", () => {
+  const model = new Sequential(new Linear(3, 4, { device: "host" }), new ReLU());
+  assertStringIncludes(program(model.call(ones([2, 3], { device: "host" })).sum()).text(), "(0)");
+  assertThrows(() => program(3 as unknown as Tensor), TypeError, "Cannot draw the program of a number");
+});
+
+Deno.test({
+  name: "the WGSL of a kernel is at hand",
+  ignore: !hasEngine("webgpu"),
+  fn: () => {
+    const { kernels } = program(leaf([1, 2, 3], "x", "webgpu").mul(2).exp().sum());
+    assertStringIncludes(kernels[0].source, "@compute");
+  },
+});
