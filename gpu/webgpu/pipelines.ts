@@ -7,6 +7,14 @@ export interface Compiled {
   readonly layout: GPUBindGroupLayout;
 }
 
+/**
+ * Kernels with the same key have the same layout of bindings. Sizes are part of it: Deno (2.9.6) goes on with those of the
+ * pipeline before where layouts are the same.
+ */
+export function layoutKey({ access, sizes, words }: Kernel): string {
+  return `${access}${sizes}|${words}`;
+}
+
 const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
 const UNIFORM = 0x40, STORAGE = 0x80;
 /** Bytes of memory that empty dispatches bind, and distance of the bindings. */
@@ -90,9 +98,8 @@ export class Pipelines {
     device.queue.onSubmittedWorkDone().catch(() => {});
   }
 
-  /** Sizes are part of a layout: Deno (2.9.6) goes on with those of the pipeline before where layouts are the same. */
-  #layout({ access, sizes, words }: Kernel): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
-    const key = `${access}${sizes}|${words}`;
+  #layout(kernel: Kernel): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
+    const { access, sizes, words } = kernel, key = layoutKey(kernel);
     let layout = this.#layouts.get(key);
     if (layout === undefined) {
       const group = this.device.createBindGroupLayout({

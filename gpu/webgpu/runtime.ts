@@ -5,7 +5,7 @@ import { availableMemory, LARGE_REQUEST } from "../available.ts";
 import { Collector } from "../collector.ts";
 import type { Limits, OpenDevice } from "./device.ts";
 import { Faults } from "./faults.ts";
-import { Pipelines } from "./pipelines.ts";
+import { layoutKey, Pipelines } from "./pipelines.ts";
 import type { Bound, Dispatch, Plan, RunAttributes } from "./plan.ts";
 import { aligned, type Block, BufferPool, classOf } from "./pool.ts";
 import type { Timer } from "./timer.ts";
@@ -397,7 +397,7 @@ export class Runtime implements Home {
 function sharedGroups({ dispatches }: Plan): Map<string, GPUBindGroup>[] {
   const shared = new Map<string, Map<string, GPUBindGroup>>();
   return dispatches.map(({ kernel, bindings }) => {
-    let key = `${kernel.access}${kernel.words}`;
+    let key = layoutKey(kernel);
     for (const { kind, index, offset, bytes } of bindings) key += `${kind}${index},${offset},${bytes}`;
     let groups = shared.get(key);
     if (groups === undefined) shared.set(key, groups = new Map());
