@@ -53,10 +53,12 @@ const COMPARISON: Record<string, string> = {
 };
 const BITS: Record<string, string> = { "&": "and", "|": "or", "^": "xor", "&&": "and", "||": "or" };
 
+/** Functions by their text. */
+const trees = new Map<string, Function>();
+
 /** Compiles expressions; the statements of the functions that they call stand in the place of the calls. */
 export class Vectorizer {
   readonly #sources: ReadonlyMap<string, string>;
-  readonly #functions = new Map<string, Function>();
   /** Functions whose statements are being written. */
   readonly #open = new Set<string>();
 
@@ -72,12 +74,10 @@ export class Vectorizer {
 
   /** A function by name. */
   find(name: string): Function {
-    let f = this.#functions.get(name);
-    if (f === undefined) {
-      const source = this.#sources.get(name);
-      if (source === undefined) throw new Unsupported(name);
-      this.#functions.set(name, f = parseFunctions(source)[0]);
-    }
+    const source = this.#sources.get(name);
+    if (source === undefined) throw new Unsupported(name);
+    let f = trees.get(source);
+    if (f === undefined) trees.set(source, f = parseFunctions(source)[0]);
     return f;
   }
 
