@@ -10,7 +10,6 @@ import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { planArena } from "./arena.ts";
 import type { Limits } from "./device.ts";
 import { foldGroups, type Kernel, storedBytes } from "./kernels/kernel.ts";
-import { type Shapes, specialise } from "./kernels/specialise.ts";
 import {
   type Bound,
   type Dispatch,
@@ -29,9 +28,6 @@ export class TooLargeError extends Error {
     super(message);
   }
 }
-
-/** From so many operations on a kernel of its own for a shape is worth compiling. */
-const MANY = 2 ** 18;
 
 /** A contiguous array that views look at. */
 export interface Value {
@@ -92,7 +88,7 @@ export class PlanBuilder {
   #bytes = 0;
   #now: RunAttributes;
 
-  /** `specialises`: whether kernels with much to do may be made for their shape. */
+  /** `specialises`: whether kernels with much to do are made for their shape. */
   constructor(
     readonly lowered: Lowered,
     readonly limits: Limits,
@@ -211,17 +207,6 @@ export class PlanBuilder {
     const at = Math.ceil(this.#bytes / uniformAlign) * uniformAlign;
     this.#bytes = at + kernel.words * 4;
     return at;
-  }
-
-  /** A kernel, or the one for these lengths and steps where so many operations are worth another one. */
-  forShape(
-    kernel: Kernel,
-    operations: number,
-    words: readonly number[],
-    shapes: Shapes,
-    uniforms?: number,
-  ): Kernel {
-    return this.specialises && operations >= MANY ? specialise(kernel, words, shapes, uniforms) : kernel;
   }
 
   /** The whole of a value, for a kernel that reaches all of it. */

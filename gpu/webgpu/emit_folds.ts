@@ -7,7 +7,6 @@ import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builde
 import { bindChain, type Chain, isNumber, layChain, storeOnly } from "./chain.ts";
 import type { ChainStep, Mode } from "./kernels/chain.ts";
 import { finishAt, REDUCTION, type ReductionForm, reductionKernel } from "./kernels/reduction.ts";
-import type { Shapes } from "./kernels/specialise.ts";
 import { type Spread, spread } from "./heuristics.ts";
 import { storedBytes, THREADS } from "./kernels/kernel.ts";
 import { broadcastStrides, collapse } from "./views.ts";
@@ -139,9 +138,8 @@ function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, l
     if (modes[j] === "constant") b.patchConstant(at / 4 + REDUCTION.operands + j, o.value.step);
     else b.patchOffset(at, REDUCTION.operands + j, o);
   });
-  const after = finishAt(form), groups = blocks * s.splits;
-  finish.patch(at, after);
-  const words = [
+  finish.patch(at, finishAt(form));
+  b.dispatch(kernel, bindings, blocks * s.splits, at, [
     outputs,
     folded,
     s.share,
@@ -154,7 +152,5 @@ function emitPass(b: PlanBuilder, f: Fold, kept: readonly number[], s: Spread, l
     ...r.lengths,
     ...walking.flatMap((_, j) => [...k.steps[j], ...r.steps[j]]),
     ...finish.words,
-  ];
-  const shapes: Shapes = [[REDUCTION.outputs, REDUCTION.zero], [REDUCTION.operands + operands.length, after]];
-  b.dispatch(b.forShape(kernel, outputs * folded, words, shapes), bindings, groups, at, words);
+  ]);
 }

@@ -1,7 +1,6 @@
 /** Kernels with a body of their own, over contiguous operands. */
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
-import { canFault, MAP, mapKernel } from "./kernels/map.ts";
-import type { Shapes } from "./kernels/specialise.ts";
+import { canFault, forUniforms, MAP, mapKernel } from "./kernels/map.ts";
 import type { FaultMessage } from "./plan.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
@@ -21,6 +20,9 @@ export interface MapCall {
   readonly operations?: number;
 }
 
+/** From so many operations on a kernel of its own for a shape is worth compiling. */
+const MANY = 2 ** 18;
+
 /** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
   b: PlanBuilder,
@@ -30,13 +32,14 @@ export function emitMap(
   const bindings: Binding[] = [];
   const bindingOf = operands.map(({ value }) => bindOnce(bindings, b.whole(value)));
   bindings.push(b.whole(result.value));
-  const kernel = mapKernel({
+  const generic = mapKernel({
     body,
     operands: operands.map((o, j) => ({ dtype: o.dtype, binding: bindingOf[j] })),
     result: result.dtype,
     uniforms: uniforms.length,
     access: b.access(bindings),
   });
+  const kernel = b.specialises && operations >= MANY ? forUniforms(generic, uniforms) : generic;
   if (canFault(body)) bindings.push({ value: null, offset: 0, bytes: 0 });
   let at: number | null = null;
   for (let turn = 0; turn < turns; turn++) {
@@ -47,10 +50,7 @@ export function emitMap(
       words[MAP.faultNumber] = b.faults.length;
     }
     for (let j = 0; j < operands.length; j++) b.patchOffset(at, MAP.operand(j), operands[j]);
-    const first = MAP.uniforms(operands.length);
-    const shapes: Shapes = [[MAP.n, MAP.n + 1], [first, first + uniforms.length]];
-    const mine = b.forShape(kernel, operations, words, shapes, first);
-    b.dispatch(mine, bindings, Math.ceil(threads / THREADS), at, words);
+    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
   }
   return at;
 }

@@ -38,6 +38,5 @@ export function emitRows(
     words[ROWS.faultNumber] = b.faults.length;
     bindings.push({ value: null, offset: 0, bytes: 0 });
   }
-  const groups = Math.ceil(rows / (THREADS / lanes));
-  b.dispatch(b.forShape(kernel, rows * n, words, [[ROWS.rows, ROWS.lanes + 1]]), bindings, groups, at, words);
+  b.dispatch(kernel, bindings, Math.ceil(rows / (THREADS / lanes)), at, words);
 }

@@ -85,3 +85,21 @@ export function mapKernel(f: MapForm): Kernel {
     });
   });
 }
+
+const specialised = new WeakMap<Kernel, Map<string, Kernel>>();
+
+/** The kernel with its `u(k)` as literals, so that compilers know how far loops go; bits of floats stay parameters. */
+export function forUniforms(generic: Kernel, uniforms: readonly number[]): Kernel {
+  const key = uniforms.join();
+  let all = specialised.get(generic);
+  if (all === undefined) specialised.set(generic, all = new Map());
+  let found = all.get(key);
+  if (found === undefined) {
+    const source = generic.source.replace(
+      /(?<!bitcast<f32>\()\bu\((\d+)\)/g,
+      (_, k) => `(${uniforms[Number(k)]})`,
+    );
+    all.set(key, found = { ...generic, source });
+  }
+  return found;
+}
