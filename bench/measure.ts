@@ -47,38 +47,23 @@ const WARM_UP_LIMIT = 10_000;
 const median = (list: readonly number[]): number => list.toSorted((a, b) => a - b)[list.length >> 1];
 const digits = (x: number): number => Number(x.toPrecision(4));
 
-/** Median of the rounds that both have. */
-function ratio(ours: readonly number[], theirs: readonly number[]): number {
-  const both = ours.slice(0, theirs.length);
-  return digits(median(both.map((t, i) => t / theirs[i])));
+/** A contender at one work. */
+interface Part {
+  readonly process: Process;
+  readonly entry: Entry;
+  readonly probes: number[][] | null;
+  /** Steps in a timed block. */
+  repeat: number;
+  /** Milliseconds a step, by round. */
+  readonly times: number[];
+  readonly hosts: number[];
 }
 
-/** Notes those whose results differ from the median of all by more than the work's tolerance. */
-function compare(w: Work, probes: Map<string, number[][]>, entries: Record<string, Entry>): void {
-  const lists = [...probes.values()];
-  for (const [name, list] of probes) {
-    let worst = list.length === lists[0].length ? 0 : Infinity;
-    for (const [i, values] of list.entries()) {
-      for (const [j, value] of values.entries()) {
-        const all = lists.map((other) => other[i]?.[j]),
-          middle = median(all),
-          scale = median(lists.map((l) => l[i]?.[0]));
-        worst = Math.max(
-          worst,
-          Math.abs(value - middle) / Math.max(scale, 1e-12) || (value === middle ? 0 : Infinity),
-        );
-      }
-    }
-    if (worst <= w.tolerance) continue;
-    entries[name].note = `differs from the others by ${worst.toPrecision(2)} of the root mean square`;
-    probes.delete(name);
-  }
-}
-
-/** Milliseconds of a start to the first gradient, in a new process each time. */
-async function starts({ name, command }: Process): Promise<Answer> {
+/** What a work is measured by in a process of its own: a start to the first gradient, or the peak of memory. */
+async function alone(w: Work, { name, command }: Process, limit: number): Promise<Answer> {
   const process = new Process(name, command);
   try {
+    if (w.memory) return await process.ask({ ask: "peak", work: w }, 6 * limit);
     const { ms, gradient } = await process.start();
     return { ms, probes: [gradient] };
   } catch (error) {
@@ -88,92 +73,106 @@ async function starts({ name, command }: Process): Promise<Answer> {
   }
 }
 
-export async function measure(w: Work, processes: readonly Process[], settings: Settings): Promise<Row> {
-  const { rounds, limit } = settings, before = loadavg()[0];
-  const entries: Record<string, Entry> = {}, probes = new Map<string, number[][]>();
-  const repeats = new Map<string, number>(),
-    times = new Map<string, number[]>(),
-    hosts = new Map<string, number[]>();
-
-  for (const process of processes) {
-    const entry: Entry = entries[process.name] = {};
-    const answer = w.kind === "start"
-      ? await starts(process)
-      : w.memory
-      ? await peak(w, process, limit)
-      : await process.ask({ ask: "prepare", work: w }, 6 * limit);
-    if (answer.error !== undefined) entry.note = answer.error;
-    if (answer.firstMs !== undefined) entry.firstMs = digits(answer.firstMs);
-    if (answer.bytes !== undefined) entry.bytes = answer.bytes, entry.by = answer.by!;
-    if (answer.probes !== undefined) probes.set(process.name, answer.probes);
-  }
-  compare(w, probes, entries);
-
-  const taking = processes.filter(({ name }) => !w.memory && probes.has(name));
-  for (const process of taking) {
-    repeats.set(process.name, 1), times.set(process.name, []), hosts.set(process.name, []);
-    if (w.kind === "start") continue;
-    let last: Answer = {};
-    const start = performance.now();
-    for (let i = 0; i < WARM_UP && performance.now() - start < WARM_UP_LIMIT; i++) {
-      last = await process.ask({ ask: "time", repeat: 1 }, 2 * limit);
-      if (last.error !== undefined || last.ms! > limit) break;
-    }
-    if (last.error !== undefined) entries[process.name].note = last.error;
-    else if (last.ms! > limit) {
-      entries[process.name].note = `${digits(last.ms! / 1000)} s a step: beyond ${limit / 1000} s`;
-    } else repeats.set(process.name, Math.max(1, Math.min(100, Math.round(BLOCK / last.ms!))));
-  }
-
-  const timed = taking.filter(({ name }) => entries[name].note === undefined);
-  const start = performance.now();
-  let round = 0;
-  for (; timed.length > 0 && round < rounds && (round < 3 || performance.now() - start < BUDGET); round++) {
-    for (const process of timed) {
-      const repeat = repeats.get(process.name)!,
-        spent = times.get(process.name)!.reduce((a, b) => a + b * repeat, 0);
-      if (spent > PART) continue;
-      const { ms = NaN, hostMs, error } = w.kind === "start"
-        ? await starts(process)
-        : await process.ask({ ask: "time", repeat }, 4 * limit + 10 * BLOCK);
-      if (error !== undefined) entries[process.name].note = error;
-      times.get(process.name)!.push(ms);
-      if (hostMs !== undefined) hosts.get(process.name)!.push(hostMs);
-    }
-  }
-
-  for (const { name } of timed) {
-    const list = times.get(name)!, host = hosts.get(name)!;
-    if (list.some(Number.isNaN)) continue;
-    Object.assign(entries[name], {
-      ms: digits(median(list)),
-      least: digits(Math.min(...list)),
-      most: digits(Math.max(...list)),
-    });
-    if (host.length > 0) entries[name].hostMs = digits(median(host));
-  }
-  const measured = timed.map(({ name }) => name).filter((name) => entries[name].ms !== undefined);
-  const ratios = Object.fromEntries(
-    settings.ours.filter((name) => measured.includes(name)).map((mine) => [
-      mine,
-      Object.fromEntries(
-        measured.filter((name) => !settings.ours.includes(name)).map((name) => [
-          name,
-          ratio(times.get(mine)!, times.get(name)!),
-        ]),
-      ),
-    ]),
-  );
-  const load: [number, number] = [digits(before), digits(loadavg()[0])];
-  return { work: w.name, date: new Date().toISOString(), load, rounds: round, entries, ratios };
+/** The first step of a work, and its results. */
+async function prepare(w: Work, process: Process, limit: number): Promise<Part> {
+  const { error, probes = null, firstMs, bytes, by } = w.kind === "start" || w.memory
+    ? await alone(w, process, limit)
+    : await process.ask({ ask: "prepare", work: w }, 6 * limit);
+  const entry: Entry = {
+    ...error === undefined ? {} : { note: error },
+    ...firstMs === undefined ? {} : { firstMs: digits(firstMs) },
+    ...bytes === undefined ? {} : { bytes, by: by! },
+  };
+  return { process, entry, probes, repeat: 1, times: [], hosts: [] };
 }
 
-/** The most bytes that steps of a work hold, in a new process. */
-async function peak(w: Work, { name, command }: Process, limit: number): Promise<Answer> {
-  const process = new Process(name, command);
-  try {
-    return await process.ask({ ask: "peak", work: w }, 6 * limit);
-  } finally {
-    process.end();
+/** Notes those whose results differ from the median of all by more than the work's tolerance. */
+function compare(w: Work, parts: readonly Part[]): void {
+  const lists = parts.flatMap(({ probes }) => probes === null ? [] : [probes]);
+  for (const { probes, entry } of parts) {
+    if (probes === null) continue;
+    let worst = probes.length === lists[0].length ? 0 : Infinity;
+    for (const [i, values] of probes.entries()) {
+      const scale = Math.max(median(lists.map((list) => list[i]?.[0])), 1e-12);
+      for (const [j, value] of values.entries()) {
+        const distance = Math.abs(value - median(lists.map((list) => list[i]?.[j])));
+        worst = Math.max(worst, Number.isNaN(distance) ? Infinity : distance / scale);
+      }
+    }
+    if (worst > w.tolerance) {
+      entry.note = `differs from the others by ${worst.toPrecision(2)} of the root mean square`;
+    }
   }
+}
+
+/** Runs until what is compiled for a work that returns has been, and finds how many steps make a block. */
+async function warmUp(part: Part, limit: number): Promise<void> {
+  const start = performance.now();
+  for (let i = 0; i < WARM_UP && performance.now() - start < WARM_UP_LIMIT; i++) {
+    const { ms = Infinity, error } = await part.process.ask({ ask: "time", repeat: 1 }, 2 * limit);
+    if (error !== undefined) part.entry.note = error;
+    else if (ms > limit) part.entry.note = `${digits(ms / 1000)} s a step: beyond ${limit / 1000} s`;
+    if (part.entry.note !== undefined) return;
+    part.repeat = Math.max(1, Math.min(100, Math.round(BLOCK / ms)));
+  }
+}
+
+/** One block of steps. */
+async function time(w: Work, part: Part, limit: number): Promise<void> {
+  const { process, entry, repeat, times, hosts } = part;
+  const { ms, hostMs, error } = w.kind === "start"
+    ? await alone(w, process, limit)
+    : await process.ask({ ask: "time", repeat }, 4 * limit + 10 * BLOCK);
+  if (error !== undefined) entry.note = error;
+  if (ms !== undefined) times.push(ms);
+  if (hostMs !== undefined) hosts.push(hostMs);
+}
+
+/** Median over the rounds that both have. */
+function ratio(ours: Part, theirs: Part): number {
+  return digits(median(ours.times.slice(0, theirs.times.length).map((t, i) => t / theirs.times[i])));
+}
+
+export async function measure(w: Work, processes: readonly Process[], settings: Settings): Promise<Row> {
+  const { rounds, limit, ours } = settings, before = loadavg()[0];
+  const parts: Part[] = [];
+  for (const process of processes) parts.push(await prepare(w, process, limit));
+  compare(w, parts);
+
+  const able = (): Part[] => w.memory ? [] : parts.filter(({ entry }) => entry.note === undefined);
+  if (w.kind !== "start") { for (const part of able()) await warmUp(part, limit); }
+  const start = performance.now();
+  let round = 0;
+  for (; able().length > 0 && round < rounds && (round < 3 || performance.now() - start < BUDGET); round++) {
+    for (const part of able()) {
+      const spent = part.repeat * part.times.reduce((a, b) => a + b, 0);
+      if (spent < PART) await time(w, part, limit);
+    }
+  }
+
+  const timed = able();
+  for (const { entry, times, hosts } of timed) {
+    entry.ms = digits(median(times));
+    entry.least = digits(Math.min(...times));
+    entry.most = digits(Math.max(...times));
+    if (hosts.length > 0) entry.hostMs = digits(median(hosts));
+  }
+  const isOurs = ({ process }: Part): boolean => ours.includes(process.name);
+  const ratios = timed.filter(isOurs).map((mine) => {
+    const others = timed.filter((part) => !isOurs(part));
+    return [
+      mine.process.name,
+      Object.fromEntries(others.map((part) => [part.process.name, ratio(mine, part)])),
+    ];
+  });
+  return {
+    ...{
+      work: w.name,
+      date: new Date().toISOString(),
+      load: [digits(before), digits(loadavg()[0])],
+      rounds: round,
+    },
+    entries: Object.fromEntries(parts.map(({ process, entry }) => [process.name, entry])),
+    ratios: Object.fromEntries(ratios),
+  };
 }

@@ -139,7 +139,7 @@ function gpt(name: string, options: Options & Gpt = {}): Work {
 }
 
 const attention = (T: number, options: Options = {}): Work =>
-  work(`attention f+b, T=${T}`, { kind: "attention", heads: 8, T, width: 64 }, options);
+  work(`attention f+b T=${T}`, { kind: "attention", heads: 8, T, width: 64 }, options);
 
 /** Peak of memory of what another row times. */
 const memory = (w: Work, targets: Target[] = []): Work => ({
@@ -164,13 +164,13 @@ export const works: readonly Work[] = [
     ...[within("wasm", "jaxjs", 1 / 1.2), within("blas", "torch", 1.2), onWebgpu(2)],
   ]),
   product("matmul 257x251x263", [1, 257, 251, 263], [within("wasm", "jaxjs", 1 / 1.2), onWebgpu(2)]),
-  product("matmul 1024, left transposed", [1, 1024, 1024, 1024], times("matmul 1024", 1.1), "left"),
-  product("matmul 1024, right transposed", [1, 1024, 1024, 1024], times("matmul 1024", 1.1), "right"),
+  product("matmul 1024 left transposed", [1, 1024, 1024, 1024], times("matmul 1024", 1.1), "left"),
+  product("matmul 1024 right transposed", [1, 1024, 1024, 1024], times("matmul 1024", 1.1), "right"),
   product("matmul 8 of 512", [8, 512, 512, 512], times("matmul 1024", 1.1)),
-  work("10 cheap ops, 4 M", { kind: "cheap", shape: [4096, 1024] }, {
+  work("10 cheap ops on 4 M", { kind: "cheap", shape: [4096, 1024] }, {
     targets: [within("wasm", "jaxjs", 1), onWebgpu(1)],
   }),
-  work("10 transcendental ops, 4 M", { kind: "transcendental", shape: [4096, 1024] }, {
+  work("10 transcendental ops on 4 M", { kind: "transcendental", shape: [4096, 1024] }, {
     targets: [within("wasm", "jaxjs", 1 / 4), onWebgpu(1)],
   }),
   work("softmax [4096,1024]", { kind: "softmax", shape: [4096, 1024] }, {
@@ -183,11 +183,11 @@ export const works: readonly Work[] = [
   attention(1024, { targets: attends }),
   mlp("MLP step", "step", { targets: trains }),
   gpt("GPT step", { targets: trains }),
-  gpt("GPT step, plain", { plain: true }),
-  work("1,000 tiny ops f+b", { kind: "chain", ops: 1000 }, {
+  gpt("GPT step plain", { plain: true }),
+  work("1000 tiny ops f+b", { kind: "chain", ops: 1000 }, {
     targets: [...absolute(["wasm"], "ms", 0.2), ...absolute(["wasm"], "firstMs", 300)],
   }),
-  work("1,000 tiny ops f+b, plain", { kind: "chain", ops: 1000 }, {
+  work("1000 tiny ops f+b plain", { kind: "chain", ops: 1000 }, {
     plain: true,
     targets: [
       ...absolute(["wasm"], "ms", 5),
@@ -203,18 +203,18 @@ export const works: readonly Work[] = [
   gpt("GPT forward", { upTo: "forward" }),
   gpt("GPT gradient", { upTo: "gradient", targets: times("GPT forward", 3) }),
   gpt(`GPT of ${L} layers`, { layers: L }),
-  gpt(`GPT of ${L} layers, checkpointed`, {
+  gpt(`GPT of ${L} layers checkpointed`, {
     ...{ layers: L, segment: Math.sqrt(L), targets: times(`GPT of ${L} layers`, 1.4) },
   }),
   ...[512, 1024, 2048].map((T) =>
-    memory(attention(T), T === 512 ? [] : times(`memory: attention f+b, T=${T / 2}`, 2.1, "bytes"))
+    memory(attention(T), T === 512 ? [] : times(`memory: attention f+b T=${T / 2}`, 2.1, "bytes"))
   ),
   memory(gpt("GPT step"), bytes(all, ["torch"])),
-  ...[256, 512].map((T) => memory(gpt(`GPT step, T=${T}`, { T }))),
+  ...[256, 512].map((T) => memory(gpt(`GPT step T=${T}`, { T }))),
   ...[4, 8, L].map((layers) => memory(gpt(`GPT of ${layers} layers`, { layers }))),
   ...[4, L].map((layers) =>
     memory(
-      gpt(`GPT of ${layers} layers, checkpointed`, { layers, segment: Math.sqrt(layers) }),
+      gpt(`GPT of ${layers} layers checkpointed`, { layers, segment: Math.sqrt(layers) }),
     )
   ),
 ];

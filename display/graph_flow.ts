@@ -11,7 +11,7 @@ import {
 } from "./graph_items.ts";
 import { nodeTitle, valueText } from "./graph_picture.ts";
 import { groupTitle } from "./graph_text.ts";
-import { formatNumber, shorten } from "./parts.ts";
+import { formatNumber, plainLine, shorten } from "./parts.ts";
 
 /** The norm of the cotangents that flow back along an edge, where that is known. */
 export function magnitudeOf({ edges }: FoldedEdge): number | undefined {
@@ -117,6 +117,8 @@ function describe(item: Item, edges: readonly FoldedEdge[]): string {
     const value = part !== undefined ? valueText(part) : `norm ${formatNumber(magnitudeOf(edge)!, 3)}`;
     return `${value} from ${shorten(to, 20)}`;
   });
+  const alone = edges.length === 1 && edges[0].edges.length === 1 ? edges[0].edges[0].numbers : undefined;
+  if (alone !== undefined) return `grad of ${title} = ${plainLine(alone)}`;
   if (parts.length === 1) return `grad of ${title}${total}, ${parts[0].replace(/^.* from/, "from")}`;
   const list = parts.length <= 3
     ? parts.join(" + ")

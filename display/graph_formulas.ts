@@ -15,7 +15,13 @@ export interface LocalNumbers {
   readonly isShared: (x: Node) => boolean;
 }
 
-/** The formula of an op and what its derivative rule says, in the names of its operands, or letters that are free. */
+/** What is said of an op. */
+export type Formulas = Pick<GraphNode, "formula" | "derivative" | "pullback" | "numbers">;
+
+/**
+ * The formula of an op and what its derivative rule says, in the names of its operands, or letters that are free. With
+ * `numbers` also how the cotangent of each operand comes about: `0.24 × a1 = 0.24 × 2 = 0.48`.
+ */
 export function formulas(
   n: Node,
   inputs: readonly Node[],
@@ -23,7 +29,7 @@ export function formulas(
   taken: ReadonlySet<string>,
   isTurned: (k: number) => boolean = () => false,
   numbers?: LocalNumbers,
-): Pick<GraphNode, "formula" | "derivative" | "pullback" | "numbers"> {
+): { facts: Formulas; chains: ReadonlyMap<Node, string> } {
   const letters = LETTERS.filter((letter) => !taken.has(letter));
   const names = new Map<Node, string>();
   inputs.forEach((x, i) => {
@@ -51,7 +57,8 @@ export function formulas(
           : `${texText(left(texName(name)))}${turned} = ${texText(sumOf(rules, x))}`;
       },
     ).filter((line) => line !== "").join(";  ");
-  const found: ReturnType<typeof formulas> = { formula: texText(n.op.tex(operands, n.p)) };
+  const chains = new Map<Node, string>();
+  const found: Formulas = { formula: texText(n.op.tex(operands, n.p)) };
   const y = texName(result), partials = n.op.texPartials?.(operands, y, n.p);
   const derivative = lines(partials, (x) => `∂${y}/∂${x}`);
   if (derivative !== "") found.derivative = derivative;
@@ -65,13 +72,12 @@ export function formulas(
       const local = known.reduce((sum, d) => sum + d, 0), text = texText(sumOf(partials, x));
       const factor = factorText(local), symbol = /^[^\s+\-·/]+$/.test(text) ? text : `(${text})`;
       const chain = [`${ct} × ${symbol}`, ...(symbol === factor ? [] : [`${ct} × ${factor}`])];
-      return `${name}: ct ${numbers.isShared(x) ? "+=" : "="} ${chain.join(" = ")} = ${
-        formatNumber(numbers.cotangent * local)
-      }`;
+      chains.set(x, `${chain.join(" = ")} = ${formatNumber(numbers.cotangent * local)}`);
+      return `${name}: ct ${numbers.isShared(x) ? "+=" : "="} ${chains.get(x)}`;
     }).filter((line) => line !== "");
     if (put.length > 0) found.numbers = put.join(";  ");
   }
-  return found;
+  return { facts: found, chains };
 }
 
 function factorText(value: number): string {

@@ -151,6 +151,7 @@ function factsOf(edges: readonly FoldedEdge[], magnitude: number | undefined): R
   facts.type = typeText(source);
   if (edges.length === 1 && edges[0].edges.length === 1 && first.cotangent !== undefined) {
     facts.grad = valueText(first.cotangent);
+    if (first.numbers !== undefined) facts.numbers = plainLine(first.numbers);
   } else if (magnitude !== undefined) facts.grad = `norm ${formatNumber(magnitude)}`;
   return facts;
 }

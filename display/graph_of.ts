@@ -110,12 +110,19 @@ class TensorGraph extends Drawing {
         );}
     }
     if (notes.length > 0) drawn.picture.note = notes.join(". ");
+    const all = new Map<Node, ReadonlyMap<Node, string>>();
     const nameOf = (n: Node): string | null => drawn.nodes.get(n)?.name ?? null;
     for (const [n, node] of drawn.nodes) {
       if (this.#nodes.isLeaf(n) || !seen.has(node)) continue;
       const operands = this.#nodes.inputs(n), inputs = operands.map((x) => this.#nodes.shownFor(x));
       const isTurned = (k: number): boolean => this.#nodes.isTurned(operands[k]);
-      Object.assign(node, formulas(n, inputs, nameOf, drawn.taken, isTurned, numbers.get(n)));
+      const { facts, chains } = formulas(n, inputs, nameOf, drawn.taken, isTurned, numbers.get(n));
+      Object.assign(node, facts);
+      if (chains.size > 0) all.set(n, chains);
+    }
+    for (const [edge, [n, k]] of drawn.edges) {
+      const x = this.#nodes.shownFor(this.#nodes.inputs(n)[k]), chain = all.get(n)?.get(x);
+      if (chain !== undefined) edge.numbers = chain;
     }
   }
 

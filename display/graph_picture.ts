@@ -53,6 +53,8 @@ export interface GraphEdge {
   magnitude?: number;
   /** That cotangent, where it is short. */
   cotangent?: string | number;
+  /** How that cotangent comes about, with numbers. */
+  numbers?: string;
 }
 
 /** Nodes that are drawn in a frame, or as one box: a call of a module, a kernel. */

@@ -211,9 +211,9 @@ async function displayOptimizer(optimizer: Optimizer<never>): Promise<MimeBundle
         "size",
         ...(isOne ? [] : ["learning rate", "steps"]),
       ],
-      title: `${plainLine(optimizer.name)}: ${isOne ? `step ${rows[0].steps()}, lr ${rows[0].lr}, ` : ""}${
-        [...new Set(options)].join("; ")
-      }`,
+      title: `${plainLine(optimizer.name)}: ${
+        isOne ? `step ${rows[0].steps()}, lr ${formatNumber(rows[0].lr)}, ` : ""
+      }${[...new Set(options)].join("; ")}`,
       digits: 4,
     },
   );

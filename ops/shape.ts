@@ -33,6 +33,20 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
+/** Two shapes below each other as they broadcast, from the last axis, with a mark below the k-th of them from the end. */
+export function alignShapes(a: Shape, b: Shape, k: number): string {
+  const rank = Math.max(a.length, b.length);
+  const cell = (s: Shape, i: number): string => i < rank - s.length ? "" : String(s[i - rank + s.length]);
+  const widths = Array.from({ length: rank }, (_, i) => Math.max(cell(a, i).length, cell(b, i).length));
+  const line = (s: Shape): string =>
+    widths.map((width, i) =>
+      cell(s, i).padStart(width) + (i === rank - 1 ? "]" : i < rank - s.length ? "  " : ", ")
+    )
+      .join("");
+  const at = widths.slice(0, rank - k + 1).reduce((sum, width) => sum + width + 2, 0) - 2;
+  return `\n  [${line(a)}\n  [${line(b)}\n  ${" ".repeat(at)}^`;
+}
+
 /** The shape that operands broadcast to, or an error that names the action and both shapes. */
 export function broadcastShapes(action: string, a: Shape, b: Shape): Shape {
   if (sameShape(a, b)) return a;
@@ -43,7 +57,7 @@ export function broadcastShapes(action: string, a: Shape, b: Shape): Shape {
     if (m !== n && m !== 1 && n !== 1) {
       throw new RangeError(
         `Cannot ${action} shapes ${showShape(a)} and ${showShape(b)}: ` +
-          `axis -${k} has lengths ${m} and ${n}, which must be equal or 1`,
+          `axis -${k} has lengths ${m} and ${n}, which must be equal or 1${alignShapes(a, b, k)}`,
       );
     }
     out[rank - k] = m === 1 ? n : m;

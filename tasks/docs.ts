@@ -1,4 +1,4 @@
-/** Writes `docs/ops.md` from the registry and the public API; `--check` only says whether it is up to date. */
+/** Writes `docs/ops.md` from the registry and the public API, and the README's picture; `--check` only says whether they are up to date. */
 
 import "../mod.ts";
 import { zeros } from "../ops/create.ts";
@@ -9,6 +9,7 @@ import { type Attributes, type Primitive, primitives } from "../ops/primitive.ts
 import { sizeOf } from "../ops/shape.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { type Case, casesOf } from "../tests/laws/samples.ts";
+import { picture } from "./picture.ts";
 import { command, deno, root, TaskError } from "./process.ts";
 
 type Op = Primitive | Composite;
@@ -400,15 +401,17 @@ async function page(): Promise<string> {
 }
 
 await command(async () => {
-  const text = await page(), path = `${root}docs/ops.md`;
-  if (Deno.args.includes("--check")) {
-    const now = await Deno.readTextFile(path).catch(() => "");
-    if (now === text) return 0;
-    console.log("docs/ops.md is not what the registry says: run deno task docs");
-    return 1;
-  }
+  const files = { "docs/ops.md": await page(), "docs/graph.svg": await picture() };
   await Deno.mkdir(`${root}docs`, { recursive: true });
-  await Deno.writeTextFile(path, text);
-  console.log(`Wrote docs/ops.md`);
-  return 0;
+  let code = 0;
+  for (const [name, text] of Object.entries(files)) {
+    if (!Deno.args.includes("--check")) {
+      await Deno.writeTextFile(`${root}${name}`, text);
+      console.log(`Wrote ${name}`);
+    } else if (await Deno.readTextFile(`${root}${name}`).catch(() => "") !== text) {
+      console.log(`${name} is not what the package makes: run deno task docs`);
+      code = 1;
+    }
+  }
+  return code;
 });

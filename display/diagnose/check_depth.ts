@@ -11,12 +11,63 @@ const LEAST_LAYERS = 4;
 
 const short = (x: number): string => String(Number(x.toPrecision(2)));
 
-/** The layer where gradients begin to vanish or explode, with the likely cause. Call it once numbers are read. */
-export function depth({ first }: Context): Finding[] {
-  const chain = first.layers.flatMap((layer) =>
+/** Norms that gradients along time change by before it is worth a word; a module is called at least so often. */
+const MOST_CHANGE_IN_TIME = 1e6, LEAST_STEPS = 8;
+
+interface Link {
+  readonly layer: LayerSeen;
+  readonly norm: number;
+}
+
+/** Calls of one module, in order. */
+function callsOf(links: readonly Link[]): Map<string, Link[]> {
+  const calls = new Map<string, Link[]>();
+  for (const link of links) calls.set(link.layer.path, [...calls.get(link.layer.path) ?? [], link]);
+  return calls;
+}
+
+/** The layer, or the time step, where gradients begin to vanish or explode, with the likely cause; once numbers are read. */
+export function depth(context: Context): Finding[] {
+  const links = context.first.layers.flatMap((layer) =>
     layer.gradient === null ? [] : [{ layer, norm: layer.gradient() }]
   );
-  if (chain.length < LEAST_LAYERS || chain.some(({ norm }) => !Number.isFinite(norm))) return [];
+  if (links.some(({ norm }) => !Number.isFinite(norm))) return [];
+  const calls = callsOf(links);
+  // What is called again and again learns from the call that most comes back to.
+  const chain = [...calls.values()].map((list) => list.reduce((x, y) => y.norm > x.norm ? y : x));
+  return [...alongLayers(context, chain), ...alongTime(calls)];
+}
+
+/** Gradients of early calls of one module against those of late ones. */
+function alongTime(calls: ReadonlyMap<string, Link[]>): Finding[] {
+  for (const [path, list] of calls) {
+    if (list.length < LEAST_STEPS) continue;
+    const last = list.at(-1)!, first = list[0], ratio = first.norm / last.norm;
+    if (!(last.norm > 0) || (ratio >= 1 / MOST_CHANGE_IN_TIME && ratio <= MOST_CHANGE_IN_TIME)) continue;
+    const isVanishing = ratio < 1;
+    const reach = isVanishing
+      ? list.length - list.findIndex(({ norm }) => norm > 1e-3 * last.norm)
+      : list.length;
+    return [{
+      cause: isVanishing ? "vanishing" : "exploding",
+      message: `Gradients ${isVanishing ? "vanish" : "explode"} through time in ${path}: ${
+        isVanishing
+          ? `no more than the last ${reach} of ${list.length} steps count`
+          : `the first of ${list.length} steps outweighs all`
+      }`,
+      evidence: `the norm of the cotangent goes from ${short(last.norm)} at the last call to ${
+        short(first.norm)
+      } at the first: x ${short(Math.max(ratio, 1e-45) ** (1 / (list.length - 1)))} a step`,
+      remedy: isVanishing
+        ? "use gated cells (LSTM, GRU), start the recurrent weight from an orthogonal matrix, or attend to earlier steps"
+        : "clip the gradient (clipGradNorm), start the recurrent weight from an orthogonal matrix, or truncate the backward pass",
+    }];
+  }
+  return [];
+}
+
+function alongLayers({ first }: Context, chain: readonly Link[]): Finding[] {
+  if (chain.length < LEAST_LAYERS) return [];
   const top = chain.at(-1)!, bottom = chain[0];
   if (top.norm === 0) return [];
   const ratio = bottom.norm / top.norm;

@@ -75,6 +75,14 @@ function stopsAt(node: Node, inputs: readonly Node[]): boolean {
 
 /** What the optimiser trains against what the model has. */
 function trained(named: [string, Tensor][], optimizer: Context["optimizer"]): Finding[] {
+  if (named.every(([, p]) => !p.requiresGrad)) {
+    return [{
+      cause: "frozen",
+      message: "All parameters are frozen: there is nothing to train",
+      evidence: `requiresGrad is false for each of ${named.length}`,
+      remedy: "model.unfreeze(), or model.unfreeze((path) => ...) for some",
+    }];
+  }
   if (optimizer === null) return [];
   const ours = new Set(named.map(([, p]) => p)), theirs = new Set(optimizer.parameters);
   const foreign = optimizer.parameters.filter((p) => !ours.has(p));

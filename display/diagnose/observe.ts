@@ -29,6 +29,8 @@ export interface ActivationSeen {
 export interface LayerSeen {
   /** Its name. */
   readonly name: string;
+  /** The module's path, which calls of one module share. */
+  readonly path: string;
   /** First serial after it. */
   readonly to: number;
   /** Norm of the cotangent of its output; null where none came. */
@@ -141,10 +143,22 @@ export class Observation {
         if (graph.nodes.some((n) => isHalf(n.dtype) && n.track !== 0)) this.#scaled(root, seed, graph, pass);
       });
     }
+    // What hooks on parameters make of their gradients is how these are used, as clipping is.
+    const arrived = new Map<Tensor, Tensor>(), watched = new Map<Tensor, () => void>();
+    for (const leaf of leaves) {
+      const hooks = nodeHooks.get(leaf);
+      if (hooks === undefined || hooks.length === 0) continue;
+      const hook = (ct: Tensor): void => void arrived.set(leaf, ct);
+      hooks.unshift(hook);
+      watched.set(leaf, () => hooks.splice(hooks.indexOf(hook), 1));
+    }
     return (node, ct) => {
       const n = node as Node, t = ct as Tensor;
       pass.draws = rngState().count - begun;
-      if (n.cell !== null) pass.gradients.set(n.cell, t);
+      if (n.cell !== null) {
+        watched.get(n.cell)?.();
+        pass.gradients.set(n.cell, arrived.get(n.cell) ?? t);
+      }
       const layer = outputs.get(n);
       if (layer !== undefined) layer.gradient = this.readings.one(normOf(t));
     };
@@ -170,6 +184,7 @@ export class Observation {
         );
       const layer: LayerSeen = {
         name: call.name,
+        path: call.path,
         to: call.to,
         gradient: null,
         size: readings.one(plain(wrap(y)).square().mean().sqrt()),

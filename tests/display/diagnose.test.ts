@@ -3,6 +3,8 @@ import {
   Adam,
   BatchNorm1d,
   BatchNorm2d,
+  bceLoss,
+  bceWithLogits,
   type Cause,
   clipGradNorm,
   Conv2d,
@@ -36,7 +38,7 @@ import {
   vjp,
   zeros,
 } from "../../mod.ts";
-import { test } from "../support/engines.ts";
+import { test, testEach } from "../support/engines.ts";
 
 type Report = Awaited<ReturnType<typeof diagnose>>;
 
@@ -292,6 +294,11 @@ test("diagnose finds a layer that is never called, and one that was frozen", asy
   assertStringIncludes(frozen.message, "a.bias");
 });
 
+test("diagnose finds that everything is frozen", async () => {
+  const { x, y } = regression(), model = mlp(new Tanh()).freeze();
+  assertEquals(causes(await diagnose(model, (m) => mseLoss(m.call(x), y))), ["frozen"]);
+});
+
 test("diagnose finds a rounding that no gradient passes", async () => {
   manualSeed(24);
   const { x, y } = regression();
@@ -334,6 +341,32 @@ test("diagnose finds gradients that vanish in sigmoids", async () => {
   const finding = found(await diagnose(model, (m) => mseLoss(m.call(x), y)), "vanishing");
   assertStringIncludes(finding.message, "sigmoids");
   assertStringIncludes(finding.message, "it begins at 20 Linear (below 22 Linear)");
+});
+
+class Unrolled extends Module {
+  cell = new RNNCell(3, 16);
+  head = new Linear(16, 1);
+  constructor(readonly steps: number) {
+    super();
+  }
+  forward(x: Tensor): Tensor {
+    let h: Tensor = zeros([x.shape[1], 16]);
+    for (let t = 0; t < this.steps; t++) h = this.cell.call(x.select(0, t), h);
+    return this.head.call(h);
+  }
+}
+
+test("diagnose finds gradients that vanish through time, and has nothing against ten steps", async () => {
+  manualSeed(42);
+  const x = randn([60, 4, 3]),
+    run = (steps: number) => {
+      const model = new Unrolled(steps);
+      return diagnose(model, (m) => m.call(x).square().mean());
+    };
+  healthy(await run(10));
+  const finding = found(await run(60), "vanishing");
+  assertStringIncludes(finding.message, "through time in cell");
+  assertStringIncludes(finding.remedy, "gated cells");
 });
 
 test("diagnose finds gradients that vanish by saturation, and the layer", async () => {
@@ -427,6 +460,24 @@ test("diagnose finds clipping layer by layer", async () => {
   assertStringIncludes(report.findings[0].remedy, "clipGradNorm(model, maxNorm)");
 });
 
+test("diagnose finds clipping layer by layer in hooks, which stay as they were", async () => {
+  manualSeed(43);
+  const { x, y } = regression(), model = mlp(new Tanh()), optimizer = new SGD(model, { lr: 0.01 });
+  let calls = 0;
+  for (const p of model.parameters()) {
+    p.registerHook((ct) => {
+      calls++;
+      const norm = ct.square().sum().sqrt();
+      return ct.mul(norm.add(1e-6).reciprocal().mul(0.05).minimum(1));
+    });
+  }
+  const report = await diagnose(model, (m) => mseLoss(m.call(x), y), { optimizer, steps: 1 });
+  assertEquals(causes(report), ["clipped-by-layer"], report.text());
+  calls = 0;
+  mseLoss(model.call(x), y).backward();
+  assertEquals(calls, 4);
+});
+
 test("diagnose finds accumulation without 1 / G", async () => {
   manualSeed(33);
   const { x, y } = regression(), model = mlp(new Tanh()), optimizer = new SGD(model, { lr: 0.01 });
@@ -460,6 +511,16 @@ test("diagnose finds a logarithm of a softmax as two ops", async () => {
     "softmax-not-fused",
   );
   assertStringIncludes(finding.remedy, "crossEntropy");
+});
+
+test("diagnose finds a sigmoid before a loss of logits, and one before a logarithm", async () => {
+  manualSeed(44);
+  const { x } = regression(), y = x.narrow(1, 0, 1).gt(0).to("f32"), model = new Linear(8, 1);
+  const twice = await diagnose(model, (m) => bceWithLogits(m.call(x).sigmoid(), y));
+  assertStringIncludes(found(twice, "softmax-twice").message, "bceWithLogits");
+  const apart = await diagnose(model, (m) => bceLoss(m.call(x).sigmoid(), y));
+  assertStringIncludes(found(apart, "softmax-not-fused").remedy, "bceWithLogits");
+  healthy(await diagnose(model, (m) => bceWithLogits(m.call(x), y)));
 });
 
 test("diagnose finds a logarithm of zero, with the op and its line", async () => {
@@ -541,6 +602,29 @@ test("diagnose finds a loss that oscillates, and one that is stuck", async () =>
   const loss = (m: Valley): Tensor => m.x.square().sum().sub(m.x.pow(4).sum()).add(1);
   const stuck = await diagnose(saddle, loss, { optimizer: new SGD(saddle, { lr: 0.1 }) });
   assertStringIncludes(found(stuck, "stuck").remedy, "stationary");
+});
+
+testEach("diagnose finds the same on each engine", async () => {
+  manualSeed(45);
+  const { x, y } = regression(), loss = (m: Sequential): Tensor => mseLoss(m.call(x), y);
+  const equal = new Sequential(
+    new Linear(8, 4, { init: init.zeros }),
+    new Tanh(),
+    new Linear(4, 1, { init: init.zeros }),
+  );
+  found(await diagnose(equal, loss), "equal-initialisation");
+  const dead = mlp(new ReLU());
+  (dead.layers[0] as Linear).bias!.assign(-100);
+  found(await diagnose(dead, loss, { optimizer: new SGD(dead, { lr: 0.1 }), steps: 3 }), "dead-relu");
+  found(await diagnose(deep(12, (h) => h.sigmoid(), init.xavierUniform), loss), "vanishing");
+  const model = new Linear(8, 1);
+  found(await diagnose(model, (m) => m.call(x).mul(0).log().mean()), "log-of-zero");
+  healthy(
+    await diagnose(model, (m) => mseLoss(m.call(x), y), {
+      optimizer: new Adam(model, { lr: 0.01 }),
+      steps: 5,
+    }),
+  );
 });
 
 // ---- manners -----------------------------------------------------------------------------------------------------

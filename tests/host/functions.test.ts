@@ -31,6 +31,7 @@ const N = 1 << 18, BYTES = 4 * N, X = 1 << 16;
 const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true });
 const x = new Float32Array(memory.buffer, X, N), bits = new Uint32Array(memory.buffer, X, N);
 const y = new Float32Array(memory.buffer, X + BYTES, N);
+const other = new Float32Array(memory.buffer, X + 2 * BYTES, N);
 
 const isFused = WebAssembly.validate(
   assemble(
@@ -39,11 +40,11 @@ const isFused = WebAssembly.validate(
 );
 const CHOICES = isFused ? [true, false] : [false];
 
-/** Applies an expression of `x0` to all of `x`. */
-function apply(wgsl: string, fused: boolean): void {
+/** Applies an expression of `x0`, and of `x1` if there are two, to all of `x` (and of `other`). */
+function apply(wgsl: string, fused: boolean, operands = 1): void {
   const loop: VectorLoop = {
     rank: 1,
-    loads: [{ dtype: "f32", moves: true }],
+    loads: Array.from({ length: operands }, () => ({ dtype: "f32", moves: true })),
     constants: 0,
     applications: [{ wgsl, x: ["x0"], types: ["f32"], dtype: "f32" }],
     stores: [{ value: "t0", dtype: "f32" }],
@@ -52,7 +53,7 @@ function apply(wgsl: string, fused: boolean): void {
   };
   const layout = layoutOf(loop), words = new Int32Array(memory.buffer, 0, layout.words);
   words[layout.lengths] = N;
-  words[layout.loads[0]] = X;
+  layout.loads.forEach((at, i) => words[at] = X + 2 * i * BYTES);
   words[layout.stores[0]] = X + BYTES;
   const module = new WebAssembly.Module(assemble(loopText(loop, vectorSources(), fused)));
   const { run } = new WebAssembly.Instance(module, { m: { m: memory } }).exports;
@@ -99,3 +100,25 @@ for (const [name, limit] of Object.entries(UNITS)) {
     });
   }
 }
+
+Deno.test("remainders of any numbers, subnormal ones and huge quotients included, are exact", () => {
+  const rng = generator(5), otherBits = new Uint32Array(memory.buffer, other.byteOffset, N);
+  for (let i = 0; i < N; i++) {
+    bits[i] = rng() * 2 ** 32;
+    // A third of the quotients are moderate, a third whole.
+    otherBits[i] = i % 3 === 0 ? rng() * 2 ** 32 : bits[i] - Math.floor(rng() * 2 ** 27);
+    if (i % 3 === 2) x[i] = other[i] * Math.floor(rng() * 3000);
+  }
+  [0, -0, 1, Infinity, NaN].forEach((a, i) =>
+    [0, -0, 1, Infinity, NaN].forEach((b, k) => {
+      x[5 * i + k] = a;
+      other[5 * i + k] = b;
+    })
+  );
+  const record = primitives().get("fmod") as Elementwise;
+  for (const fused of CHOICES) {
+    apply(record.wgsl(["x0", "x1"], ["f32", "f32"], null), fused, 2);
+    const at = y.findIndex((value, i) => !Object.is(value, Math.fround(x[i] % other[i])));
+    assert(at < 0, `fmod(${x[at]}, ${other[at]}) is ${y[at]}, not ${x[at] % other[at]}`);
+  }
+});

@@ -90,7 +90,7 @@ function isVectorised(record: Elementwise, types: readonly DType[]): boolean {
     v.expression(
       record.wgsl(names, [...types], null),
       new Map(names.map((n, i) => [n, { type: types[i] as "f32" | "bool", text: `(local.get $${n})` }])),
-      new Frame(true),
+      new Frame(),
     );
     return true;
   } catch (error) {

@@ -51,3 +51,14 @@ test("a window in the middle of a sequence from a fresh state gets advice, a car
     [],
   );
 });
+
+test("shapes that do not broadcast stand below each other, with a mark where they differ", () => {
+  const error = assertThrows(() => randn([2, 3]).add(randn([5, 10, 4])), RangeError);
+  assertEquals(error.message.split("\n").slice(1), [
+    "  [    2, 3]",
+    "  [5, 10, 4]",
+    "          ^",
+  ]);
+  const front = assertThrows(() => randn([7, 3]).mul(randn([12, 3])), RangeError);
+  assertEquals(front.message.split("\n").slice(1), ["  [ 7, 3]", "  [12, 3]", "    ^"]);
+});

@@ -9,9 +9,6 @@ export class Frame {
   #statements: string[] = [];
   #made = 0;
 
-  /** `hoists`: whether constants are made once, at the start; for functions that loop, where making one costs as much as using it. */
-  constructor(readonly hoists: boolean) {}
-
   /** Declares a local; the same name may be declared again. */
   local(name: string, type: string): string {
     this.#locals.set(name, type);
@@ -23,9 +20,8 @@ export class Frame {
     return this.local(`${name}_${this.#made++}`, "v128");
   }
 
-  /** The value of a vector of equal lanes. */
+  /** The value of a vector of equal lanes, made once at the start: in a loop making one costs as much as using it. */
   constant(text: string): string {
-    if (!this.hoists) return text;
     let name = this.#constants.get(text);
     if (name === undefined) this.#constants.set(text, name = this.local(`k${this.#constants.size}`, "v128"));
     return get(name);

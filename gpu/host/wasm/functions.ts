@@ -246,6 +246,67 @@ const FUNCTIONS: Record<string, string> = {
   let a = min(abs(x), 14.4);${erfcTail("0.5", "(a * 0.7071067811865476)", "2.98023223876953125e-8")}
   return select(1.0 - tail, tail, x < 0.0);
 }`,
+  // Of whole exponents up to 64 products, exact where the result is; of others 2^(y log2 |x|).
+  powf: `fn powf(x: f32, y: f32) -> f32 {
+  let n = abs(y);
+  let whole = n >= 8388608.0 || floor(n) == n;
+  let small = whole && n <= 64.0;
+  var r = 1.0;
+  if (small) {
+    var k = u32(n);
+    var b = x;
+    while (k > 0u) {
+      if ((k & 1u) == 1u) { r *= b; }
+      b *= b;
+      k = k >> 1u;
+    }
+    r = select(r, 1.0 / r, y < 0.0);
+  }
+  if (!small) {
+    let a = abs(x);
+    r = powPositive(a, y);
+    if (n > 4.0e9) { r = select(select(0.0, inf(), (a > 1.0) == (y > 0.0)), 1.0, a == 1.0); }
+    if (x < 0.0 && !whole) { r = nan(); }
+    if (a == 0.0 || !isFinite(a)) { r = select(0.0, inf(), (a != 0.0) == (y > 0.0)); }
+    if (minus(x) && whole && n < 16777216.0) { r = select(r, -r, (u32(n) & 1u) == 1u); }
+    if (isNan(x) || isNan(y)) { r = nan(); }
+    if (x == 1.0) { r = 1.0; }
+  }
+  return r;
+}`,
+  // x - q y in two exact products while the quotient is short, and q one too large where it was rounded up to a whole
+  // number; else long division of the mantissas.
+  fmodf: `fn fmodf(x: f32, y: f32) -> f32 {
+  let a = abs(x);
+  let b = abs(y);
+  let quotient = a / b;
+  let q = trunc(quotient);
+  let h = head(b);
+  var r = (a - q * h) - q * (b - h);
+  r = select(r, r + b, r < 0.0);
+  if (!(quotient < 2048.0)) {
+    var ea = bitcast<i32>(a) >> 23u;
+    var eb = bitcast<i32>(b) >> 23u;
+    var m = bitcast<i32>(a) & 0x007fffff;
+    var n = bitcast<i32>(b) & 0x007fffff;
+    if (ea == 0) { ea = 1; } else { m = m | 0x00800000; }
+    if (eb == 0) { eb = 1; } else { n = n | 0x00800000; }
+    while (n > 0 && n < 0x00800000) {
+      n = n << 1u;
+      eb -= 1;
+    }
+    var i = ea - eb;
+    while (i > -1) {
+      if (m >= n) { m -= n; }
+      if (i > 0) { m = m << 1u; }
+      i -= 1;
+    }
+    r = scale2(f32(m), eb - 150);
+  }
+  if (b > a) { r = a; }
+  if (!(a < inf()) || b == 0.0 || isNan(b)) { r = nan(); }
+  return copysignf(r, x);
+}`,
   farRest: `fn farRest(x: f32) -> f32 {${FAR}
   let upper = f32(bitcast<i32>(part & 0xffffff00u));
   let lower = f32(part & 0xffu) + f32(mid << 2u) * 2.3283064365386963e-10;

@@ -109,7 +109,7 @@ export function loopText(loop: VectorLoop, sources: ReadonlyMap<string, string>,
 
 class LoopText {
   readonly #layout: Layout;
-  readonly #frame = new Frame(true);
+  readonly #frame = new Frame();
   /** Axes that loops run over outside of the innermost, in order. */
   readonly #outer: number[];
   /** Numbers, and loads that the innermost axis does not move. */
@@ -129,7 +129,7 @@ class LoopText {
         if (name[0] === "c") this.#fixed.set(name, { type: laneOf(a.types[i]), text: get(name) });
       });
     }
-    const trial = new Frame(true);
+    const trial = new Frame();
     const size = trial.within(() => this.#values(trial, new Map(), FOUR)).split("(").length;
     this.#vectors = size < 2000 ? 4 : size < 4000 ? 2 : 1;
   }
@@ -143,8 +143,7 @@ class LoopText {
     if (loop.rank === 0) throw new Unsupported("a single element");
     const constants = this.#constants(), body = loop.fold === null ? this.#elements() : this.#fold();
     const signature = ["g", "from", "to", "scratch"].map((name) => `(param $${name} i32)`).join(" ");
-    const run = this.#frame.function("run", signature, `${constants}\n${body}`);
-    return `${this.vectors.text}\n${run}`;
+    return this.#frame.function("run", signature, `${constants}\n${body}`);
   }
 
   #constants(): string {

@@ -9,7 +9,7 @@ const VECTORS = 4;
 
 /** A function of rows: `(x, y, n, rows, ...)`, whose pointers move on after each. */
 export class Rows {
-  readonly #frame = new Frame(true);
+  readonly #frame = new Frame();
 
   constructor(readonly vectors: Vectorizer) {
     for (const name of ["mm", "low", "high", "nan"]) this.#frame.local(name, "v128");

@@ -93,5 +93,5 @@ ${
     ["x", "y"],
     [],
   );
-  return `${vectors.text}\n${made.join("\n")}`;
+  return made.join("\n");
 }

@@ -1,6 +1,6 @@
 /** From WGSL to vectors of four lanes: expressions, and the functions that they call. */
 import { Block } from "./branches.ts";
-import { Frame } from "./frame.ts";
+import type { Frame } from "./frame.ts";
 import { get, madd, ONES, set } from "./text.ts";
 import { type Expr, type Function, parseExpression, parseFunctions, Unsupported } from "./wgsl.ts";
 
@@ -53,30 +53,18 @@ const COMPARISON: Record<string, string> = {
 };
 const BITS: Record<string, string> = { "&": "and", "|": "or", "^": "xor", "&&": "and", "||": "or" };
 
-/** A function in use: as a tree where calls are replaced by its statements, else as a function of WebAssembly. */
-interface Known {
-  readonly tree: Function;
-  readonly result: Lane;
-  readonly isInlined: boolean;
-}
+/** Functions by their text. */
+const trees = new Map<string, Function>();
 
-/** Compiles expressions, and functions as they are asked for. */
+/** Compiles expressions; the statements of the functions that they call stand in the place of the calls. */
 export class Vectorizer {
   readonly #sources: ReadonlyMap<string, string>;
-  readonly #known = new Map<string, Known>();
-  /** Text of each function that is called; null while it is compiled. */
-  readonly #called = new Map<string, string | null>();
-  /** Functions that are being put in the place of their calls. */
+  /** Functions whose statements are being written. */
   readonly #open = new Set<string>();
 
   /** `sources`: WGSL of functions by name; `fused`: whether the machine has a fused multiply-add. */
   constructor(sources: ReadonlyMap<string, string>, readonly fused: boolean) {
     this.#sources = sources;
-  }
-
-  /** Text of the functions that are called so far. */
-  get text(): string {
-    return [...this.#called.values()].join("\n");
   }
 
   /** An expression of names, whose statements go to `frame`; throws `Unsupported` where vectors cannot say it. */
@@ -85,59 +73,26 @@ export class Vectorizer {
   }
 
   /** A function by name. */
-  find(name: string): Known {
-    let known = this.#known.get(name);
-    if (known === undefined) {
-      const source = this.#sources.get(name);
-      if (source === undefined) throw new Unsupported(name);
-      const tree = parseFunctions(source)[0];
-      known = {
-        tree,
-        result: laneOf(tree.result),
-        isInlined: !JSON.stringify(tree.body).includes('"while"'),
-      };
-      this.#known.set(name, known);
-    }
-    return known;
+  find(name: string): Function {
+    const source = this.#sources.get(name);
+    if (source === undefined) throw new Unsupported(name);
+    let f = trees.get(source);
+    if (f === undefined) trees.set(source, f = parseFunctions(source)[0]);
+    return f;
   }
 
   /** The value of a call. */
   apply(name: string, x: readonly Vector[], frame: Frame): string {
-    const { tree, isInlined } = this.find(name);
-    if (!isInlined) {
-      if (!this.#called.has(name)) this.#compile(name, tree);
-      return `(call $${name} ${x.map((v) => v.text).join(" ")})`;
-    }
     if (this.#open.has(name)) throw new Unsupported(`${name} calls itself`);
     this.#open.add(name);
     try {
-      return this.#body(tree, x, frame);
+      const { params, result, body } = this.find(name), names = new Map<string, Vector>();
+      params.forEach((p, i) =>
+        names.set(p.name, { type: laneOf(p.type), text: keep(frame, p.name, x[i].text) })
+      );
+      return new Block(new Scope(this, frame, names), laneOf(result)).function(body);
     } finally {
       this.#open.delete(name);
-    }
-  }
-
-  /** Puts a function's statements into a frame; the text of its result. */
-  #body(f: Function, x: readonly Vector[], frame: Frame): string {
-    const names = new Map<string, Vector>();
-    f.params.forEach((p, i) =>
-      names.set(p.name, { type: laneOf(p.type), text: keep(frame, p.name, x[i].text) })
-    );
-    return new Block(new Scope(this, frame, names), laneOf(f.result)).function(f.body);
-  }
-
-  #compile(name: string, f: Function): void {
-    this.#called.set(name, null);
-    const frame = new Frame(false);
-    try {
-      const params = f.params.map((p): Vector => ({ type: laneOf(p.type), text: get(p.name) }));
-      let result = "";
-      const body = frame.within(() => result = this.#body(f, params, frame));
-      const signature = `${f.params.map((p) => `(param $${p.name} v128)`).join(" ")} (result v128)`;
-      this.#called.set(name, frame.function(name, signature, `${body}\n${result}`));
-    } catch (error) {
-      this.#called.delete(name);
-      throw error;
     }
   }
 }
@@ -217,7 +172,7 @@ export class Scope {
           case "sqrt":
             return "f32";
         }
-        return NATIVE[e.name]?.type ?? this.vectors.find(e.name).result;
+        return NATIVE[e.name]?.type ?? laneOf(this.vectors.find(e.name).result);
       case "unary":
         return e.op === "!" ? "bool" : this.#open(e.x);
       case "binary":
@@ -354,7 +309,7 @@ export class Scope {
       const values = x.map((e) => keep(this.frame, name, this.value(e, "f32").text));
       return native.text((text) => this.frame.constant(text), ...values);
     }
-    const params = this.vectors.find(name).tree.params;
+    const { params } = this.vectors.find(name);
     return this.vectors.apply(name, x.map((e, i) => this.value(e, laneOf(params[i].type))), this.frame);
   }
 

@@ -1,0 +1,91 @@
+/** Plots as a reader of JupyterLab sees them: drawn, live and then still, with values on hover, light and dark. */
+import { assert, assertEquals } from "@std/assert";
+import { codeCell, isDrawn, type OpenNotebook, svgImages, vegaDrawings, withNotebook } from "./lab.ts";
+
+const cells = [
+  codeCell(
+    "start",
+    `import * as ct from "@cotangent/cotangent";
+ct.manualSeed(1);
+const x = ct.randn([64, 8]), y = x.sum(1, { keepdim: true }).detach();
+const model = new ct.Sequential(new ct.Linear(8, 32), new ct.Tanh(), new ct.Linear(32, 32), new ct.Tanh(), new ct.Linear(32, 1));
+const loss = (m) => ct.mseLoss(m.call(x), y);
+void 0;`,
+  ),
+  codeCell(
+    "live",
+    `const optimizer = new ct.Adam(model, { lr: 1e-3 });
+const record = ct.recordLayers(model);
+await ct.fit(model, {
+  loader: [{ x, y }], epochs: Infinity, steps: 1500, clip: 1, optimizer,
+  schedule: ct.schedules.cosine(1e-2, 1500),
+  loss: (m) => loss(m),
+  onStep: async ({ step }) => { record.note(); if (step % 10 === 0) await new Promise((go) => setTimeout(go, 20)); },
+});
+void 0;`,
+  ),
+  codeCell("record", `record`),
+  codeCell("norms", `loss(model).backward();\nct.gradientNorms(model)`),
+  codeCell("activations", `await ct.activationHistograms(model, loss)`),
+  codeCell("map", `ct.randn([2, 24, 24]).softmax()`),
+  codeCell("module", `model`),
+  codeCell("optimizer", `optimizer`),
+  codeCell("diagnosis", `await ct.diagnose(model, loss, { optimizer })`),
+  codeCell("landscape", `await ct.lossLandscape(model, loss, { points: 11 })`),
+  codeCell("functions", `ct.functionChart({ tanh: (x) => x.tanh(), silu: (x) => x.silu() })`),
+];
+const drawn = [1, 2, 3, 4, 5, 9, 10];
+
+async function theme(notebook: OpenNotebook, name: string): Promise<void> {
+  const { page } = notebook;
+  await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Settings$/ }).click();
+  await page.locator(".lm-Menu-itemLabel", { hasText: /^Theme$/ }).hover();
+  await page.locator(".lm-Menu-itemLabel", { hasText: new RegExp(`^${name}$`) }).click();
+  await page.waitForTimeout(500);
+}
+
+Deno.test(
+  "plots are drawn in JupyterLab: live and then still, in dark and light, with values on hover",
+  { sanitizeOps: false, sanitizeResources: false },
+  async () => {
+    await withNotebook("plots.ipynb", { cells }, async (notebook) => {
+      const messages: string[] = [];
+      notebook.page.on("console", (m) => {
+        if (m.type() === "error" && /vega|warn|TypeError/i.test(m.text())) messages.push(m.text());
+      });
+      await notebook.start(0);
+      await notebook.finished(0);
+      await notebook.start(1);
+      // While it runs the curve is a picture; the figure that stays is interactive.
+      await svgImages(notebook.cell(1)).first().waitFor();
+      await notebook.page.waitForTimeout(1500);
+      await notebook.screenshot("plots-live", notebook.cell(1));
+      await notebook.finished(1);
+      await vegaDrawings(notebook.cell(1)).first().waitFor();
+      assertEquals(await notebook.outputs(1).count(), 1);
+      for (let i = 2; i < cells.length; i++) {
+        await notebook.start(i);
+        await notebook.finished(i);
+      }
+      assertEquals(await notebook.errors(), []);
+      for (const i of drawn) {
+        await vegaDrawings(notebook.cell(i)).first().waitFor();
+        assert(await isDrawn(vegaDrawings(notebook.cell(i)).first()), `cell ${i} is empty`);
+      }
+      for (
+        const [i, text] of [[6, "gradient norm"], [7, "root mean square"], [8, "nothing found"]] as const
+      ) {
+        await notebook.shows(i, text);
+      }
+      await notebook.cell(5).scrollIntoViewIfNeeded();
+      const box = (await vegaDrawings(notebook.cell(5)).first().boundingBox())!;
+      await notebook.page.mouse.move(box.x + 30, box.y + box.height - 30);
+      await notebook.page.locator("#vg-tooltip-element.visible", { hasText: "value" }).waitFor();
+      await notebook.screenshot("plots-light", notebook.cell(2));
+      await notebook.page.setViewportSize({ width: 600 + 320, height: 1600 });
+      await theme(notebook, "JupyterLab Dark");
+      for (const i of [2, 4, 6, 9]) await notebook.screenshot(`plots-dark-${i}`, notebook.cell(i));
+      assertEquals(messages, []);
+    });
+  },
+);
