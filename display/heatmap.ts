@@ -2,19 +2,8 @@
 
 import type { TypedArray } from "../ops/dtype.ts";
 import { Tensor } from "../ops/tensor.ts";
-import {
-  Chart,
-  type ChartOptions,
-  type ChartParts,
-  checkHolds,
-  checkNumbers,
-  frame,
-  heading,
-  type Numbers,
-  range,
-  short,
-  type Values,
-} from "./chart.ts";
+import { Chart, type ChartOptions, type ChartParts, frame, heading, range, short } from "./chart.ts";
+import { checkHolds, checkNumbers, type Numbers, type Values } from "./chart_input.ts";
 import { extent, formatNumber, plainLine } from "./parts.ts";
 import { tensorMap } from "./tensor_map.ts";
 import { figure } from "./vega.ts";
