@@ -47,7 +47,7 @@ export class Diagnosis extends Drawing {
       : [`loss ${formatNumber(from)} to ${formatNumber(to!)} in ${this.losses.length - 1} steps`];
     return [
       `${formatNumber(this.parameters)} parameters`,
-      `${this.layers.length} layers`,
+      `${this.layers.length} layer${this.layers.length === 1 ? "" : "s"}`,
       ...loss,
       `gradient norm ${formatNumber(this.gradient)}`,
     ].join(", ");
@@ -77,7 +77,7 @@ export class Diagnosis extends Drawing {
         escapeHtml(plainLine(text))
       }</div>`;
     const items = this.findings.map((f, i) =>
-      `<div style="margin:8px 0"><div><span style="display:inline-block;width:20px;color:${
+      `<div style="margin:8px 0"><div style="padding-left:22px;text-indent:-22px"><span style="display:inline-block;width:22px;text-indent:0;color:${
         palette[1]
       };font-weight:600">` +
       `${i + 1}</span><b>${
