@@ -10,6 +10,7 @@ import type {
   Reduction,
 } from "./primitive.ts";
 import type { DType } from "./dtype.ts";
+import type { Saved } from "./out_of_memory.ts";
 import type { Shape } from "./shape.ts";
 import { keyOf, type RunKey } from "./structure.ts";
 
@@ -20,6 +21,8 @@ export interface RunGraph {
   readonly roots: readonly number[];
   /** Equal for equal structures, whatever the data. */
   readonly key: RunKey;
+  /** What a backward pass in it keeps, where its nodes do not tell: those of jit's copies are differentiated by nobody. */
+  readonly saved?: Saved;
 }
 
 const NONE: readonly Node[] = [];

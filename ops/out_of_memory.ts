@@ -67,7 +67,8 @@ export interface Saved {
 }
 
 /** Intermediates that ops on cotangents use: those of differentiable ops, of what nobody differentiates any more. */
-export function savedForBackward({ nodes }: RunGraph): Saved {
+export function savedForBackward({ nodes, saved: known }: Pick<RunGraph, "nodes" | "saved">): Saved {
+  if (known !== undefined) return known;
   const saved = new Set<Node>();
   for (const node of nodes) {
     if (node.track !== 0 || node.value !== null || node.origin !== null) continue;

@@ -292,7 +292,10 @@ export class HostEngine implements Engine {
 
   read(values: { storage: Storage }[]): Promise<TypedArray[]> {
     // Copies, of arrays that nobody else shares.
-    return Promise.resolve(values.map(({ storage }) => elementsOf(storage as HostStorage).slice()));
+    return Promise.resolve(values.map(({ storage }) => {
+      const elements = elementsOf(storage as HostStorage), { length, byteLength } = elements;
+      return this.#withMemory(byteLength, `read ${length} elements`, null, () => elements.slice());
+    }));
   }
 
   peek(storage: Storage): TypedArray | null {

@@ -67,6 +67,7 @@ export class BufferPool {
   /** Bytes of all buffers made and not destroyed. */
   total = 0;
 
+  #isTight = false;
   readonly #free = new Map<number, Block[]>();
   readonly #pages = new Map<number, Page[]>();
 
@@ -145,8 +146,14 @@ export class BufferPool {
       page.listed = true;
       this.#pages.get(page.slot)!.push(page);
     }
-    const most = Math.max(SPARE, this.live);
+    const most = this.#isTight ? this.live / 8 : Math.max(SPARE, this.live);
     if (this.pooled > most) this.trim(most / 2);
+  }
+
+  /** Lets go of all free buffers, and keeps few from now on: the device had no more memory. */
+  tighten(): void {
+    this.#isTight = true;
+    this.trim(0);
   }
 
   /** Destroys free buffers, largest first, until at most `keep` bytes of them are left. */

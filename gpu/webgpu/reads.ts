@@ -49,6 +49,15 @@ function copyOut(bytes: ArrayBuffer, at: number, dtype: DType, size: number): Ty
   }
 }
 
+/** A buffer that the host can see. */
+interface Staging {
+  readonly buffer: GPUBuffer;
+  /** It was mapped before. */
+  readonly known: boolean;
+  /** Why there is no memory behind it, if so. */
+  readonly shortage: Promise<Error | null> | null;
+}
+
 /** Reads from one device. */
 export class Reader {
   #waiting: Request[] = [];
@@ -120,7 +129,7 @@ export class Reader {
       total += bytesOf(request);
       return at;
     });
-    const staging = this.#take(total);
+    const staging = this.#take(total, `read ${batch.length} values`);
     try {
       // A buffer that was never mapped must be awaited.
       const synchronous = this.#synchronous && staging.known;
@@ -151,25 +160,31 @@ export class Reader {
         if (data[i].byteLength <= CACHED) storage.cached = data[i].slice();
         resolve(data[i]);
       });
-    } catch (error) {
+    } catch (cause) {
       staging.buffer.destroy();
+      const error = await staging.shortage ?? cause;
       if (this.runtime.lost === null) await new Promise((resolve) => setTimeout(resolve, 1)); // the loss is told later
       throw error;
     }
   }
 
-  #take(bytes: number): { buffer: GPUBuffer; known: boolean } {
+  #take(bytes: number, action: string): Staging {
     const size = 2 ** Math.ceil(Math.log2(Math.max(4096, bytes)));
     const i = this.#staging.findIndex((b) => b.size === size);
     if (i >= 0) {
       this.#spare -= size;
-      return { buffer: this.#staging.splice(i, 1)[0], known: true };
+      return { buffer: this.#staging.splice(i, 1)[0], known: true, shortage: null };
     }
-    const exact = Math.min(size, Math.max(bytes, this.runtime.open.limits.buffer));
-    return {
-      buffer: this.runtime.device.createBuffer({ size: exact, usage: MAP_READ | COPY_DST }),
-      known: false,
-    };
+    const { device, open: { limits } } = this.runtime;
+    const exact = Math.min(size, Math.max(bytes, limits.buffer));
+    device.pushErrorScope("out-of-memory");
+    const buffer = device.createBuffer({ size: exact, usage: MAP_READ | COPY_DST });
+    const needs = { action, results: [exact], chunks: [], saved: null };
+    const shortage = device.popErrorScope().then(
+      (error) => error === null ? null : this.runtime.shortage(needs, "the device has no more", error),
+      () => null, // the device is lost
+    );
+    return { buffer, known: false, shortage };
   }
 
   #giveBack(buffer: GPUBuffer): void {

@@ -66,8 +66,6 @@ export class Runtime implements Home {
   readonly collector: Collector<Held>;
   /** Takes the times of dispatches while somebody wants them. */
   timer: Timer | null = null;
-  /** Bytes that buffers may have: less where the device once had no more. */
-  #capacity = Infinity;
 
   readonly #prepared = new WeakMap<Plan, Prepared>();
   readonly #arena: GPUBuffer[] = [];
@@ -206,9 +204,6 @@ export class Runtime implements Home {
     const lacks = (): string | null => {
       const { total } = this.pool, more = wanted + this.#arenaGrowth(needs.chunks);
       if (total + this.arenaBytes + more > this.budget) return `the budget is ${showBytes(this.budget)}`;
-      if (total + this.arenaBytes + more > this.#capacity) {
-        return `the device had no more than ${showBytes(this.#capacity)}`;
-      }
       if (more < LARGE_REQUEST || !this.open.info.isSoftware) return null;
       const available = availableMemory() + this.pool.pooled;
       return more > available ? `the machine has ${showBytes(available)} left` : null;
@@ -272,9 +267,9 @@ export class Runtime implements Home {
         }
         const used = this.pool.total + this.arenaBytes;
         record.fail(this.shortage(needs, `the device had no more when buffers took ${showBytes(used)}`, m));
-        // From now on what helps is tried before so much is asked for.
-        this.#capacity = Math.min(this.#capacity, used);
-        this.pool.trim(0);
+        this.collector.collect();
+        this.#dropArena();
+        this.pool.tighten();
       }, (error) => record.fail(this.lost ?? error));
     }
   }

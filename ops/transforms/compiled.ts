@@ -13,6 +13,7 @@ import {
   type Storage,
   type Trace,
 } from "../node.ts";
+import { savedForBackward } from "../out_of_memory.ts";
 import { type Engine, engineOf, flush, poison, settle } from "../runs.ts";
 import type { Program } from "./program.ts";
 
@@ -108,7 +109,8 @@ export class Compiled {
       this.#bound = [];
       this.#run = null;
     } else {
-      const graph = collect(slots.map((s) => s.root)), read = new Set(graph.nodes);
+      const saved = savedForBackward({ nodes: program.interior });
+      const graph = { ...collect(slots.map((s) => s.root)), saved }, read = new Set(graph.nodes);
       this.#bound = this.#holes.flatMap((h, i) => read.has(h) ? [i] : []);
       this.#run = this.engine.compile!(graph);
     }

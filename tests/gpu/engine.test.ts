@@ -1,6 +1,15 @@
 /** The engine around the kernels: structures met again, memory, failures, and the loss of the device. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { crossEntropy, embedding, memory, sync, type Tensor, tensor, zeros } from "../../mod.ts";
+import {
+  crossEntropy,
+  embedding,
+  memory,
+  OutOfMemoryError,
+  sync,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../../mod.ts";
 import { createWebGpuEngine, DeviceLostError, WebGpuEngine } from "../../gpu/webgpu/mod.ts";
 import { setEngine } from "../../ops/runs.ts";
 import { read } from "../support/numbers.ts";
@@ -113,6 +122,32 @@ test("too much memory is an error of that run", async () => {
   device.createBuffer = make;
   const error = await rejection(bad.data());
   assert(error instanceof Error && /memory|refused/.test(error.message), error.message);
+  e.destroy();
+});
+
+test("a GPU that has no more memory fails the run with what holds it, and the next run works", async () => {
+  const e = (await createWebGpuEngine())!;
+  setEngine(e);
+  const device = e.gpu, { pushErrorScope, popErrorScope } = device, scopes: string[] = [];
+  const x = zeros([300_000]).add(1).keep();
+  flush();
+  await sync();
+  device.pushErrorScope = (filter) => (scopes.push(filter), pushErrorScope.call(device, filter));
+  device.popErrorScope = async () => {
+    const isMemory = scopes.pop() === "out-of-memory", error = await popErrorScope.call(device);
+    return isMemory ? new GPUOutOfMemoryError("no more") : error;
+  };
+  const bad = x.mul(2).keep();
+  flush();
+  Object.assign(device, { pushErrorScope, popErrorScope });
+  const error = await rejection(bad.data());
+  assert(error instanceof OutOfMemoryError, `${error}`);
+  for (
+    const part of ["Cannot compute mul: out of memory on webgpu", "the device had no more", "[300000] f32"]
+  ) {
+    assertStringIncludes(error.message, part);
+  }
+  assertEquals((await x.mul(6).data())[299_999], 6);
   e.destroy();
 });
 

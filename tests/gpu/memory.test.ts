@@ -149,6 +149,28 @@ test("the error shows the largest tensors, their names and makers, and what chec
   assertStringIncludes(message, "about 11.72 MiB");
 });
 
+test("what a jitted step's backward pass keeps is in the error too", async (b) => {
+  const model = new Linear(64, 64), optimizer = new Adam(model, { lr: 0.01 });
+  const step = jit((x: Tensor) => {
+    let y = x;
+    for (let i = 0; i < 9; i++) y = model.call(y).tanh();
+    const loss = y.square().mean();
+    optimizer.zeroGrad();
+    loss.backward();
+    optimizer.step();
+    return loss;
+  });
+  const large = randn([1024, 64]).keep();
+  await step(randn([8, 64])).item();
+  await large.data();
+  const before = await model.weight.data();
+  leave(b, MiB / 4);
+  const { message } = await failure(() => step(large).item());
+  assertStringIncludes(message, "keeps 2.25 MiB in 9 intermediates: checkpoint(f) over 3 parts");
+  assertEquals(await model.weight.data(), before);
+  assert(Number.isFinite(await step(large.narrow(0, 0, 8)).item()));
+});
+
 test("under anomaly detection the error names the lines that made the largest tensors", async (b) => {
   const error = await failure(() =>
     detectAnomaly(async () => {

@@ -220,6 +220,14 @@ Deno.test("rows in vectors: softmax, logsumexp, with infinities and NaN", () => 
   }
 });
 
+Deno.test("random bits in vectors are those of each key and counter", () => {
+  for (const n of [4099, 300_001]) {
+    const keys = (): Node => leaf([1, 2, 4000000000, 4, 12345, 4294967295], [3, 2], "u32");
+    same(`bits ${n}`, () => [op("randomBits", [keys()], { shape: [n] })]);
+    same(`normal ${n}`, () => [op("normalFromBits", [op("randomBits", [keys()], { shape: [n] })])], 2);
+  }
+});
+
 Deno.test("the assembler refuses what it does not know", () => {
   for (
     const text of ["(func $f (f32x4.cube))", "(func $f (local.get $x))", "(func $f (br $out))", "(func $f"]

@@ -177,6 +177,7 @@ const MEMORY: Record<string, readonly [number, number, boolean]> = {
 /** Opcodes that name a lane. */
 const LANE: Record<string, number> = {
   "i32x4.extract_lane": 0x1b,
+  "i32x4.replace_lane": 0x1c,
   "f32x4.extract_lane": 0x1f,
   "f32x4.replace_lane": 0x20,
   "f64x2.extract_lane": 0x21,

@@ -3,7 +3,18 @@
  * but where hardly any lane goes. Here `min` and `max` keep the first operand where it is NaN, as compilers for GPUs need
  * not, and nothing is reassociated. Polynomials are minimax fits of the relative error.
  */
+import {
+  DIGAMMA,
+  DIGAMMA_AT_ROOT,
+  DIGAMMA_ROOT,
+  hornerWgsl,
+  LGAMMA_AT_1,
+  STIRLING,
+} from "../../../ops/special.ts";
 import { functionSources } from "../../webgpu/prelude.ts";
+
+/** The root of digamma in f32. */
+const ROOT = Math.fround(DIGAMMA_ROOT[0]);
 
 /** 1.5 2^23 + n: of its sum with a small number the low bits are that, rounded to a whole number, plus n. */
 const whole = (n: number): string => (12582912 + n).toFixed(1);
@@ -271,6 +282,49 @@ const FUNCTIONS: Record<string, string> = {
     if (minus(x) && whole && n < 16777216.0) { r = select(r, -r, (u32(n) & 1u) == 1u); }
     if (isNan(x) || isNan(y)) { r = nan(); }
     if (x == 1.0) { r = 1.0; }
+  }
+  return r;
+}`,
+  // ln Γ of positive numbers: steps down to 2.5, of which there are six at most, are written out.
+  lgammaAbove: `fn lgammaAbove(x: f32) -> f32 {
+  var r = 0.0;
+  if (x >= 8.0) {
+    let z = 1.0 / (x * x);
+    r = (x - 0.5) * (logf(x) - 1.0) + (0.4189385332 + (${hornerWgsl(STIRLING.slice(0, 4), "z")}) / x);
+  }
+  if (!(x >= 8.0)) {
+    var y = x;
+    var factor = 1.0;
+    ${"if (y > 2.5) { y -= 1.0; factor *= y; }\n    ".repeat(6)}
+    // Below 3/4 by the next number, below 1/2 by the one after that; between 3/4 and 5/4 around 1.
+    var z = y - 2.0;
+    var rest = logf(factor);
+    if (x < 0.75) {
+      z = select(x - 1.0, x, x < 0.5);
+      rest = select(0.0, -log1pf(x), x < 0.5) - logf(x);
+    }
+    r = lgammaAt2(z) + rest;
+    if (x >= 0.75 && x < 1.25) {
+      let u = x - 1.0;
+      r = u * (${hornerWgsl(LGAMMA_AT_1.slice(0, 12), "u")});
+    }
+  }
+  return r;
+}`,
+  digammaAbove: `fn digammaAbove(x: f32) -> f32 {
+  var r = 0.0;
+  if (x >= 8.0) {
+    let q = 1.0 / x;
+    let z = q * q;
+    r = logf(x) - (0.5 * q + z * (${hornerWgsl(DIGAMMA.slice(0, 5), "z")}));
+  }
+  if (!(x >= 8.0)) {
+    var y = x;
+    var sum = 0.0;
+    if (y < 1.0) { sum = -1.0 / y; y += 1.0; }
+    ${"if (y > 2.0) { y -= 1.0; sum += 1.0 / y; }\n    ".repeat(6)}
+    let d = (y - ${ROOT}) - ${DIGAMMA_ROOT[0] - ROOT};
+    r = d * (${hornerWgsl(DIGAMMA_AT_ROOT.slice(0, 20), "d")}) + sum;
   }
   return r;
 }`,
