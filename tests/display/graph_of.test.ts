@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { displayHook } from "../../display/bundle.ts";
 import {
   AnomalyError,
+  checkpoint,
   detectAnomaly,
   graph,
   jit,
@@ -210,6 +211,12 @@ Deno.test("large work is not done unasked", async () => {
   const x = ones([2048, 2048]);
   const text = String((await graph(x.matmul(x).sum()).present()).data["text/plain"]);
   assertStringIncludes(text, "Without values, which take");
+  const rebuilt = checkpoint((t: Tensor) => t.matmul(t).matmul(t))(ones([1024, 1024], { requiresGrad: true }))
+    .sum();
+  assertStringIncludes(
+    String((await graph(rebuilt).present()).data["text/plain"]),
+    "which take 4.3e9 operations",
+  );
 });
 
 Deno.test("names with markup, empty tensors and disposed ones are shown", async () => {
