@@ -3,7 +3,7 @@
 import { Node, wrap } from "../ops/node.ts";
 import { readNodes } from "../ops/runs.ts";
 import { Tensor } from "../ops/tensor.ts";
-import { Drawing, isPlainObject, messageOf, type Presentation } from "./bundle.ts";
+import { Drawing, messageOf, type Presentation } from "./bundle.ts";
 import {
   brailleDots,
   consoleText,
@@ -15,21 +15,21 @@ import {
   shorten,
   sparkline,
 } from "./parts.ts";
+import {
+  called,
+  checkHolds,
+  checkSeries,
+  isNumbers,
+  isPoints,
+  namedSeries,
+  type Numbers,
+  type Points,
+  type Series,
+  type Values,
+} from "./chart_input.ts";
 import { figure, presentFigure, type VegaLiteSpec } from "./vega.ts";
 
-/** Numbers that are there. */
-export type Values = ArrayLike<number>;
-
-/** Numbers in any array, or a tensor with one axis; not-finite ones leave gaps and are counted. */
-export type Numbers = Values | Tensor;
-
-/** Points by their coordinates. */
-export interface Points {
-  /** Abscissae. */
-  x: Numbers;
-  /** Ordinates, as many. */
-  y: Numbers;
-}
+export type { Numbers, Points, Values } from "./chart_input.ts";
 
 /** What all charts take: titles, and the size in pixels with axes and legend. */
 export interface ChartOptions {
@@ -144,12 +144,6 @@ export class Chart extends Drawing {
 
 function isNode(x: Values | Node): x is Node {
   return x instanceof Node;
-}
-
-interface Series<Array = Values> {
-  name: string;
-  x: Array;
-  y: Array;
 }
 
 /** A chart of series, whose numbers may have to be read. */
@@ -277,85 +271,6 @@ function row(name: string, x: number, y: number, scales: Scales, counts: { hidde
 
 /** Seven digits: more cannot be seen, and would double the notebook. */
 export const short = (value: number): number => Number(value.toPrecision(7));
-
-function namedSeries(series: LineChartOptions["series"], x?: Numbers): Series<Numbers>[] {
-  const named: [string, Numbers | Points][] = isNumbers(series)
-    ? [["", series]]
-    : Array.isArray(series)
-    ? series.map((values, i) => [String(i), values])
-    : Object.entries(series);
-  return named.map(([name, values]) => {
-    if (isPoints(values)) return { name: plainLine(name), x: values.x, y: values.y };
-    return {
-      name: plainLine(name),
-      x: x ?? Array.from({ length: lengthOf(values) }, (_, i) => i),
-      y: values,
-    };
-  });
-}
-
-/** One list of numbers, and not a list of lists. */
-function isNumbers(series: unknown): series is Numbers {
-  return series instanceof Tensor || ArrayBuffer.isView(series) ||
-    (Array.isArray(series) && (typeof series[0] !== "object" || series[0] === null));
-}
-
-function isPoints(value: unknown): value is Points {
-  const { x, y } = (value ?? {}) as Partial<Points>;
-  return !(value instanceof Tensor) && isNumbers(x) && isNumbers(y);
-}
-
-function lengthOf(values: Numbers): number {
-  return values instanceof Tensor ? values.shape[0] ?? 0 : values?.length ?? 0;
-}
-
-/** Throws where the options of a chart do not hold what it draws. */
-export function checkHolds(chart: string, options: unknown, key: string, way: string): void {
-  if (!isPlainObject(options)) {
-    throw new TypeError(`Cannot draw ${chart} of ${kindOf(options)}: it takes options, as in ${way}`);
-  }
-  const held = options[key];
-  if (typeof held === "object" && held !== null && !(held instanceof Promise)) return;
-  const what = held === undefined ? `without ${key}` : `with ${key} ${kindOf(held)}`;
-  throw new TypeError(`Cannot draw ${chart} ${what}: give them, as in ${way}`);
-}
-
-const called = (role: string, name: string): string =>
-  name === "" ? ` ${role}` : ` ${role} ${plainLine(name)}`;
-
-/** Throws where values are not numbers in a row. */
-export function checkNumbers(what: string, values: unknown): void {
-  if (values instanceof Tensor) {
-    if (values.rank === 1) return;
-    throw new RangeError(
-      `Cannot draw ${what} of shape [${values.shape}]: it has one axis, as x.reshape([-1]) has; ` +
-        `a number is read with await x.item()`,
-    );
-  }
-  if (values instanceof BigInt64Array || values instanceof BigUint64Array || values instanceof DataView) {
-    throw new TypeError(`Cannot draw ${what} of ${kindOf(values)}: convert it to numbers`);
-  }
-  if (ArrayBuffer.isView(values)) return;
-  if (!Array.isArray(values)) {
-    throw new TypeError(
-      `Cannot draw ${what} of ${kindOf(values)}: it is an array, or a tensor with one axis`,
-    );
-  }
-  const at = values.findIndex((v) => v !== null && v !== undefined && typeof v !== "number");
-  if (at < 0) return;
-  const way = values[at] instanceof Tensor ? "read it first, as in await x.item()" : "convert it to a number";
-  throw new TypeError(`Cannot draw ${what}: element ${at} is ${kindOf(values[at])}; ${way}`);
-}
-
-function checkSeries(role: string, { name, x, y }: Series<Numbers>): void {
-  const what = called(role, name).trim();
-  checkNumbers(what, y);
-  checkNumbers(`the x of ${what}`, x);
-  if (lengthOf(x) === lengthOf(y)) return;
-  throw new RangeError(
-    `Cannot draw ${what}: x has ${lengthOf(x)} values and y ${lengthOf(y)}, which must be equally many`,
-  );
-}
 
 /** The indices that keep the shape of a line: first, last, and the extremes of equal stretches. */
 export function thin(values: Values, most: number): number[] {

@@ -1,10 +1,12 @@
 /** diagnose: runs a few training steps with instruments, and says in words what is wrong with them. */
 import type { Watch } from "../ops/ambient.ts";
-import { AnomalyError, detectAnomaly } from "../ops/anomaly.ts";
 import { Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
+import { wrap } from "../ops/node.ts";
+import { withSeed } from "../ops/rng.ts";
+import { randnLike } from "../ops/sampling.ts";
 import type { Module } from "../nn/module.ts";
-import { type Bundle, Drawing, escapeHtml, type Presentation } from "./bundle.ts";
+import { origin } from "./diagnose/check_finite.ts";
 import { deadUnits, depth, underflow } from "./diagnose/check_depth.ts";
 import { customRules, probabilities, randomBackward } from "./diagnose/check_ops.ts";
 import { equalUnits, reach } from "./diagnose/check_reach.ts";
@@ -13,10 +15,13 @@ import type { Context, DiagnosedOptimizer } from "./diagnose/context.ts";
 import { type Cause, type Finding, worstFirst } from "./diagnose/finding.ts";
 import { LayerWatch } from "./layers.ts";
 import { Observation } from "./diagnose/observe.ts";
+import { Diagnosis, type LayerFacts } from "./diagnose/report.ts";
 import { normOf, plain, Readings } from "./readings.ts";
 import { type Before, withoutTrace } from "./without_trace.ts";
-import { formatNumber, ink, kindOf, palette, plainLine } from "./parts.ts";
+import { kindOf } from "./parts.ts";
 
+export { Diagnosis } from "./diagnose/report.ts";
+export type { LayerFacts } from "./diagnose/report.ts";
 export type { Cause, Finding } from "./diagnose/finding.ts";
 export type { DiagnosedOptimizer } from "./diagnose/context.ts";
 
@@ -30,16 +35,6 @@ export interface DiagnoseOptions {
 
 /** The loss of a model; or a whole training step, which calls `backward` and `step` itself. */
 export type LossOrStep<M extends Module> = (model: M) => Tensor | void | Promise<Tensor | void>;
-
-/** What a layer did in the first step. */
-export interface LayerFacts {
-  /** Its path in the model. */
-  readonly layer: string;
-  /** Root mean square of its output. */
-  readonly output: number;
-  /** Norm of the cotangent of its output; null where none came. */
-  readonly gradient: number | null;
-}
 
 /**
  * Runs a training step, and a few more where it updates anything, with instruments; says what is wrong, worst first,
@@ -93,6 +88,7 @@ export async function diagnose<M extends Module>(
       used: usedGradients(context),
       moved: movements(context),
       norm: usedNorm(first, readings),
+      size: noGrad(() => parameters.map((p) => readings.one(normOf(wrap(first.valueOf(p)))))),
       loss: value === null ? null : readings.one(plain(value).mean()),
       gradient: noGrad(() =>
         parameters.flatMap((p) => {
@@ -126,8 +122,21 @@ export async function diagnose<M extends Module>(
         before.rewind();
         const again = await take(null),
           repeated = again === null ? NaN : (await plain(again).mean().data())[0];
-        const lr = optimizer?.lr ?? null;
-        findings.push(...progress(losses, asked.moved, gradient, lr, Object.is(repeated, losses[0])));
+        const lr = optimizer?.lr ?? null, size = Math.hypot(...asked.size.map((norm) => norm()));
+        // What no step of the weights' own size would change is a point without slope.
+        const isStationary = gradient * size <= 1e-3 * Math.abs(losses[0]);
+        const judged = progress(
+          losses,
+          asked.moved,
+          gradient,
+          isStationary,
+          lr,
+          Object.is(repeated, losses[0]),
+        );
+        const isStuck = judged.some((f) => f.cause === "stuck");
+        if (!isStuck || !isStationary || !await isMinimum(parameters, losses[0], before, () => take(null))) {
+          findings.push(...judged);
+        }
       }
     }
     const facts = first.layers.map((l): LayerFacts => ({
@@ -182,6 +191,28 @@ function finishStep(
   return loss;
 }
 
+/** Whether the loss rises in every random direction from here: then it is learned, and not stuck. */
+async function isMinimum(
+  parameters: readonly Tensor[],
+  loss: number,
+  before: Before,
+  take: () => Promise<Tensor | null>,
+): Promise<boolean> {
+  for (let k = 0; k < 4; k++) {
+    before.rewind();
+    withSeed(k, () =>
+      noGrad(() => {
+        for (const p of parameters.filter((p) => p.requiresGrad && p.size > 0)) {
+          const far = plain(p).square().mean().sqrt().mul(0.05).add(1e-3).to(p.dtype);
+          p.assign(p.add(randnLike(p).mul(far)));
+        }
+      }));
+    const value = await take();
+    if (value === null || !((await plain(value).mean().data())[0] > loss)) return false;
+  }
+  return true;
+}
+
 function check(model: unknown, loss: unknown, { steps, optimizer }: DiagnoseOptions): void {
   const way = "diagnose(model, (model) => mseLoss(model.call(x), y))";
   if (typeof (model as Module | null)?.namedModules !== "function") {
@@ -207,87 +238,6 @@ function check(model: unknown, loss: unknown, { steps, optimizer }: DiagnoseOpti
   }
 }
 
-/** Where the first value that is not finite comes from. */
-async function origin(
-  step: () => Promise<unknown>,
-  { first, layers }: Context,
-  loss: number | undefined,
-  gradient: number,
-): Promise<Finding> {
-  let error: AnomalyError | null = null;
-  try {
-    await detectAnomaly(step);
-  } catch (e) {
-    if (e instanceof AnomalyError) error = e;
-    else throw e;
-  }
-  const state = `loss ${loss ?? "unknown"}, gradient norm ${gradient}`;
-  const nodes = first.passes.flatMap((pass) => pass.graph.nodes);
-  const large = nodes.find((n) =>
-    n.op.name === "constant" && n.dtype === "f16" && Math.abs(n.p.value) > 65504
-  );
-  if (large !== undefined) {
-    return {
-      cause: "half-overflow",
-      message: `The number ${large.p.value} is too large for half precision`,
-      evidence: `${state}; the largest f16 is 65,504`,
-      remedy: 'compute this op in f32 (x.to("f32")), or use bf16',
-    };
-  }
-  if (error === null) {
-    return {
-      cause: "not-finite",
-      message: "Loss or gradients are not finite, and were given so",
-      evidence: `${state}; no op made NaN or infinity of finite operands`,
-      remedy: "look at the data and at the parameters: one of them has NaN or infinity (x.isfinite().all())",
-    };
-  }
-  const where = error.message.replaceAll("\n", " ").replace(/\s+/g, " ");
-  const isLog = /^(log|log2|log10|logit|xlogy)$/.test(error.op);
-  if (isLog) {
-    const node = nodes.find((n) => n.op.name === error.op);
-    return {
-      cause: "log-of-zero",
-      message:
-        `A logarithm of zero (or of a negative number) makes the ${error.backward ? "gradient" : "loss"} ` +
-        `${error.message.includes("NaN") ? "NaN" : "infinite"}${
-          node === undefined ? "" : ` (${layers.placeOf(node)})`
-        }`,
-      evidence: `${where}; ${state}`,
-      remedy:
-        "use the fused form (crossEntropy, logSoftmax, logSigmoid, log1p), or keep the operand away from zero: " +
-        "x.clamp(1e-12).log()",
-    };
-  }
-  if (nodes.some((n) => n.dtype === "f16") && error.message.includes("infinity")) {
-    return {
-      cause: "half-overflow",
-      message: `A value is too large for half precision: ${error.op} makes infinity`,
-      evidence: `${where}; ${state}; the largest f16 is 65,504`,
-      remedy:
-        'compute this op in f32 (x.to("f32")), use bf16, or scale its operands (attention: q divided by the root ' +
-        "of the width before the product)",
-    };
-  }
-  const remedies: Record<string, string> = {
-    div: "keep the divisor away from zero: y.div(x.add(1e-8))",
-    sqrt: "the slope of the root at 0 is infinite: x.add(1e-12).sqrt()",
-    exp: "take the largest value out first, as softmax and logsumexp do, or clamp the exponent",
-    pow: "keep the base away from zero, or positive where the exponent is a fraction",
-    norm: "add a small number under the root: x.square().sum().add(1e-12).sqrt()",
-  };
-  return {
-    cause: "not-finite",
-    message: `The ${
-      error.backward ? "backward pass of " : ""
-    }${error.op} makes the first value that is not finite`,
-    evidence: `${where}; ${state}`,
-    remedy: remedies[error.op] ??
-      "look at its operands at that line; a smaller learning rate, other initial values or " +
-        "a clamp keeps them in range",
-  };
-}
-
 /** Findings that another one does not explain. */
 function explained(findings: readonly Finding[]): Finding[] {
   const has = (...causes: Cause[]): boolean => findings.some((f) => causes.includes(f.cause));
@@ -310,85 +260,4 @@ function explained(findings: readonly Finding[]): Finding[] {
     }
     return true;
   });
-}
-
-/** What {@linkcode diagnose} found; the last line of a cell or `console.log` shows it. */
-export class Diagnosis extends Drawing {
-  /** Made by `diagnose`. */
-  constructor(
-    /** The model's class. */
-    readonly model: string,
-    /** Elements trained. */
-    readonly parameters: number,
-    /** What is wrong, worst first. */
-    readonly findings: readonly Finding[],
-    /** The loss before each step. */
-    readonly losses: readonly number[],
-    /** Norm of all gradients in the first step. */
-    readonly gradient: number,
-    /** Layers with parameters, from first to last. */
-    readonly layers: readonly LayerFacts[],
-  ) {
-    super();
-  }
-
-  /** Nothing was found. */
-  get isHealthy(): boolean {
-    return this.findings.length === 0;
-  }
-
-  #facts(): string {
-    const [from] = this.losses, to = this.losses.at(-1);
-    const loss = from === undefined
-      ? []
-      : this.losses.length === 1
-      ? [`loss ${formatNumber(from)}`]
-      : [`loss ${formatNumber(from)} to ${formatNumber(to!)} in ${this.losses.length - 1} steps`];
-    return [
-      `${formatNumber(this.parameters)} parameters`,
-      `${this.layers.length} layers`,
-      ...loss,
-      `gradient norm ${formatNumber(this.gradient)}`,
-    ].join(", ");
-  }
-
-  #heading(): string {
-    const n = this.findings.length;
-    return `${plainLine(this.model)}: ${
-      n === 0 ? "nothing found" : n === 1 ? "1 finding" : `${n} findings, worst first`
-    }`;
-  }
-
-  /** The report as lines. */
-  override text(): string {
-    const lines = this.findings.flatMap((f, i) => [
-      `${i + 1}. ${plainLine(f.message)} [${f.cause}]`,
-      `   evidence: ${plainLine(f.evidence)}`,
-      `   change:   ${plainLine(f.remedy)}`,
-    ]);
-    return [this.#heading(), `   ${this.#facts()}`, ...lines].join("\n");
-  }
-
-  /** The report as a list. */
-  protected override render(): Promise<Presentation> {
-    const line = (label: string, text: string): string =>
-      `<div style="padding-left:22px"><span style="color:${ink}">${label}</span> ${
-        escapeHtml(plainLine(text))
-      }</div>`;
-    const items = this.findings.map((f, i) =>
-      `<div style="margin:8px 0"><div><span style="display:inline-block;width:20px;color:${
-        palette[1]
-      };font-weight:600">` +
-      `${i + 1}</span><b>${
-        escapeHtml(plainLine(f.message))
-      }</b> <span style="color:${ink}">${f.cause}</span></div>` +
-      `${line("evidence", f.evidence)}${line("change", f.remedy)}</div>`
-    ).join("\n");
-    const mark = this.isHealthy ? `<span style="color:${palette[2]}">✓</span> ` : "";
-    const html = `<div style="max-width:760px;font-size:13px;line-height:1.45"><div>${mark}<b>${
-      escapeHtml(this.#heading())
-    }</b></div><div style="color:${ink}">${escapeHtml(this.#facts())}</div>\n${items}</div>`;
-    const data: Bundle = { "text/html": html };
-    return Promise.resolve({ data });
-  }
 }

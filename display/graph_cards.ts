@@ -101,8 +101,10 @@ function nodeCard({ node, operands, parent }: NodeItem, detail: Detail): Card {
 function groupCard(group: GroupItem, detail: Detail): Card {
   const { ops, parameters, elements } = groupSize(group), lines: string[] = [];
   const times = group.instances === null ? "" : ` × ${formatNumber(group.instances.length)}`;
-  const name = localName(group.name, group.parent);
-  const title = `${shorten(name || group.label, 30)}${times}`;
+  const name = localName(group.name, group.parent), short = shorten(name || group.label, 30);
+  const title = times !== "" && name === "" && short.includes(" ")
+    ? `(${short})${times}`
+    : `${short}${times}`;
   if (detail !== "title") {
     if (name !== "" && group.label !== "" && group.label !== name) lines.push(shorten(group.label, WIDEST));
     lines.push(
@@ -116,6 +118,7 @@ function groupCard(group: GroupItem, detail: Detail): Card {
   if (fault !== undefined) lines.push(shorten(fault, 28));
   const card = sized(title, lines, fault === undefined ? "group" : "fault", {
     group: groupTitle(group),
+    ...(group.instances === null ? {} : { shown: `the first of ${formatNumber(group.instances.length)}` }),
     ops: formatNumber(ops),
     ...(parameters === 0
       ? {}

@@ -27,7 +27,8 @@ export function fold(picture: GraphPicture, depth?: number): Folded {
   const builder = new Builder(picture), root = builder.build();
   open(root, depth, builder.told);
   if (countOf(root) > FEW) builder.tellOperands();
-  return { root, edges: builder.edges(), boxes: countOf(root), size: picture.nodes.length };
+  const { edges, carries } = builder.edges();
+  return { root, edges, carries, boxes: countOf(root), size: picture.nodes.length };
 }
 
 /** Opens groups from the outside in, in each level the largest first, while boxes are few; `told` are those that need none. */
@@ -42,9 +43,8 @@ function open(root: GroupItem, depth: number | undefined, told: ReadonlySet<Item
     // What is alike is opened together or not at all.
     const kinds = new Map<string, GroupItem[]>();
     for (const group of next) kinds.set(group.label, [...kinds.get(group.label) ?? [], group]);
-    const sizeOf = (groups: GroupItem[]): number =>
-      groups.reduce((sum, group) => sum + nodesOf(group).length, 0);
-    for (const groups of [...kinds.values()].sort((a, b) => sizeOf(b) - sizeOf(a))) {
+    const sizes = new Map(Array.from(kinds.values(), (groups) => [groups, groups.flatMap(nodesOf).length]));
+    for (const groups of [...kinds.values()].sort((a, b) => sizes.get(b)! - sizes.get(a)!)) {
       const more = groups.reduce((sum, group) => sum + boxesIn(group) - 1, 0);
       if (boxes + more > most) continue;
       for (const group of groups) group.open = true;
@@ -79,6 +79,13 @@ function inOrder({ nodes, edges }: GraphPicture): readonly GraphNode[] {
 
 /** Says what is in a stretch of items. */
 function contentsOf(items: readonly Item[]): string {
+  const own = items.filter((item) =>
+    item.kind === "group" || item.node.kind === "op" || item.node.kind === "output"
+  );
+  if (own.length > 0 && own.length <= 3) {
+    return own.map((item) => item.kind === "node" ? plainLine(item.node.label) : item.name || item.label)
+      .join(" + ");
+  }
   const ops = items.flatMap(nodesOf).filter(({ node }) => node.kind === "op" || node.kind === "output");
   return ops.length === 0 ? "values" : contents(ops.map(({ node }) => plainLine(node.label)));
 }
@@ -124,9 +131,9 @@ class Builder {
   build(): GroupItem {
     const root = this.#group("", "", {});
     this.#nest(root);
-    // A frame around everything, or around one op, says nothing.
+    // A frame around all others, or around one op, says nothing.
     const outer = root.items.filter((item) => item.kind === "group");
-    if (outer.length === 1 && outer[0].name === "") {
+    if (outer.length === 1 && outer[0].name === "" && outer[0].items.some(({ kind }) => kind === "group")) {
       root.items = root.items.flatMap((item) => item === outer[0] ? outer[0].items : [item]);
     }
     dissolve(root);
@@ -148,13 +155,19 @@ class Builder {
     }
   }
 
-  edges(): FoldedEdge[] {
+  /** What is drawn as lines, and the boxes whose values go on to the next instance of what repeats. */
+  edges(): { edges: FoldedEdge[]; carries: Set<Item> } {
+    const carries = new Set<Item>();
     const found = new Map<string, FoldedEdge & { edges: GraphEdge[] }>(),
       parallel = new Map<string, number>();
     const idOf = (item: Item): string => item.kind === "node" ? `${item.index}` : item.id;
     for (const { from, to, edge } of this.#edges) {
-      if (this.#areApart(from, to)) continue; // from one instance to the next
       const u = this.#first(from), v = this.#first(to), a = boxOf(u), b = boxOf(v);
+      if (this.#areApart(from, to)) {
+        // From one instance to the next.
+        if (a !== b || a === u) carries.add(a);
+        continue;
+      }
       if (a === b || this.#told.has(u)) continue;
       const isFirst = u === from && v === to;
       let key = `${idOf(a)},${idOf(b)}`;
@@ -167,7 +180,7 @@ class Builder {
       if (known === undefined) found.set(key, { from: a, to: b, source: u.node, edges: [edge] });
       else if (isFirst || !this.#stands.has(to)) known.edges.push(edge);
     }
-    return [...found.values()];
+    return { edges: [...found.values()], carries };
   }
 
   #first(item: NodeItem): NodeItem {
@@ -237,7 +250,7 @@ class Builder {
 
   /** Leaves stand in the innermost group that has all their readers, in front of the first of them. */
   #placeLeaves(root: GroupItem): void {
-    const fronts = new Map<Item, Item[]>();
+    const starts = new Map<Item, Item[]>(), fronts = new Map<Item, Item[]>();
     const alone: Item[] = [];
     for (const item of this.#items) {
       if (this.#reads.has(item)) continue;
@@ -255,11 +268,17 @@ class Builder {
       }
       let front: Item = readers[0];
       while (front.parent !== home) front = front.parent!;
-      fronts.set(front, [...fronts.get(front) ?? [], item]);
+      // What comes into a group from outside is at hand before all that repeats.
+      const place = front.kind === "group" ? home : front;
+      const list = place === home ? starts : fronts;
+      list.set(place, [...list.get(place) ?? [], item]);
     }
     const visit = (group: GroupItem): void => {
       for (const item of group.items) if (item.kind === "group") visit(item);
-      group.items = group.items.flatMap((item) => [...fronts.get(item) ?? [], item]);
+      group.items = [
+        ...starts.get(group) ?? [],
+        ...group.items.flatMap((item) => [...fronts.get(item) ?? [], item]),
+      ];
     };
     visit(root);
     root.items = [...alone, ...root.items];
@@ -287,7 +306,8 @@ class Builder {
           item.kind === "group" && item.instances !== null ? `×${item.instances.length}` : ""
         }`
       );
-      structure.set(group, numberOf(`${group.label}(${inside})`));
+      // Layers 3 and 4 are alike, queries and keys are not.
+      structure.set(group, numberOf(`${group.name.replaceAll(/\d+/g, "#")} ${group.label}(${inside})`));
       group.items = this.#cut(group.items);
     };
     visit(root);

@@ -52,6 +52,8 @@ export interface Folded {
   readonly root: GroupItem;
   /** Between boxes, each once but for several arguments of one op. */
   readonly edges: readonly FoldedEdge[];
+  /** Boxes whose values go on to the next instance of what repeats. */
+  readonly carries: ReadonlySet<Item>;
   /** How many boxes are drawn. */
   readonly boxes: number;
   /** Nodes of the picture. */

@@ -161,10 +161,10 @@ function tipOf(canvas: Canvas, { points }: Stretch, direction: Direction): { x: 
   return direction === "down" ? { x, y: y - 3 } : { x: x - 3, y };
 }
 
-/** Arguments beside tips, and shapes beside the start of lines that leave groups. */
+/** Arguments beside tips, shapes beside the start of lines that leave groups, and what goes on to the next instance. */
 export function labelLayers(
   canvas: Canvas,
-  { edges }: Folded,
+  { edges, carries }: Folded,
   plan: Plan,
   direction: Direction,
 ): Layer[] {
@@ -188,6 +188,11 @@ export function labelLayers(
       const left = direction === "down" && stretch.points[0][0] + textWidth(text) > plan.width;
       labels.push({ x: x + (left ? -5 : 5), y: y + (direction === "down" ? 8 : -7), text, left });
     }
+  }
+  for (const box of plan.boxes) {
+    if (!carries.has(box.item)) continue;
+    const { x, y } = canvas.point([box.x + box.width, box.y + box.height]);
+    labels.push({ x: x + 5, y: y - 5, text: "↻ next", left: false });
   }
   return [true, false].map((left) =>
     canvas.texts(labels.filter((label) => label.left === left), {

@@ -70,7 +70,7 @@ export class Canvas {
   rects(values: readonly unknown[], mark: VegaLiteSpec, encoding: VegaLiteSpec = {}): Layer {
     return {
       data: { values },
-      mark: { type: "rect", clip: true, ...mark },
+      mark: { type: "rect", clip: this.isLive, ...mark },
       encoding: { x: this.x, x2: { field: "x2" }, y: this.y, y2: { field: "y2" }, ...encoding },
     };
   }
@@ -81,7 +81,7 @@ export class Canvas {
       data: { values },
       mark: {
         type: "text",
-        clip: true,
+        clip: this.isLive,
         font: "ui-monospace, Menlo, Consolas, monospace",
         fontSize: this.px(size),
         ...style,
@@ -93,7 +93,7 @@ export class Canvas {
   points(values: readonly unknown[], mark: VegaLiteSpec, encoding: VegaLiteSpec = {}): Layer {
     return {
       data: { values },
-      mark: { type: "point", clip: true, filled: true, opacity: 1, ...mark },
+      mark: { type: "point", clip: this.isLive, filled: true, opacity: 1, ...mark },
       encoding: { x: this.x, y: this.y, ...encoding },
     };
   }
@@ -102,7 +102,7 @@ export class Canvas {
   curves(values: readonly unknown[], mark: VegaLiteSpec, encoding: VegaLiteSpec = {}): Layer {
     return {
       data: { values },
-      mark: { type: "line", clip: true, interpolate: "basis", ...mark },
+      mark: { type: "line", clip: this.isLive, interpolate: "basis", ...mark },
       encoding: {
         x: this.x,
         y: this.y,

@@ -45,9 +45,19 @@ class TensorGraph extends Drawing {
   /** Taken now: a later step lets the tensor drop its graph. */
   readonly #nodes: GraphNodes;
 
+  /** What jit recorded has no values. */
+  readonly #hasValues: boolean;
+
   constructor(readonly tensor: Tensor, readonly options: TensorGraphOptions) {
     super();
-    this.#nodes = new GraphNodes(recordedAs.get(tensor.node) ?? tensor.node);
+    const recorded = recordedAs.get(tensor.node);
+    this.#hasValues = recorded === undefined;
+    let root = recorded ?? tensor.node;
+    // What a transform wraps its result in says nothing.
+    while (root.op.name === "alias" && root.cell === null && !root.cut && root.inputs.length > 0) {
+      [root] = root.inputs;
+    }
+    this.#nodes = new GraphNodes(root);
   }
 
   override text(): string {
@@ -96,8 +106,7 @@ class TensorGraph extends Drawing {
       if (item.kind === "node") { for (const { node } of [item, ...item.operands]) seen.add(node); }
     }
     let numbers = new Map<Node, LocalNumbers>();
-    // What jit recorded has no values.
-    if (this.#nodes.root === this.tensor.node) {
+    if (this.#hasValues) {
       const work = workOf(this.#nodes);
       if (this.options.values ?? work <= CHEAP) {
         try {

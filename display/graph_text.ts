@@ -83,7 +83,8 @@ export function localName(name: string, frame: GroupItem | null): string {
 export function groupTitle({ label, name: path, instances, parent }: GroupItem): string {
   const name = localName(path, parent);
   const times = instances === null ? "" : ` × ${formatNumber(instances.length)}`;
-  return `${name === "" || name === label ? label : label === "" ? name : `${name}: ${label}`}${times}`;
+  const title = name === "" || name === label ? label : label === "" ? name : `${name}: ${label}`;
+  return times !== "" && name === "" && label.includes(" ") ? `(${title})${times}` : `${title}${times}`;
 }
 
 /** How much is in a group. */

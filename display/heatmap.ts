@@ -2,20 +2,9 @@
 
 import type { TypedArray } from "../ops/dtype.ts";
 import { Tensor } from "../ops/tensor.ts";
-import {
-  Chart,
-  type ChartOptions,
-  type ChartParts,
-  checkHolds,
-  checkNumbers,
-  frame,
-  heading,
-  type Numbers,
-  range,
-  short,
-  type Values,
-} from "./chart.ts";
-import { extent, formatNumber, plainLine } from "./parts.ts";
+import { Chart, type ChartOptions, type ChartParts, frame, heading, range, short } from "./chart.ts";
+import { checkHolds, checkNumbers, type Numbers, type Values } from "./chart_input.ts";
+import { extent, formatNumber, palette, plainLine } from "./parts.ts";
 import { tensorMap } from "./tensor_map.ts";
 import { figure } from "./vega.ts";
 
@@ -88,7 +77,7 @@ function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartPar
     type: "quantitative",
     title: null,
     scale: bothSigns ? { scheme: "blueorange", domain: [-bound, bound] } : { scheme: "viridis", zero: false },
-    condition: { test: "datum.value === null", value: "#80808040" },
+    condition: { test: "datum.value === null", value: palette[6] },
   };
   // Cells are square, of whole pixels so that no seams show, until they would not fit.
   const room = Math.min((options.width ?? 480) / Math.max(columns, 1), 420 / Math.max(rows, 1));

@@ -44,7 +44,7 @@ function filled(x: unknown): unknown {
 }
 
 function isOutline(x: unknown): x is TensorOutline {
-  return (x as object | null)?.constructor?.name === "TensorOutline";
+  return typeof x === "object" && x !== null && "shape" in x && "dtype" in x && "device" in x;
 }
 
 /** What `model.call(...inputs)` costs; inputs are tensors or their outlines. Random numbers and buffers stay as they are. */

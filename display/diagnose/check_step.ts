@@ -148,6 +148,7 @@ export function progress(
   losses: readonly number[],
   moved: readonly Movement[],
   gradient: number,
+  isStationary: boolean,
   lr: number | null,
   isRepeatable: boolean,
 ): Finding[] {
@@ -201,7 +202,7 @@ export function progress(
     }];
   }
   if (Math.abs(end - start) > 1e-4 * Math.abs(start) || Math.abs(start) < 1e-6) return [];
-  if (median !== undefined && median.ratio < 1e-5 && gradient > 1e-7) {
+  if (median !== undefined && median.ratio < 1e-5 && !isStationary) {
     return [{
       cause: "update-too-small",
       message: "Updates are too small: weights hardly move and the loss stays",
@@ -217,8 +218,8 @@ export function progress(
     cause: "stuck",
     message: "The loss is stuck: it does not change from step to step",
     evidence: `losses ${path}, with a gradient of norm ${short(gradient)}`,
-    remedy: gradient < 1e-7
-      ? "the point is stationary (a plateau, a saddle or a minimum): other initial values, momentum or noise leave it"
+    remedy: isStationary
+      ? "the point is stationary and no minimum (a plateau or a saddle): other initial values, momentum or noise leave it"
       : "check that the optimiser has these parameters, and raise the learning rate",
   }];
 }

@@ -9,7 +9,7 @@ import { convolve } from "./convolution.ts";
 import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
 import { windowArgmax, windowPut, windowTake } from "./windows.ts";
-import { exponentialRows, normGradRows, normRows } from "./rows.ts";
+import { exponentialRows, normGradRows, normRows, randomVectors } from "./rows.ts";
 import type { Runner } from "./wasm/runner.ts";
 
 interface MutableArray extends Aval {
@@ -169,8 +169,9 @@ const FAST: Record<string, Fast> = {
   windowArgmax: (x, y, p) => windowArgmax(x[0], y, p),
   windowTake: (x, y) => windowTake(x[0], x[1], y),
   windowPut: (x, y) => windowPut(x[0], x[1], y),
-  randomBits: (x, y, { shape }) => {
-    threefryBits(x[0].data as Uint32Array, y.data as Uint32Array, sizeOf(shape));
+  randomBits: (x, y, { shape }, runner) => {
+    const keys = x[0].data, n = sizeOf(shape);
+    if (!randomVectors(keys, y.data, n, runner)) threefryBits(keys as Uint32Array, y.data as Uint32Array, n);
     return true;
   },
 };

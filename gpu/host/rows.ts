@@ -1,4 +1,4 @@
-/** Custom primitives over rows of f32 in WebAssembly: softmax and its relatives, normalisation. */
+/** Custom primitives over rows in WebAssembly: softmax and its relatives, normalisation, random bits. */
 import type { TypedArray } from "../../ops/dtype.ts";
 import type { NormAttributes } from "../../ops/fused/norm.ts";
 import { f32Bits } from "../../ops/fused/uniforms.ts";
@@ -95,6 +95,23 @@ export function normGradRows(
   const n = lengthOf(x, p);
   if (!isWorthIt(x, n, runner)) return false;
   return call(runner, runner.norms, name, n, g.data, y.data, [{ data: x.data, row: 4 * n }, f32Bits(p.eps)]);
+}
+
+/** Threefry's first words for `n` counters of each key. */
+export function randomVectors(keys: TypedArray, y: TypedArray, n: number, runner: Runner | null): boolean {
+  if (runner === null || n < LEAST) return false;
+  const at = runner.result(y);
+  for (let k = 0; at !== null && k < y.length / n; k++) {
+    runner.run(runner.random, "bits", n, 16, 4 * n, (from, to) => [
+      at + 4 * k * n,
+      from,
+      to,
+      keys[2 * k],
+      keys[2 * k + 1],
+    ], TURNS);
+  }
+  runner.finish();
+  return at !== null;
 }
 
 function lengthOf(x: HostArray, p: NormAttributes): number {

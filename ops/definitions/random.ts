@@ -3,7 +3,8 @@ import { apply } from "../node.ts";
 import { allBatched, custom } from "../families.ts";
 import { sizeOf } from "../shape.ts";
 
-const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24];
+/** Bits that rounds of {@linkcode threefry} rotate by. */
+export const ROTATIONS: readonly number[] = [13, 15, 26, 6, 17, 29, 16, 24];
 
 /** Threefry-2x32 with 20 rounds: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3". */
 export function threefry(key0: number, key1: number, c0: number, c1: number): [number, number] {

@@ -586,6 +586,18 @@ test("diagnose finds recomputation whose random masks differ", async () => {
   assertStringIncludes(finding.remedy, "checkpoint");
 });
 
+test("diagnose does not call a model that has learned stuck", async () => {
+  manualSeed(46);
+  const x = randn([64, 3]), y = x.sum(1, { keepdim: true }).add(randn([64, 1]).mul(0.3)).detach();
+  const model = new Linear(3, 1), optimizer = new SGD(model, { lr: 0.2 });
+  for (let i = 0; i < 200; i++) {
+    optimizer.zeroGrad();
+    mseLoss(model.call(x), y).backward();
+    optimizer.step();
+  }
+  healthy(await diagnose(model, (m) => mseLoss(m.call(x), y), { optimizer }));
+});
+
 class Valley extends Module {
   x = parameter(tensor([[10.3, 10.2], [9.8, 10.4]]));
   forward(): Tensor {

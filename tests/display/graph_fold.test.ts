@@ -170,3 +170,29 @@ Deno.test("names of groups cannot inject markup", async () => {
   assert(!String(bundle.data["image/svg+xml"]).includes("<script"));
   assertStringIncludes(String(bundle.data["image/svg+xml"]), "&lt;script&gt;");
 });
+
+Deno.test("instances that carry a value on say so, and modules of other names are not joined", () => {
+  const nodes: GraphNode[] = [{ ...leaf("h"), label: "data" }], edges = [], groups: GraphGroup[] = [];
+  let last = "h";
+  for (let t = 0; t < 20; t++) {
+    groups.push({ id: `c${t}`, label: "Cell", name: "cell" });
+    for (const part of ["queries", "keys"]) {
+      groups.push({ id: `${part}${t}`, label: "Linear", name: `cell.${part}`, within: `c${t}` });
+      nodes.push(op(`${part}a${t}`, "mul", `${part}${t}`), op(`${part}b${t}`, "add", `${part}${t}`));
+      edges.push({ from: last, to: `${part}a${t}` }, { from: `${part}a${t}`, to: `${part}b${t}` });
+    }
+    nodes.push(op(`sum${t}`, "add", `c${t}`));
+    edges.push({ from: `queriesb${t}`, to: `sum${t}` }, { from: `keysb${t}`, to: `sum${t}` });
+    last = `sum${t}`;
+  }
+  const folded = fold({ nodes, edges, groups });
+  assertEquals(groupsIn(folded.root), ["cell: Cell × 20", "queries: Linear", "keys: Linear"]);
+  assertEquals([...folded.carries].map((item) => item.kind === "node" && item.node.id), ["sum0"]);
+});
+
+Deno.test("what is alike is opened together", () => {
+  const picture = residual(3);
+  // Three frames of four boxes and two boxes beside them are more than ten.
+  const opened = framesOf(fold(picture).root).length;
+  assert(opened === 0 || opened === 3);
+});

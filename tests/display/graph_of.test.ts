@@ -3,8 +3,10 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { displayHook } from "../../display/bundle.ts";
 import {
   AnomalyError,
+  checkpoint,
   detectAnomaly,
   graph,
+  jit,
   Linear,
   Module,
   ones,
@@ -209,6 +211,12 @@ Deno.test("large work is not done unasked", async () => {
   const x = ones([2048, 2048]);
   const text = String((await graph(x.matmul(x).sum()).present()).data["text/plain"]);
   assertStringIncludes(text, "Without values, which take");
+  const rebuilt = checkpoint((t: Tensor) => t.matmul(t).matmul(t))(ones([1024, 1024], { requiresGrad: true }))
+    .sum();
+  assertStringIncludes(
+    String((await graph(rebuilt).present()).data["text/plain"]),
+    "which take 4.3e9 operations",
+  );
 });
 
 Deno.test("names with markup, empty tensors and disposed ones are shown", async () => {
@@ -221,4 +229,41 @@ Deno.test("names with markup, empty tensors and disposed ones are shown", async 
   const shown = (await graph(y).present()).data;
   assertStringIncludes(String(shown["text/plain"]), "Without values: ");
   assert("image/svg+xml" in shown);
+});
+
+Deno.test("a NaN in one of many equal blocks is found, though only the first block is drawn", async () => {
+  class Block extends Module {
+    constructor(readonly shift: number) {
+      super();
+    }
+    w = new Linear(2, 2);
+    forward(x: Tensor): Tensor {
+      return this.w.call(x).square().add(this.shift).sqrt().tanh().add(x);
+    }
+  }
+  class Deep extends Module {
+    blocks = Array.from({ length: 12 }, (_, i) => new Block(i === 7 ? -1000 : 1));
+    forward(x: Tensor): Tensor {
+      return this.blocks.reduce((h, block) => block.call(h) as Tensor, x);
+    }
+  }
+  const { data } = await graph(new Deep().call(ones([1, 2])).sum()).present();
+  assertStringIncludes(String(data["text/plain"]), "sqrt in blocks.7 made the first NaN");
+  assertStringIncludes(String(data["image/svg+xml"]), "blocks.0 … 11: Block × 12");
+  assertStringIncludes(String(data["image/svg+xml"]), "sqrt in blocks.7 made the first NaN");
+});
+
+Deno.test("a jitted call is drawn as what it does, with the modules in it", async () => {
+  const layer = new Linear(3, 3), call = jit((x: Tensor) => layer.call(x).square().mean());
+  await call(ones([2, 3])).item();
+  const text = graph(call(ones([2, 3]))).text();
+  assert(text.startsWith("div  f32") && !text.includes("alias"), text);
+  const { data } = await graph(call(ones([2, 3]))).present();
+  assertStringIncludes(String(data["image/svg+xml"]), ">Linear<");
+});
+
+Deno.test("loss.graph takes what graph takes", () => {
+  const loss = named(3, "x").square();
+  assertEquals(loss.graph({ title: "T" }).text(), graph(loss, { title: "T" }).text());
+  assertThrows(() => loss.graph({ dept: 1 } as never), TypeError, "Cannot draw a graph");
 });

@@ -163,11 +163,14 @@ const MEMORY: Record<string, readonly [number, number, boolean]> = {
   "f32.load": [0x2a, 2, false],
   "f64.load": [0x2b, 3, false],
   "i32.load8_u": [0x2d, 0, false],
+  "i32.load16_u": [0x2f, 1, false],
   "i32.store": [0x36, 2, false],
   "f32.store": [0x38, 2, false],
   "f64.store": [0x39, 3, false],
   "i32.store8": [0x3a, 0, false],
+  "i32.store16": [0x3b, 1, false],
   "v128.load": [0x00, 4, true],
+  "v128.load16x4_u": [0x04, 3, true],
   "v128.load32_splat": [0x09, 2, true],
   "v128.load64_splat": [0x0a, 3, true],
   "v128.store": [0x0b, 4, true],
@@ -177,6 +180,7 @@ const MEMORY: Record<string, readonly [number, number, boolean]> = {
 /** Opcodes that name a lane. */
 const LANE: Record<string, number> = {
   "i32x4.extract_lane": 0x1b,
+  "i32x4.replace_lane": 0x1c,
   "f32x4.extract_lane": 0x1f,
   "f32x4.replace_lane": 0x20,
   "f64x2.extract_lane": 0x21,

@@ -23,7 +23,9 @@ export class Frame {
   /** The value of a vector of equal lanes, made once at the start: in a loop making one costs as much as using it. */
   constant(text: string): string {
     let name = this.#constants.get(text);
-    if (name === undefined) this.#constants.set(text, name = this.local(`k${this.#constants.size}`, "v128"));
+    if (name === undefined) {
+      this.#constants.set(text, name = this.local(`constant${this.#constants.size}`, "v128"));
+    }
     return get(name);
   }
 

@@ -3,7 +3,18 @@
  * but where hardly any lane goes. Here `min` and `max` keep the first operand where it is NaN, as compilers for GPUs need
  * not, and nothing is reassociated. Polynomials are minimax fits of the relative error.
  */
+import {
+  DIGAMMA,
+  DIGAMMA_AT_ROOT,
+  DIGAMMA_ROOT,
+  hornerWgsl,
+  LGAMMA_AT_1,
+  STIRLING,
+} from "../../../ops/special.ts";
 import { functionSources } from "../../webgpu/prelude.ts";
+
+/** The root of digamma in f32. */
+const ROOT = Math.fround(DIGAMMA_ROOT[0]);
 
 /** 1.5 2^23 + n: of its sum with a small number the low bits are that, rounded to a whole number, plus n. */
 const whole = (n: number): string => (12582912 + n).toFixed(1);
@@ -133,6 +144,30 @@ const FUNCTIONS: Record<string, string> = {
   let t = min(max(x, -104.0), 89.0);${exponent("t", 126)}
   let less = (bitcast<i32>(t) >> 31u) & 0x0d000000;
   return fma(fma(${expQ("r")}, r, 1.0), r, 1.0) * ${power(" + less")} * bitcast<f32>(0x40000000 - less);
+}`,
+  // Bits of an f16 as a number: those of an f32 whose exponent is 112 too small, but for infinities and NaN.
+  halfBits: `fn halfBits(bits: u32) -> f32 {
+  let m = (bits & 0x7fffu) << 13u;
+  let y = bitcast<u32>(bitcast<f32>(m) * 5.192296858534828e33);
+  let special = m >= 0x0f800000u;
+  return bitcast<f32>(select(y, m | 0x7f800000u, special) | ((bits & 0x8000u) << 16u));
+}`,
+  // The nearest f16: the sum with 2^13 times its power of two has its last bit.
+  roundHalf: `fn roundHalf(x: f32) -> f32 {
+  let a = abs(x);
+  let s = max(bitcast<f32>(bitcast<u32>(a) & 0x7f800000u), 6.103515625e-5) * 8192.0;
+  return copysignf(select((a + s) - s, a * inf(), !(a < 65520.0)), x);
+}`,
+  // Bits of a number that an f16 can hold.
+  toHalf: `fn toHalf(x: f32) -> u32 {
+  let m = min(bitcast<u32>(abs(x) * 1.925929944387236e-34) >> 13u, 0x7c00u);
+  return select(m, 0x7e00u, isNan(x)) | ((bitcast<u32>(x) >> 16u) & 0x8000u);
+}`,
+  // The nearest bf16, the upper half of an f32.
+  roundBrain: `fn roundBrain(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let y = (bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u;
+  return select(bitcast<f32>(y), x, isNan(x));
 }`,
   // e^x of what is not positive.
   expBelow: `fn expBelow(x: f32) -> f32 {
@@ -271,6 +306,49 @@ const FUNCTIONS: Record<string, string> = {
     if (minus(x) && whole && n < 16777216.0) { r = select(r, -r, (u32(n) & 1u) == 1u); }
     if (isNan(x) || isNan(y)) { r = nan(); }
     if (x == 1.0) { r = 1.0; }
+  }
+  return r;
+}`,
+  // ln Γ of positive numbers: steps down to 2.5, of which there are six at most, are written out.
+  lgammaAbove: `fn lgammaAbove(x: f32) -> f32 {
+  var r = 0.0;
+  if (x >= 8.0) {
+    let z = 1.0 / (x * x);
+    r = (x - 0.5) * (logf(x) - 1.0) + (0.4189385332 + (${hornerWgsl(STIRLING.slice(0, 4), "z")}) / x);
+  }
+  if (!(x >= 8.0)) {
+    var y = x;
+    var factor = 1.0;
+    ${"if (y > 2.5) { y -= 1.0; factor *= y; }\n    ".repeat(6)}
+    // Below 3/4 by the next number, below 1/2 by the one after that; between 3/4 and 5/4 around 1.
+    var z = y - 2.0;
+    var rest = logf(factor);
+    if (x < 0.75) {
+      z = select(x - 1.0, x, x < 0.5);
+      rest = select(0.0, -log1pf(x), x < 0.5) - logf(x);
+    }
+    r = lgammaAt2(z) + rest;
+    if (x >= 0.75 && x < 1.25) {
+      let u = x - 1.0;
+      r = u * (${hornerWgsl(LGAMMA_AT_1.slice(0, 12), "u")});
+    }
+  }
+  return r;
+}`,
+  digammaAbove: `fn digammaAbove(x: f32) -> f32 {
+  var r = 0.0;
+  if (x >= 8.0) {
+    let q = 1.0 / x;
+    let z = q * q;
+    r = logf(x) - (0.5 * q + z * (${hornerWgsl(DIGAMMA.slice(0, 5), "z")}));
+  }
+  if (!(x >= 8.0)) {
+    var y = x;
+    var sum = 0.0;
+    if (y < 1.0) { sum = -1.0 / y; y += 1.0; }
+    ${"if (y > 2.0) { y -= 1.0; sum += 1.0 / y; }\n    ".repeat(6)}
+    let d = (y - ${ROOT}) - ${DIGAMMA_ROOT[0] - ROOT};
+    r = d * (${hornerWgsl(DIGAMMA_AT_ROOT.slice(0, 20), "d")}) + sum;
   }
   return r;
 }`,

@@ -6,6 +6,7 @@ import { assemble } from "./assembler.ts";
 import { LOOP_SCRATCH } from "./loops.ts";
 import { MATMUL_SCRATCH, matmulText } from "./matmul.ts";
 import { normsText } from "./norms.ts";
+import { randomText } from "./random.ts";
 import { rowsText } from "./rows.ts";
 import {
   BOARD_WORDS,
@@ -53,6 +54,7 @@ export class Runner {
   #matmul: Module | null = null;
   #rows: Module | null = null;
   #norms: Module | null = null;
+  #random: Module | null = null;
   readonly #borrowed: [number, number][] = [];
   readonly #results: { readonly to: TypedArray; readonly at: number }[] = [];
 
@@ -106,6 +108,11 @@ export class Runner {
   /** Normalisation of rows. */
   get norms(): Module {
     return this.#norms ??= this.module(normsText(this.fused));
+  }
+
+  /** Random bits. */
+  get random(): Module {
+    return this.#random ??= this.module(randomText());
   }
 
   /** WGSL of the functions that kernels call. */
