@@ -12,6 +12,7 @@ import {
   ones,
   randn,
   Sequential,
+  SGD,
   Tanh,
   type Tensor,
   tensor,
@@ -266,4 +267,14 @@ Deno.test("loss.graph takes what graph takes", () => {
   const loss = named(3, "x").square();
   assertEquals(loss.graph({ title: "T" }).text(), graph(loss, { title: "T" }).text());
   assertThrows(() => loss.graph({ dept: 1 } as never), TypeError, "Cannot draw a graph");
+});
+
+Deno.test("a graph whose parameters were replaced keeps its values and says why it has no gradients", async () => {
+  const w = named([2, 3], "w"), optimizer = new SGD([w], { lr: 0.1 }), loss = w.square().sum();
+  loss.backward();
+  const drawing = graph(loss);
+  optimizer.step();
+  const text = String((await drawing.present()).data["text/plain"]);
+  assertStringIncludes(text, "Without gradients: Cannot differentiate a graph built before SGD.step 1");
+  assertStringIncludes(text, "data [4, 9]");
 });
