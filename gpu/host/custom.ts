@@ -4,7 +4,6 @@ import type { Attributes, Aval, Custom } from "../../ops/primitive.ts";
 import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { roundAll } from "../../ops/reference.ts";
 import type { Kernel } from "./loops.ts";
-import { attention, keyValueGrad, queryGrad } from "./attention.ts";
 import { convolve } from "./convolution.ts";
 import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
@@ -162,9 +161,6 @@ const FAST: Record<string, Fast> = {
     specialise(windowRows, y.dtype)(x[0].data, y.data, x[0].shape, to, at);
     return true;
   },
-  attention,
-  attentionQueryGrad: queryGrad,
-  attentionKeyValueGrad: keyValueGrad,
   convolution: (x, y, p, runner) => convolve(x[0], x[1], y, p, runner),
   windowArgmax: (x, y, p) => windowArgmax(x[0], y, p),
   windowTake: (x, y) => windowTake(x[0], x[1], y),
