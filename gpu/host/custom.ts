@@ -363,18 +363,31 @@ function windowRows(
   strides: readonly number[],
   at: number,
 ): void {
-  const last = shape.length - 1;
+  // Axes that lie one behind the other in y as well are one.
+  const lengths: number[] = [], steps: number[] = [];
+  for (let a = 0; a < shape.length; a++) {
+    const top = lengths.length - 1;
+    if (top >= 0 && steps[top] === shape[a] * strides[a]) {
+      lengths[top] *= shape[a];
+      steps[top] = strides[a];
+    } else {
+      lengths.push(shape[a]);
+      steps.push(strides[a]);
+    }
+  }
+  const last = lengths.length - 1;
   if (last < 0) {
     y[at] = x[0];
     return;
   }
-  const n = shape[last], step = strides[last], index = new Array<number>(shape.length).fill(0);
+  const n = lengths[last], step = steps[last], index = new Array<number>(lengths.length).fill(0);
   for (let from = 0; from < x.length; from += n) {
-    for (let i = 0; i < n; i++) y[at + i * step] = x[from + i];
+    if (step === 1 && n >= 64) y.set(x.subarray(from, from + n), at);
+    else for (let i = 0; i < n; i++) y[at + i * step] = x[from + i];
     for (let a = last - 1; a >= 0; a--) {
-      at += strides[a];
-      if (++index[a] < shape[a]) break;
-      at -= strides[a] * shape[a];
+      at += steps[a];
+      if (++index[a] < lengths[a]) break;
+      at -= steps[a] * lengths[a];
       index[a] = 0;
     }
   }
