@@ -56,7 +56,7 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
   const parts = inParts(loop, axes), { lengths, strides, reduced } = parts ?? axes;
   const rank = lengths.length, last = rank - 1, size = productOf(lengths);
   if (rank === 0 || size < LEAST || size >= 2 ** 31 || lengths[last] < ROW) return null;
-  if (loop.applications.length === 0 && loop.fold === null) return null;
+  if (loop.applications.length === 0 && loop.loads.length === 0) return null; // a number everywhere
   if (
     strides.some((s) => s[last] !== 0 && s[last] !== 1) || (loop.fold !== null && loop.fold.from !== "f32")
   ) return null;
