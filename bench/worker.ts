@@ -111,10 +111,9 @@ export async function serve(contender: Contender): Promise<never> {
       case "prepare":
         return await prepare(q.work);
       case "peak": {
-        const answer = await prepare(q.work) as { error?: string };
-        if (answer.error !== undefined) return answer;
         if (contender.peak === undefined) return { error: "it reports no peak of memory" };
-        return { ...answer, ...await contender.peak(prepared!) };
+        const answer = await prepare(q.work) as { error?: string };
+        return answer.error === undefined ? { ...answer, ...await contender.peak(prepared!) } : answer;
       }
       case "time": {
         let host = 0;

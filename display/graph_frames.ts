@@ -99,13 +99,13 @@ export async function planFrames(
     });
     const layout = await layOut(boxes, edges, direction, gaps);
     const width = isRoot ? layout.width : Math.max(layout.width + 2 * SIDE, sizeOf(group).width);
-    const left = isRoot ? 0 : (width - layout.width) / 2, top = isRoot ? 0 : TITLE;
-    // Doors at the bottom need no layer of their own.
-    const ends = layout.boxes.slice(0, group.items.length).map((box) => box.y + box.height / 2);
-    const inside = isRoot || ends.length === 0
-      ? layout.height
-      : Math.max(...ends) + (outs.size > 0 ? DOOR : 0);
-    const height = inside + (isRoot ? 0 : TITLE + BELOW);
+    const left = isRoot ? 0 : (width - layout.width) / 2;
+    // Doors need no layers of their own.
+    const inside = layout.boxes.slice(0, group.items.length);
+    const first = Math.min(...inside.map((box) => box.y - box.height / 2), layout.height);
+    const last = Math.max(...inside.map((box) => box.y + box.height / 2), 0);
+    const top = isRoot ? 0 : TITLE - (ins.size === 0 ? 0 : Math.max(0, first - DOOR));
+    const height = isRoot ? layout.height : last + top + (outs.size > 0 ? DOOR : 0) + BELOW;
     const placed: Placed[] = [],
       frames: Placed[] = [],
       stretches: Stretch[] = [],
@@ -132,7 +132,11 @@ export async function planFrames(
     layout.routes.forEach(({ points, shift }, i) => {
       const { from, to, edges } = own[i];
       const lowest = to === null ? height : Infinity;
-      const moved = points.map(([x, y]): [number, number] => [x + left, Math.min(y + top, lowest)]);
+      const highest = from === null ? 0 : -Infinity;
+      const moved = points.map(([x, y]): [number, number] => [
+        x + left,
+        Math.max(highest, Math.min(y + top, lowest)),
+      ]);
       // From border to border.
       if (from === null) moved.unshift([moved[0][0], 0]);
       if (to === null) moved.push([moved[moved.length - 1][0], height]);

@@ -143,9 +143,12 @@ class TensorGraph extends Drawing {
     notes: string[],
   ): Promise<Map<Node, LocalNumbers>> {
     const nodes = this.#nodes, { root } = nodes;
-    const cts: Cotangents = (this.options.cotangents ?? sizeOf(root.shape) === 1)
-      ? cotangentsOf(root)
-      : { of: new Map(), parts: new Map(), order: [] };
+    let cts: Cotangents = { of: new Map(), parts: new Map(), order: [] };
+    try {
+      if (this.options.cotangents ?? sizeOf(root.shape) === 1) cts = cotangentsOf(root);
+    } catch (error) {
+      notes.push(`Without gradients: ${error instanceof Error ? error.message : error}`);
+    }
     type Key = GraphNode | `ct ${number}` | Edge | `d ${string}`;
     type Edge = Drawn["picture"]["edges"][number];
     const asked = new Map<Key, Tensor>(), shapes = new Map<Key, readonly number[]>();

@@ -10,6 +10,7 @@ import { Canvas } from "./graph_marks.ts";
 import type { GraphOptions, GraphPicture } from "./graph_picture.ts";
 import { groupTitle } from "./graph_text.ts";
 import { stepLayers } from "./graph_steps.ts";
+import { wrapped } from "./chart.ts";
 import { ink, plainLine } from "./parts.ts";
 import { figure, type VegaLiteSpec } from "./vega.ts";
 
@@ -205,7 +206,8 @@ function spec({ folded, plan, cards, direction, picture, options }: Drawn, isLiv
   const hint = isLive && plan.boxes.length > FEW
     ? ["drag to move, Ctrl + wheel to zoom, double-click to see all"]
     : [];
-  const notes = [...picture.note === undefined ? [] : [plainLine(picture.note)], ...hint];
+  const note = picture.note === undefined ? [] : wrapped(plainLine(picture.note));
+  const notes = [...note, ...hint];
   const title = options.title !== undefined
     ? { title: { text: plainLine(options.title), subtitle: notes, subtitleColor: ink } }
     : notes.length === 0

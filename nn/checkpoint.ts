@@ -1,7 +1,7 @@
 /** Checkpoints: everything a run depends on in one safetensors file, so that it goes on as if never stopped. */
 import type { Device } from "../ops/ambient.ts";
 import { rngState, setRngState } from "../ops/rng.ts";
-import { sync } from "../ops/runs.ts";
+import { flush, sync, throwTakenBack } from "../ops/runs.ts";
 import { Tensor } from "../ops/tensor.ts";
 import type { Tree } from "../ops/transforms/tree.ts";
 import { readSafetensors, writeSafetensors } from "./safetensors.ts";
@@ -119,6 +119,12 @@ export async function loadCheckpoint(
     if (!Object.hasOwn(tree, name)) {
       throw new RangeError(`Cannot load ${name} from ${path}: it holds ${Object.keys(tree).join(", ")}`);
     }
+  }
+  try {
+    flush();
+    throwTakenBack();
+  } catch {
+    // What waited may hang on values that were lost, which is why somebody loads a checkpoint: its readers are told.
   }
   // Uploads to a device can fail later: before anything changes, it is known that none did.
   await sync();

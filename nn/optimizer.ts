@@ -159,6 +159,7 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
    */
   step(): void {
     checkInterruption();
+    this.#checkLost();
     const pairs = noGrad(() =>
       this.groups.flatMap((group) => {
         const o = guarded(group.options);
@@ -181,6 +182,22 @@ export abstract class Optimizer<O extends Required<RateOptions>> {
       );
     }
     assignAll(pairs, currentTrace() === null ? `${this.name}.step ${++this.#taken}` : `${this.name}.step`);
+  }
+
+  /** On a GPU an earlier step can turn out to have failed, and then no version of a parameter is left. */
+  #checkLost(): void {
+    for (const { name, node: { value } } of this.parameters) {
+      const error = value?.error ?? null;
+      if (error === null) continue;
+      if (error.name === "DeviceLostError") throw error; // it says what to do
+      throw new Error(
+        `Cannot step: ${
+          name ?? "a parameter"
+        } was lost in a step that failed (${error.message}). Load a checkpoint ` +
+          `(loadCheckpoint), or assign a value and make a new ${this.name}`,
+        { cause: error },
+      );
+    }
   }
 
   /** Forgets all gradients. */

@@ -20,10 +20,11 @@ export function costOf(op: Primitive, x: readonly Aval[], y: Aval, p: Attributes
       return { flops: 2 * sizeOf(y.shape) * x[0].shape[x[0].shape.length - 1], bytes }; // [..., M, K] x [..., K, N]
     case "custom":
       return { flops: op.flops(x, y, p), bytes };
+    case "tuple":
+      return { flops: op.flops?.(p) ?? 0, bytes: 0 };
     case "movement":
     case "leaf":
     case "identity":
-    case "tuple":
     case "output":
       return { flops: 0, bytes: op.family === "movement" ? bytes : 0 };
   }

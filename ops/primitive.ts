@@ -203,6 +203,8 @@ export interface Identity extends Common {
 export interface Tuple extends Common {
   readonly family: "tuple";
   readonly outputs: (x: readonly Aval[], p: Attributes) => Aval[];
+  /** The work of a recorded program inside; default none, since all else is in the graph. */
+  readonly flops?: (p: Attributes) => number;
   /** The outputs in terms of other ops. */
   readonly expand: (x: Tensor[], p: Attributes) => Tensor[];
   readonly vjp: (ct: (Tensor | null)[], c: TupleContext) => (Tensor | null)[];

@@ -101,6 +101,7 @@ export function hasEngine(device: Device): boolean {
   return active.has(device);
 }
 
+const NONE: readonly Node[] = [];
 const pending = new Set<Node>();
 let pendingBytes = 0;
 const PENDING_BYTES = 2 ** 27;
@@ -121,10 +122,11 @@ setSoftRootListener((node) => {
 export function registerRoot(node: Node): void {
   if (node.value !== null || pending.has(node)) return;
   // What cannot be computed must not make the run of everything else fail.
-  const lost = node.origin === null
-    ? node.inputs.find((x) => x.value !== null && x.value.error !== null)
-    : undefined;
-  if (lost !== undefined) return poison(node, lost.value!.error);
+  const inputs = node.origin === null ? node.inputs : NONE;
+  for (let i = 0; i < inputs.length; i++) {
+    const { value } = inputs[i];
+    if (value !== null && value.error !== null) return poison(node, value.error);
+  }
   pending.add(node);
   pendingBytes += sizeOf(node.shape) * bytesPerElement(node.dtype);
   // A loop that never yields does not heap up wishes: they are granted, and what nobody holds any more is freed.
@@ -249,7 +251,6 @@ export function poison(node: Node, error: unknown): void {
   node.value = { device: node.device, error: error instanceof Error ? error : new Error(String(error)) };
 }
 
-const NONE: readonly Node[] = [];
 /** Values with a graph since the last step; the oldest, where no step comes, are only watched. */
 let graphs: (Node | WeakRef<Node>)[] = [];
 const WATCHED = 256;

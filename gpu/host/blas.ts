@@ -1,11 +1,8 @@
 /** The system's BLAS, where one is found and calling it is allowed: what a vendor tuned is faster than what runs anywhere. */
 import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
-import type { TypedArray } from "../../ops/dtype.ts";
-
-const ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112;
 
 /** Where systems keep one, best first. */
-const LIBRARIES: Record<string, readonly string[]> = {
+const FILES: Record<string, readonly string[]> = {
   darwin: ["/System/Library/Frameworks/Accelerate.framework/Accelerate"],
   linux: [
     "libopenblas.so.0",
@@ -18,57 +15,45 @@ const LIBRARIES: Record<string, readonly string[]> = {
   windows: ["libopenblas.dll", "mkl_rt.2.dll"],
 };
 
-const SYMBOLS = {
-  cblas_sgemm: {
-    parameters: [
-      ...["i32", "i32", "i32", "i32", "i32", "i32"],
-      ...["f32", "buffer", "i32", "buffer", "i32", "f32", "buffer", "i32"],
-    ],
-    result: "void",
-  },
-  cblas_dgemm: {
-    parameters: [
-      ...["i32", "i32", "i32", "i32", "i32", "i32"],
-      ...["f64", "buffer", "i32", "buffer", "i32", "f64", "buffer", "i32"],
-    ],
-    result: "void",
-  },
-} as const;
+const gemmOf = (float: "f32" | "f64") => ({
+  parameters: [
+    ...["i32", "i32", "i32", "i32", "i32", "i32"],
+    ...[float, "usize", "i32", "usize", "i32", float, "usize", "i32"],
+  ],
+  result: "void",
+});
 
-type Gemm = (...x: (number | TypedArray)[]) => void;
+const SYMBOLS = { cblas_sgemm: gemmOf("f32"), cblas_dgemm: gemmOf("f64") };
 
-/** A matrix in an array: its elements from the first on, and its steps from row to row and from column to column. */
-export interface Strided {
-  readonly data: TypedArray;
-  readonly row: number;
-  readonly column: number;
-}
+/** What tells libraries to compute on the thread that calls them. */
+const THREADS = [
+  "OPENBLAS_NUM_THREADS",
+  "BLIS_NUM_THREADS",
+  "MKL_NUM_THREADS",
+  "OMP_NUM_THREADS",
+  "VECLIB_MAXIMUM_THREADS",
+];
+
+/**
+ * `C [M, N] (+)= A B` in the engine's memory: `(wide, s, t, M, N, K, a, lda, b, ldb, adds, c, ldc)`, where wide is 1 for f64
+ * and 0 for f32, s and t are 1 for operands that lie transposed, and lines of matrices are lda, ldb and ldc elements apart.
+ */
+export type Gemm = (...x: number[]) => void;
 
 /** Products by a library. */
 export interface Blas {
   /** The library's file. */
   readonly name: string;
-  /**
-   * `c [M, N] = a [M, K] b [K, N]` of f32 or of f64 arrays; the rows of c lie `line` elements apart. False where the
-   * strides are not those of rows or columns.
-   */
-  readonly multiply: (
-    a: Strided,
-    b: Strided,
-    c: TypedArray,
-    line: number,
-    M: number,
-    N: number,
-    K: number,
-  ) => boolean;
+  /** Whether it leaves threads to us: it computes on the one that calls it. */
+  readonly isSerial: boolean;
 }
 
-/** Whether an operand is as it is or transposed, and the distance of its lines; null for other strides. */
-function layout({ row, column }: Strided, rows: number, columns: number): [number, number] | null {
+/** Whether an operand lies transposed (0 or 1), and the distance of its lines; null for other strides. */
+export function layout(row: number, column: number, rows: number, columns: number): [number, number] | null {
   if (column === 1 || columns === 1) {
-    return row >= columns || rows === 1 ? [PLAIN, Math.max(row, columns, 1)] : null;
+    return row >= columns || rows === 1 ? [0, Math.max(row, columns, 1)] : null;
   }
-  if (row === 1 || rows === 1) return column >= rows ? [TRANSPOSED, Math.max(column, rows, 1)] : null;
+  if (row === 1 || rows === 1) return column >= rows ? [1, Math.max(column, rows, 1)] : null;
   return null;
 }
 
@@ -80,22 +65,26 @@ export function wanted(): string | undefined {
 
 function open(): Blas | null {
   if (wanted() === "0" || Deno.permissions.querySync({ name: "ffi" }).state !== "granted") return null;
-  for (const name of LIBRARIES[Deno.build.os] ?? []) {
-    try {
-      // The types of a dynamic library are its symbols', which are the same for all of these.
-      const { symbols } = Deno.dlopen(name, SYMBOLS as unknown as Deno.ForeignLibraryInterface);
-      const single = symbols.cblas_sgemm as unknown as Gemm, double = symbols.cblas_dgemm as unknown as Gemm;
-      const multiply: Blas["multiply"] = (a, b, c, line, M, N, K) => {
-        const l = layout(a, M, K), r = layout(b, K, N);
-        if (l === null || r === null || M * N * K === 0) return false;
-        const gemm = c instanceof Float64Array ? double : single;
-        gemm(ROW_MAJOR, l[0], r[0], M, N, K, 1, a.data, l[1], b.data, r[1], 0, c, line);
-        return true;
-      };
-      return { name, multiply };
-    } catch { /* It is not there. */ }
+  // Our threads share products out. A library's own would wake for nothing, and be waited for when the process ends,
+  // while its other threads fall over what is gone by then.
+  const isSerial = THREADS.every((variable) =>
+    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
+  );
+  const before = isSerial ? THREADS.map((variable) => Deno.env.get(variable)) : [];
+  if (isSerial) { for (const variable of THREADS) Deno.env.set(variable, "1"); }
+  try {
+    for (const name of GEMM_SOURCE.files) {
+      try {
+        Deno.dlopen(name, SYMBOLS as unknown as Deno.ForeignLibraryInterface);
+        return { name, isSerial };
+      } catch { /* It is not there. */ }
+    }
+    return null;
+  } finally {
+    before.forEach((value, i) =>
+      value === undefined ? Deno.env.delete(THREADS[i]) : Deno.env.set(THREADS[i], value)
+    );
   }
-  return null;
 }
 
 let found: Blas | null | undefined;
@@ -108,3 +97,39 @@ export function blas(): Blas | null {
   if (areDeterministicAlgorithmsEnabled()) return null;
   return found === undefined ? found = open() : found;
 }
+
+/** What a thread opens a library with: {@linkcode lazyGemm} in text. */
+export const LAZY_GEMM = `(${lazyGemm})`;
+
+/** What WebAssembly imports: opens the library when it is first called. Self-contained, since threads run its text. */
+export function lazyGemm(memory: WebAssembly.Memory, { files, symbols }: GemmSource): Gemm {
+  let gemms: readonly Gemm[] | null = null, start = 0;
+  const open = (): readonly Gemm[] => {
+    for (const file of files) {
+      try {
+        const library = Deno.dlopen(file, symbols as unknown as Deno.ForeignLibraryInterface);
+        const bytes = new Uint8Array(memory.buffer as ArrayBuffer);
+        start = Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+        const { cblas_sgemm, cblas_dgemm } = library.symbols as unknown as Record<string, Gemm>;
+        return [cblas_sgemm, cblas_dgemm];
+      } catch { /* It is not there. */ }
+    }
+    throw new Error("Internal: a thread found no library");
+  };
+  return (wide, s, t, M, N, K, a, lda, b, ldb, adds, c, ldc) => {
+    gemms ??= open();
+    const [x, y, z] = [start + (a >>> 0), start + (b >>> 0), start + (c >>> 0)];
+    gemms[wide](101, 111 + s, 111 + t, M, N, K, 1, x, lda, y, ldb, adds, z, ldc); // row-major; plain or transposed
+  };
+}
+
+/** Where {@linkcode lazyGemm} looks. */
+export interface GemmSource {
+  readonly files: readonly string[];
+  readonly symbols: object;
+}
+
+export const GEMM_SOURCE: GemmSource = {
+  files: FILES[Deno.build.os] ?? [],
+  symbols: SYMBOLS,
+};

@@ -4,7 +4,6 @@ import type { Attributes, Aval, Custom } from "../../ops/primitive.ts";
 import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { roundAll } from "../../ops/reference.ts";
 import type { Kernel } from "./loops.ts";
-import { attention, keyValueGrad, queryGrad } from "./attention.ts";
 import { convolve } from "./convolution.ts";
 import { argsortLines } from "./order.ts";
 import { specialise } from "./specialise.ts";
@@ -162,9 +161,6 @@ const FAST: Record<string, Fast> = {
     specialise(windowRows, y.dtype)(x[0].data, y.data, x[0].shape, to, at);
     return true;
   },
-  attention,
-  attentionQueryGrad: queryGrad,
-  attentionKeyValueGrad: keyValueGrad,
   convolution: (x, y, p, runner) => convolve(x[0], x[1], y, p, runner),
   windowArgmax: (x, y, p) => windowArgmax(x[0], y, p),
   windowTake: (x, y) => windowTake(x[0], x[1], y),
@@ -367,18 +363,31 @@ function windowRows(
   strides: readonly number[],
   at: number,
 ): void {
-  const last = shape.length - 1;
+  // Axes that lie one behind the other in y as well are one.
+  const lengths: number[] = [], steps: number[] = [];
+  for (let a = 0; a < shape.length; a++) {
+    const top = lengths.length - 1;
+    if (top >= 0 && steps[top] === shape[a] * strides[a]) {
+      lengths[top] *= shape[a];
+      steps[top] = strides[a];
+    } else {
+      lengths.push(shape[a]);
+      steps.push(strides[a]);
+    }
+  }
+  const last = lengths.length - 1;
   if (last < 0) {
     y[at] = x[0];
     return;
   }
-  const n = shape[last], step = strides[last], index = new Array<number>(shape.length).fill(0);
+  const n = lengths[last], step = steps[last], index = new Array<number>(lengths.length).fill(0);
   for (let from = 0; from < x.length; from += n) {
-    for (let i = 0; i < n; i++) y[at + i * step] = x[from + i];
+    if (step === 1 && n >= 64) y.set(x.subarray(from, from + n), at);
+    else for (let i = 0; i < n; i++) y[at + i * step] = x[from + i];
     for (let a = last - 1; a >= 0; a--) {
-      at += strides[a];
-      if (++index[a] < shape[a]) break;
-      at -= strides[a] * shape[a];
+      at += steps[a];
+      if (++index[a] < lengths[a]) break;
+      at -= steps[a] * lengths[a];
       index[a] = 0;
     }
   }

@@ -3,9 +3,8 @@ import { type DType, roundToBf16, type TypedArray } from "../../ops/dtype.ts";
 import type { View } from "../../ops/primitive.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import { collapse, type Kernel } from "./loops.ts";
-import { blas } from "./blas.ts";
 import { specialise } from "./specialise.ts";
-import { product, products, VECTORS } from "./wasm/product.ts";
+import { byLibrary, product, products, usesLibrary, VECTORS } from "./wasm/product.ts";
 import type { Runner } from "./wasm/runner.ts";
 
 /** Where a matrix lies: first element, and steps from row to row and from column to column. */
@@ -319,7 +318,7 @@ export function matmulKernel(
       if (left !== null && right !== null && to !== null) {
         const l = { at: left + 4 * g[3], row: 4 * ar, column: 4 * ac };
         const r = { at: right + 4 * g[4], row: 4 * br, column: 4 * bc };
-        if (isBatch && each < VECTORS) {
+        if (isBatch) {
           products(vectors, [M, N, K], l, r, to, starts.length, 4 * sa[0], 4 * sb[0]);
         } else {
           starts.forEach(([i, j], t) =>
@@ -336,20 +335,18 @@ export function matmulKernel(
       }
       vectors.finish();
     }
-    const library = type === "f64" && each >= VECTORS ? blas() : null;
+    const doubles = type === "f64" && each >= VECTORS && runner !== null && usesLibrary(runner, each)
+      ? runner
+      : null;
+    const [left, right] = [x, w].map((data) => doubles?.address(data) ?? null),
+      into = doubles?.result(y) ?? null;
     for (let t = 0; t < starts.length; t++) {
       const [i, j] = starts[t], to = t * M * N;
-      if (
-        library?.multiply(
-          { data: x.subarray(g[3] + i), row: ar, column: ac },
-          { data: w.subarray(g[4] + j), row: br, column: bc },
-          y.subarray(to),
-          N,
-          rows,
-          N,
-          K,
-        )
-      ) continue;
+      if (doubles !== null && left !== null && right !== null && into !== null) {
+        const l = { at: left + 8 * (g[3] + i), row: 8 * ar, column: 8 * ac };
+        const r = { at: right + 8 * (g[4] + j), row: 8 * br, column: 8 * bc };
+        if (byLibrary(doubles, [rows, N, K], l, r, into + 8 * to, 8 * N, 8)) continue;
+      }
       multiply(
         { data: x, offset: g[3] + i, row: ar, column: ac },
         { data: w, offset: g[4] + j, row: br, column: bc },
@@ -361,6 +358,7 @@ export function matmulKernel(
         type,
       );
     }
+    doubles?.finish();
     if (type === "bf16") { for (let i = 0; i < y.length; i++) y[i] = roundToBf16(y[i]); }
   };
 }

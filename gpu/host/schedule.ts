@@ -4,10 +4,12 @@ import { costOf, nameOf, type Work } from "../../ops/cost.ts";
 import { bytesPerElement, type DType, roundTo, workingBytes } from "../../ops/dtype.ts";
 import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Node } from "../../ops/node.ts";
-import type { Aval, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
+import type { Aval, Custom, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
 import { hostOf } from "../../ops/reference.ts";
 import { sameShape, type Shape, sizeOf } from "../../ops/shape.ts";
+import type { AttentionAttributes } from "../../ops/fused/attention_definition.ts";
 import { Arena } from "./arena.ts";
+import { ATTENTION, attentionKernel, type AttentionResult, hasRows, isFor } from "./attention.ts";
 import { customKernel } from "./custom.ts";
 import { fuse, type Fusion } from "../fusion.ts";
 import {
@@ -123,6 +125,8 @@ class Planner {
   readonly #isRoot: Uint8Array;
   readonly #fusion: Fusion;
   readonly #access: Access[] = [];
+  /** What a kernel that came before has computed besides. */
+  readonly #done = new Map<number, Access>();
   readonly #slots: Slot[] = [];
   readonly #constants: Constant[] = [];
   readonly #dynamics: Dynamic[] = [];
@@ -202,7 +206,7 @@ class Planner {
       case "contraction":
         return this.#contract(step, i);
       case "custom":
-        return this.#custom(step, i);
+        return this.#done.get(i) ?? this.#attention(op, step, i) ?? this.#custom(step, i);
     }
   }
 
@@ -465,6 +469,50 @@ class Planner {
     return users.every((u) =>
       this.#steps[u].op!.name === "permute" && sameShape(this.#attributes(this.#steps[u]).axes, swapped)
     );
+  }
+
+  /** Attention, and both its gradients at once, where vectors do it. */
+  #attention(op: Custom, step: Step, i: number): Access | null {
+    if (this.#runner === null || !ATTENTION.includes(op.name)) return null;
+    const p = this.#attributes(step) as AttentionAttributes, isForward = op.name === ATTENTION[0];
+    const types = step.inputs.map((s) => ({
+      view: wholeView(this.#steps[s].shape),
+      dtype: this.#steps[s].dtype,
+    }));
+    if (!isFor(types, p)) return null;
+    const operands = step.inputs.map((s, k) => {
+      const x = this.#access[s], isMask = k === (isForward ? 3 : 5), isStatistics = !isForward && k === 4;
+      const fits = x.slot >= 0 && (isMask || (isStatistics ? isRowMajor(x.view) : hasRows(x.view)));
+      return fits ? x : this.#contiguous(x, this.#steps[s].dtype);
+    });
+    const places = isForward ? [i] : ATTENTION.slice(1).map((name) => this.#twin(i, name));
+    const results = places.map((place): AttentionResult =>
+      place < 0 ? null : { ...this.#steps[place], op: this.#steps[place].op as Custom }
+    );
+    const to = results.map((y) => y === null ? -1 : this.#slot(y.dtype, sizeOf(y.shape), "arena"));
+    const slots = operands.map((x) => x.slot);
+    const geometry = Int32Array.of(...operands.map((x) => x.view.offset), ...slots, ...to);
+    operands.forEach((x, k) => this.#follow(geometry, k, x));
+    const x = operands.map(({ view }, k) => ({ view, dtype: types[k].dtype }));
+    this.#add(
+      attentionKernel(x, results, p, this.#runner),
+      geometry,
+      operands,
+      to.filter((slot) => slot >= 0),
+      places.filter((place) => place >= 0),
+    );
+    results.forEach((y, k) => y !== null && this.#done.set(places[k], this.#whole(to[k], y.shape)));
+    return this.#done.get(i)!;
+  }
+
+  /** The step of an op on the operands of step `i`, that step itself included; -1 for none. */
+  #twin(i: number, name: string): number {
+    const { inputs } = this.#steps[i], p = JSON.stringify(this.#attributes(this.#steps[i]));
+    return this.#fusion.consumers[inputs[0]].find((c) => {
+      const { op, inputs: others } = this.#steps[c];
+      return op!.name === name && sameShape(others, inputs) &&
+        JSON.stringify(this.#attributes(this.#steps[c])) === p;
+    }) ?? -1;
   }
 
   #custom(step: Step, i: number): Access {

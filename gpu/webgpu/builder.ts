@@ -256,9 +256,21 @@ export class PlanBuilder {
     this.#blocks.push({ at, words });
   }
 
+  /** Refuses to walk more elements than kernels can count, though they need no memory: broadcast ones, say. */
+  #countable({ op, shape, inputs }: Step): void {
+    for (const walked of [shape, ...inputs.map((x) => this.steps[x].shape)]) {
+      if (sizeOf(walked) < 2 ** 31) continue;
+      throw new TooLargeError(
+        `${op!.name} alone walks ${showShape(walked)}, and kernels of this device count to 2^31`,
+        4 * sizeOf(walked),
+      );
+    }
+  }
+
   /** Counts all that `emit` dispatches as work of these steps. */
   working(steps: readonly number[], emit: () => void): void {
     const drafts = this.#drafts, from = drafts.length;
+    for (const i of steps) this.#countable(this.steps[i]);
     emit();
     let flops = 0;
     for (const i of steps) {

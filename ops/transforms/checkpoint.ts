@@ -18,6 +18,7 @@ const segment: Tuple = define({
     ),
   key: (p) => p.program.key,
   outputs: (_, p) => p.program.outputs,
+  flops: (p) => p.program.flops,
   expand: (x, p) => (p.program as Program).call(x),
   vjp: (cts, { x, p }) => {
     const program = p.program as Program;

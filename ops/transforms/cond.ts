@@ -48,6 +48,7 @@ const choice: Tuple = define({
   ],
   key: (p: CondAttributes) => `${p.yes.key}|${p.no.key}`,
   outputs: (_, p: CondAttributes): Aval[] => [...p.yes.outputs],
+  flops: (p: CondAttributes) => p.yes.flops + p.no.flops,
   expand: (x, p: CondAttributes) => {
     const a = p.yes.call(inputsOf(x, p, "yes")), b = p.no.call(inputsOf(x, p, "no"));
     return a.map((t, i) =>

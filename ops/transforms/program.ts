@@ -1,5 +1,6 @@
 /** Recorded functions: a graph with holes, which can be filled again, batched, and keyed by structure. */
 import { ambient, type Device } from "../ambient.ts";
+import { costOf } from "../cost.ts";
 import { placeholderNode, tupleOutputs } from "../definitions/structural.ts";
 import {
   currentTrace,
@@ -99,6 +100,11 @@ export class Program {
   call(x: readonly Tensor[]): Tensor[] {
     const n = this.params.length, nodes = x.map(nodeOf);
     return this.fill(nodes.slice(0, n), nodes.slice(n)).map(wrap);
+  }
+
+  /** Floating-point operations of the interior. */
+  get flops(): number {
+    return this.interior.reduce((sum, n, k) => sum + costOf(n.op, this.#inputs[k], n, n.p).flops, 0);
   }
 
   /** Equal for equal structures. */

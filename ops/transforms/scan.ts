@@ -33,6 +33,7 @@ const loop: Tuple = define({
       `\\sum_t \\left(\\frac{\\partial ${y}_t}{\\partial ${a}}\\right)^\\top \\bar{${y}}_t\\text{, from the last step to the first}`
     ),
   key: (p: ScanAttributes) => `${p.nC},${p.nX},${p.T},${p.reverse},${p.program.key}`,
+  flops: ({ program, T }: ScanAttributes) => T * program.flops,
   outputs: (_, { program, nC, T }: ScanAttributes): Aval[] => {
     const stacked = (a: Aval): Aval => ({ shape: [T, ...a.shape], dtype: a.dtype });
     return [

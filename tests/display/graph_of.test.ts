@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { displayHook } from "../../display/bundle.ts";
 import {
   AnomalyError,
+  checkpoint,
   detectAnomaly,
   graph,
   jit,
@@ -11,6 +12,7 @@ import {
   ones,
   randn,
   Sequential,
+  SGD,
   Tanh,
   type Tensor,
   tensor,
@@ -210,6 +212,12 @@ Deno.test("large work is not done unasked", async () => {
   const x = ones([2048, 2048]);
   const text = String((await graph(x.matmul(x).sum()).present()).data["text/plain"]);
   assertStringIncludes(text, "Without values, which take");
+  const rebuilt = checkpoint((t: Tensor) => t.matmul(t).matmul(t))(ones([1024, 1024], { requiresGrad: true }))
+    .sum();
+  assertStringIncludes(
+    String((await graph(rebuilt).present()).data["text/plain"]),
+    "which take 4.3e9 operations",
+  );
 });
 
 Deno.test("names with markup, empty tensors and disposed ones are shown", async () => {
@@ -259,4 +267,14 @@ Deno.test("loss.graph takes what graph takes", () => {
   const loss = named(3, "x").square();
   assertEquals(loss.graph({ title: "T" }).text(), graph(loss, { title: "T" }).text());
   assertThrows(() => loss.graph({ dept: 1 } as never), TypeError, "Cannot draw a graph");
+});
+
+Deno.test("a graph whose parameters were replaced keeps its values and says why it has no gradients", async () => {
+  const w = named([2, 3], "w"), optimizer = new SGD([w], { lr: 0.1 }), loss = w.square().sum();
+  loss.backward();
+  const drawing = graph(loss);
+  optimizer.step();
+  const text = String((await drawing.present()).data["text/plain"]);
+  assertStringIncludes(text, "Without gradients: Cannot differentiate a graph built before SGD.step 1");
+  assertStringIncludes(text, "data [4, 9]");
 });

@@ -99,6 +99,12 @@ test("a tensor that no array can hold is an error, and the next run works", asyn
   assertEquals(await tensor([1, 2]).sum().item(), 3);
 });
 
+test("more elements than a kernel counts are an error on the GPU, and counted on the host", async ({ device }) => {
+  const sum = (): Promise<number> => zeros([46_341, 46_341]).add(1).amax().item();
+  if (device === "webgpu") assertStringIncludes((await failure(sum)).message, "count to 2^31");
+  else assertEquals(await zeros([3, 2 ** 31]).narrow(1, 2 ** 31 - 2, 2).add(1).sum().item(), 6);
+});
+
 test("a run, an upload and a jitted call beyond the budget are errors that change nothing", async (b) => {
   const model = new Linear(64, 64), optimizer = new Adam(model, { lr: 0.01 }), x = randn([8, 64]).keep();
   const step = (x: Tensor): Tensor => {

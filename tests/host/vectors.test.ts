@@ -220,6 +220,40 @@ Deno.test("rows in vectors: softmax, logsumexp, with infinities and NaN", () => 
   }
 });
 
+Deno.test("halves in vectors: every f16 is read, every f32 rounded to one, subnormal ones, infinities and NaN included", () => {
+  const all = Float32Array.from({ length: 1 << 16 }, (_, i) => {
+    const bits = new DataView(new ArrayBuffer(2));
+    bits.setUint16(0, i);
+    return bits.getFloat16(0);
+  });
+  const halves = (): Node => leaf(all, [all.length], "f16");
+  same("all f16", () => [op("cast", [halves()], { dtype: "f32" })]);
+  const rng = generator(4),
+    between = Array.from({ length: 1 << 16 }, (_, i) => {
+      const x = all[i], other = all[i ^ 1];
+      return i % 3 === 0 ? (x + other) / 2 : x + (other - x) * rng();
+    });
+  for (const dtype of ["f16", "bf16"] as const) {
+    same(
+      `${dtype} of f32`,
+      () => [op("cast", [leaf([...between, 65519, 65520, -1e6, 1e-9, 3e38], [(1 << 16) + 5])], { dtype })],
+    );
+    const x = (): Node => random(generator(8), [70, 90], dtype),
+      row = (): Node => random(generator(9), [90], dtype);
+    const column = (): Node => random(generator(9), [70, 1], dtype);
+    const chain = (b: Node): Node => op("add", [op("mul", [x(), b]), op("div", [x(), leaf([3], [], dtype)])]);
+    same(`${dtype} chain with a row`, () => [chain(row())]);
+    same(`${dtype} chain with a column`, () => [chain(column())]);
+    same(`${dtype} compared`, () => [op("where", [op("lt", [x(), row()]), x(), column()])]);
+    same(
+      `${dtype} summed in f32`,
+      () => [op("sum", [op("cast", [x()], { dtype: "f32" })], { axes: [1] })],
+      1,
+    );
+    same(`${dtype} tanh`, () => [op("tanh", [x()])], 1);
+  }
+});
+
 Deno.test("random bits in vectors are those of each key and counter", () => {
   for (const n of [4099, 300_001]) {
     const keys = (): Node => leaf([1, 2, 4000000000, 4, 12345, 4294967295], [3, 2], "u32");

@@ -424,3 +424,19 @@ testEach(
   },
   { only: ["host", "reference"] },
 );
+
+testEach("a step that turns out to have failed on the GPU says what to do at the next one", async () => {
+  const table = parameter(tensor([[1, 2], [3, 4]])), optimizer = new Adam([table], { lr: 0.1 });
+  const step = (ids: number[]): Tensor => {
+    optimizer.zeroGrad();
+    const loss = embedding(table, tensor(ids, { dtype: "i32" })).square().sum();
+    loss.backward();
+    optimizer.step();
+    return loss;
+  };
+  table.name = "table";
+  await step([0, 1]).item();
+  await assertRejects(() => step([0, 2]).item(), RangeError, "index 2");
+  const error = assertThrows(() => step([0, 1]), Error, "Cannot step: table was lost in a step that failed");
+  assert((error as Error).cause instanceof RangeError);
+}, { only: ["webgpu"] });

@@ -1,6 +1,7 @@
 /**
  * Assembles WebAssembly from text in folded form, `(f32x4.add (local.get $x) (local.get $y))`: the part of the format
- * that our kernels use, so that they can be read. All functions are exported; memory 0 is imported as `m.m`, shared.
+ * that our kernels use, so that they can be read. All functions are exported; memory 0 is imported as `m.m`, shared, and
+ * `(import $f (param $x i32) ...)` as `m.f`.
  */
 
 /** An expression: its head, then atoms and expressions. */
@@ -163,11 +164,14 @@ const MEMORY: Record<string, readonly [number, number, boolean]> = {
   "f32.load": [0x2a, 2, false],
   "f64.load": [0x2b, 3, false],
   "i32.load8_u": [0x2d, 0, false],
+  "i32.load16_u": [0x2f, 1, false],
   "i32.store": [0x36, 2, false],
   "f32.store": [0x38, 2, false],
   "f64.store": [0x39, 3, false],
   "i32.store8": [0x3a, 0, false],
+  "i32.store16": [0x3b, 1, false],
   "v128.load": [0x00, 4, true],
+  "v128.load16x4_u": [0x04, 3, true],
   "v128.load32_splat": [0x09, 2, true],
   "v128.load64_splat": [0x0a, 3, true],
   "v128.store": [0x0b, 4, true],
@@ -353,20 +357,23 @@ export const MOST_PAGES = 65536;
 
 /** The bytes of a module of functions `(func $name (param $x i32) ... (result f32) (local $y v128) ...)`. */
 export function assemble(text: string): Uint8Array<ArrayBuffer> {
-  const functions = parse(text);
-  const index = new Map(functions.map((f, i) => [f[1] as string, i]));
-  const types = functions.map((f) => {
+  const parsed = parse(text), imports = parsed.filter((f) => f[0] === "import");
+  const functions = parsed.filter((f) => f[0] !== "import"), all = [...imports, ...functions];
+  const index = new Map(all.map((f, i) => [f[1] as string, i]));
+  const nameOf = (f: Expression): number[] => name((f[1] as string).slice(1));
+  const types = all.map((f) => {
     const { params, results } = signatureOf(f);
     return [0x60, ...vector(params.map(([, t]) => [TYPES[t]])), ...vector(results.map((t) => [TYPES[t]]))];
   });
   const memory = [...name("m"), ...name("m"), 0x02, 0x03, 0, ...unsigned(MOST_PAGES)];
-  const exported = functions.map((f, i) => [...name((f[1] as string).slice(1)), 0x00, ...unsigned(i)]);
+  const imported = imports.map((f, i) => [...name("m"), ...nameOf(f), 0x00, ...unsigned(i)]);
+  const exported = functions.map((f) => [...nameOf(f), 0x00, ...unsigned(index.get(f[1] as string)!)]);
   const bodies = functions.map((f) => sized(new Body(f, index).code));
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
     ...section(1, vector(types)),
-    ...section(2, vector([memory])),
-    ...section(3, vector(functions.map((_, i) => unsigned(i)))),
+    ...section(2, vector([memory, ...imported])),
+    ...section(3, vector(functions.map((f) => unsigned(index.get(f[1] as string)!)))),
     ...section(7, vector(exported)),
     ...section(10, vector(bodies)),
   ]);

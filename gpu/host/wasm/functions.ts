@@ -145,6 +145,30 @@ const FUNCTIONS: Record<string, string> = {
   let less = (bitcast<i32>(t) >> 31u) & 0x0d000000;
   return fma(fma(${expQ("r")}, r, 1.0), r, 1.0) * ${power(" + less")} * bitcast<f32>(0x40000000 - less);
 }`,
+  // Bits of an f16 as a number: those of an f32 whose exponent is 112 too small, but for infinities and NaN.
+  halfBits: `fn halfBits(bits: u32) -> f32 {
+  let m = (bits & 0x7fffu) << 13u;
+  let y = bitcast<u32>(bitcast<f32>(m) * 5.192296858534828e33);
+  let special = m >= 0x0f800000u;
+  return bitcast<f32>(select(y, m | 0x7f800000u, special) | ((bits & 0x8000u) << 16u));
+}`,
+  // The nearest f16: the sum with 2^13 times its power of two has its last bit.
+  roundHalf: `fn roundHalf(x: f32) -> f32 {
+  let a = abs(x);
+  let s = max(bitcast<f32>(bitcast<u32>(a) & 0x7f800000u), 6.103515625e-5) * 8192.0;
+  return copysignf(select((a + s) - s, a * inf(), !(a < 65520.0)), x);
+}`,
+  // Bits of a number that an f16 can hold.
+  toHalf: `fn toHalf(x: f32) -> u32 {
+  let m = min(bitcast<u32>(abs(x) * 1.925929944387236e-34) >> 13u, 0x7c00u);
+  return select(m, 0x7e00u, isNan(x)) | ((bitcast<u32>(x) >> 16u) & 0x8000u);
+}`,
+  // The nearest bf16, the upper half of an f32.
+  roundBrain: `fn roundBrain(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let y = (bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u;
+  return select(bitcast<f32>(y), x, isNan(x));
+}`,
   // e^x of what is not positive.
   expBelow: `fn expBelow(x: f32) -> f32 {
   let t = max(x, -104.0);${exponent("t", 151)}

@@ -1,7 +1,8 @@
 /** A fused loop as a kernel of the host engine: WebAssembly where it can, the generated JavaScript elsewhere. */
-import { type DType, roundTo, type TypedArray } from "../../../ops/dtype.ts";
+import { type DType, isFloat, roundTo, type TypedArray } from "../../../ops/dtype.ts";
 import { type Axes, compileLoop, type Fold, type Kernel, type Loop } from "../loops.ts";
-import { bytes, layoutOf, loopText, type VectorLoop } from "./loops.ts";
+import { bytes } from "./elements.ts";
+import { layoutOf, loopText, type VectorLoop } from "./loops.ts";
 import { type Module, type Runner, TURNS } from "./runner.ts";
 import { Unsupported } from "./wgsl.ts";
 
@@ -55,7 +56,7 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
   const parts = inParts(loop, axes), { lengths, strides, reduced } = parts ?? axes;
   const rank = lengths.length, last = rank - 1, size = productOf(lengths);
   if (rank === 0 || size < LEAST || size >= 2 ** 31 || lengths[last] < ROW) return null;
-  if (loop.applications.length === 0 && loop.fold === null) return null;
+  if (loop.applications.length === 0 && loop.loads.length === 0) return null; // a number everywhere
   if (
     strides.some((s) => s[last] !== 0 && s[last] !== 1) || (loop.fold !== null && loop.fold.from !== "f32")
   ) return null;
@@ -149,7 +150,7 @@ export function vectorKernel(loop: Loop, axes: Axes, runner: Runner): Kernel | n
     }
     for (let c = 0; c < loop.constants; c++) {
       const value = k[g[constants + c]];
-      if ((constantTypes[c] ?? "f32") === "f32") floats[layout.constants + c] = value;
+      if (isFloat(constantTypes[c] ?? "f32")) floats[layout.constants + c] = value;
       else words[layout.constants + c] = roundTo("i32", value);
     }
     for (let i = 0; parts === null && i < loop.stores.length; i++) {

@@ -1,9 +1,10 @@
 /** Fused loops as WebAssembly: the same expressions as the WGSL kernels', four elements at a time. */
 import type { DType } from "../../../ops/dtype.ts";
+import { bytes, laneOfType, load, store } from "./elements.ts";
 import { Frame } from "./frame.ts";
 import { FOUR, type Pass, passes } from "./passes.ts";
 import { add, get, HIGH, i32, mul, ODD, set } from "./text.ts";
-import { laneOf, type Vector, Vectorizer } from "./vector.ts";
+import { type Vector, Vectorizer } from "./vector.ts";
 import { Unsupported } from "./wgsl.ts";
 
 /** One function application: WGSL of its operands' names, and the type of its result. */
@@ -32,33 +33,7 @@ export const BLOCK = 1024;
 /** Bytes of scratch memory that a loop needs. */
 export const LOOP_SCRATCH = 8 * BLOCK;
 
-/** Bytes of an element. */
-export const bytes = (dtype: DType): number => dtype === "bool" ? 1 : dtype === "f64" ? 8 : 4;
-
 const word = (k: number): string => `(i32.load offset=${4 * k} ${get("g")})`;
-
-/** Four elements, or one of them in each lane. */
-function load(dtype: DType, at: string, single: boolean, offset = 0): string {
-  const by = offset === 0 ? "" : `offset=${offset} `;
-  if (dtype !== "bool") {
-    return single ? `(v128.load32_splat ${by}${at})` : `(v128.load ${by}${at})`;
-  }
-  const zero = `(i32x4.splat ${i32(0)})`;
-  return single
-    ? `(i32x4.ne (i32x4.splat (i32.load8_u ${by}${at})) ${zero})`
-    : `(i32x4.ne (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero ${by}${at}))) ${zero})`;
-}
-
-function store(dtype: DType, at: string, value: string, single: boolean, offset = 0): string {
-  const by = offset === 0 ? "" : `offset=${offset} `;
-  if (dtype !== "bool") {
-    return single ? `(v128.store32_lane ${by}0 ${at} ${value})` : `(v128.store ${by}${at} ${value})`;
-  }
-  const bits = `(v128.and ${value} (i32x4.splat ${i32(1)}))`;
-  if (single) return `(i32.store8 ${by}${at} (i32x4.extract_lane 0 ${bits}))`;
-  const words = `(i16x8.narrow_i32x4_u ${bits} ${bits})`;
-  return `(v128.store32_lane ${by}0 ${at} (i8x16.narrow_i16x8_u ${words} ${words}))`;
-}
 
 /** Stores the result of a fold, of `type`, as `dtype`: f32, or f64 where it is of a part only. */
 function storeFolded(at: string, value: string, type: string, dtype: DType): string {
@@ -121,12 +96,12 @@ class LoopText {
     this.#layout = layoutOf(loop);
     this.#outer = Array.from({ length: Math.max(0, loop.rank - 1) }, (_, a) => a);
     loop.loads.forEach((l, i) => {
-      if (!l.moves) this.#fixed.set(`x${i}`, { type: laneOf(l.dtype), text: get(`x${i}`) });
+      if (!l.moves) this.#fixed.set(`x${i}`, { type: laneOfType(l.dtype), text: get(`x${i}`) });
     });
     for (let c = 0; c < loop.constants; c++) this.#fixed.set(`c${c}`, { type: "f32", text: get(`c${c}`) });
     for (const a of loop.applications) {
       a.x.forEach((name, i) => {
-        if (name[0] === "c") this.#fixed.set(name, { type: laneOf(a.types[i]), text: get(name) });
+        if (name[0] === "c") this.#fixed.set(name, { type: laneOfType(a.types[i]), text: get(name) });
       });
     }
     const trial = new Frame();
@@ -209,18 +184,29 @@ ${start.join(" ")}
     };
     loop.loads.forEach((l, i) => {
       if (!l.moves) return;
-      const at = frame.local(`at${i}`, "i32"), size = bytes(l.dtype), type = laneOf(l.dtype);
+      const at = frame.local(`at${i}`, "i32"), size = bytes(l.dtype), type = laneOfType(l.dtype);
       frame.emit(set(at, add(pointers.get(`x${i}`) ?? "", mul(get("j"), i32(size)))));
-      names.forEach((_, u) => keep(`x${i}`, u, { type, text: load(l.dtype, get(at), single, 4 * size * u) }));
+      names.forEach((_, u) =>
+        keep(`x${i}`, u, { type, text: this.#loaded(frame, l.dtype, get(at), single, 4 * size * u) })
+      );
     });
     // One function of all vectors after the other: what waits for a result lets the others go on.
     loop.applications.forEach((a, t) =>
       names.forEach((known, u) => {
         const v = this.vectors.expression(a.wgsl, known, frame);
-        if (v.type !== laneOf(a.dtype)) throw new Unsupported(`${a.wgsl} of type ${v.type} for ${a.dtype}`);
-        keep(`t${t}`, u, v);
+        if (v.type !== laneOfType(a.dtype)) {
+          throw new Unsupported(`${a.wgsl} of type ${v.type} for ${a.dtype}`);
+        }
+        const round = a.dtype === "f16" ? "roundHalf" : a.dtype === "bf16" ? "roundBrain" : null;
+        keep(`t${t}`, u, round === null ? v : { ...v, text: this.vectors.apply(round, [v], frame) });
       })
     );
+  }
+
+  /** An operand in memory as the number that it stands for. */
+  #loaded(frame: Frame, dtype: DType, at: string, single: boolean, offset = 0): string {
+    const text = load(dtype, at, single, offset);
+    return dtype === "f16" ? this.vectors.apply("halfBits", [{ type: "u32", text }], frame) : text;
   }
 
   /** A pass: its values, and what becomes of vector `u`, whose values `valueOf` has by name. */
@@ -239,9 +225,14 @@ ${start.join(" ")}
 
   /** Loads that the innermost axis does not move. */
   #hoisted(pointers: ReadonlyMap<string, string>): string {
-    return this.loop.loads.map((l, i) =>
-      l.moves ? "" : set(this.#local(`x${i}`, "v128"), load(l.dtype, pointers.get(`x${i}`)!, true))
-    ).join(" ");
+    const frame = this.#frame;
+    return frame.within(() =>
+      this.loop.loads.forEach((l, i) => {
+        if (l.moves) return;
+        const value = this.#loaded(frame, l.dtype, pointers.get(`x${i}`)!, true);
+        frame.emit(set(frame.local(`x${i}`, "v128"), value));
+      })
+    );
   }
 
   /** `j` over the innermost axis. */
@@ -256,7 +247,9 @@ ${start.join(" ")}
         loop.stores.map((s, i) => {
           const at = this.#local(`to${i}`, "i32"), size = bytes(s.dtype);
           const first = u > 0 ? "" : set(at, add(p.get(`y${i}`)!, mul(get("j"), i32(size))));
-          return `${first} ${store(s.dtype, get(at), valueOf(s.value), single, 4 * size * u)}`;
+          const value = valueOf(s.value), x: Vector = { type: "f32", text: value };
+          const text = s.dtype === "f16" ? this.vectors.apply("toHalf", [x], this.#frame) : value;
+          return `${first} ${store(s.dtype, get(at), text, single, 4 * size * u)}`;
         }).join(" ");
       const [from, to] = last === 0 ? [get("from"), get("to")] : [i32(0), word(last)];
       return `${this.#hoisted(p)} ${

@@ -1,24 +1,28 @@
 /** The matrix product in WebAssembly: packed panels, a tile of 6 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
-import { add, get, i32, madd, mul, set, step } from "./text.ts";
+import { add, get, i32, locals, loop, madd, min, mul, params, set, step, sub } from "./text.ts";
 
 /** Rows and columns of the tile that a thread keeps in registers. */
 const ROWS = 6, COLUMNS = 8;
+/** Steps of the depth in one turn of the loop. */
+const UNROLLED = 4;
 /** Depth, rows and columns of what is packed at once: a panel of b stays in L1, a block of a in L2. */
 const DEPTH = 256, HEIGHT = 96, WIDTH = 512;
 
 /** Bytes of scratch memory that one product needs: packed a, packed b, and a tile. */
 export const MATMUL_SCRATCH = 4 * (HEIGHT * DEPTH + WIDTH * DEPTH + ROWS * COLUMNS);
 
-const sub = (a: string, b: string): string => `(i32.sub ${a} ${b})`;
-const min = (a: string, b: string): string => `(select ${a} ${b} (i32.lt_s ${a} ${b}))`;
-/** A loop that runs while `condition`, which is asked first. */
-const loop = (label: string, condition: string, body: string): string =>
-  `(block $${label}_end (loop $${label} (br_if $${label}_end (i32.eqz ${condition})) ${body} (br $${label})))`;
 const each = (n: number, f: (i: number) => string): string =>
   Array.from({ length: n }, (_, i) => f(i)).join("\n");
-const params = (names: string): string => names.split(" ").map((n) => `(param $${n} i32)`).join(" ");
-const locals = (names: string, type = "i32"): string =>
-  names.split(" ").map((n) => `(local $${n} ${type})`).join(" ");
+/** `size` elements that lie one behind the other, from p to q. */
+const copy = (size: number): string =>
+  each(
+    size >> 2,
+    (i) => `(v128.store offset=${16 * i} ${get("q")} (v128.load offset=${16 * i} ${get("p")}))`,
+  ) +
+  each((size & 3) >> 1, () => {
+    const at = `offset=${4 * (size & ~3)}`;
+    return `(f64.store ${at} ${get("q")} (f64.load ${at} ${get("p")}))`;
+  });
 
 /**
  * `pack(x, row, column, rows, depth, to)` for panels of `size` rows: element (i, k) of a panel lands at
@@ -39,12 +43,13 @@ ${
           `${set("p", add(get("x"), mul(get("k"), get("column"))))}
           ${set("q", get("to"))}
           (if (i32.eq ${get("n")} ${i32(size)}) (then
+            (if (i32.eq ${get("row")} ${i32(4)}) (then ${copy(size)}) (else
             ${
             each(size, (i) =>
               `(f32.store ${i > 0 ? `offset=${4 * i} ` : ""}${get("q")} (f32.load ${get("p")})) ${
                 i < size - 1 ? step("p", get("row")) : ""
               }`)
-          }
+          }))
           ) (else
             ${set("i", i32(0))}
             ${
@@ -73,18 +78,38 @@ function micro(fused: boolean): string {
   const sum = (i: number, j: number): string =>
     set(acc(i, j), madd(fused, get("a"), get(`b${j}`), get(acc(i, j))));
   const names = Array.from({ length: ROWS }, (_, i) => `${acc(i, 0)} ${acc(i, 1)}`).join(" ");
+  const at = (offset: number): string => offset > 0 ? `offset=${offset} ` : "";
+  /** One column of a times one row of b, the k-th from here. */
+  const column = (k: number): string =>
+    `${set("b0", `(v128.load ${at(4 * COLUMNS * k)}${get("pb")})`)}
+    ${set("b1", `(v128.load ${at(4 * COLUMNS * k + 16)}${get("pb")})`)}
+    ${
+      each(
+        ROWS,
+        (i) =>
+          `${set("a", `(v128.load32_splat ${at(4 * (ROWS * k + i))}${get("pa")})`)} ${sum(i, 0)} ${
+            sum(i, 1)
+          }`,
+      )
+    }`;
   return `(func $micro ${params("depth pa pb c line first")} ${locals(`a b0 b1 ${names}`, "v128")}
-(block $k_end (loop $k
-  ${set("b0", `(v128.load ${get("pb")})`)}
-  ${set("b1", `(v128.load offset=16 ${get("pb")})`)}
-  ${
-    each(ROWS, (i) =>
-      `${set("a", `(v128.load32_splat ${i > 0 ? `offset=${4 * i} ` : ""}${get("pa")})`)} ${sum(i, 0)} ${
-        sum(i, 1)
-      }`)
+${
+    loop(
+      "fours",
+      `(i32.ge_s ${get("depth")} ${i32(UNROLLED)})`,
+      `${each(UNROLLED, column)}
+      ${step("pa", i32(4 * ROWS * UNROLLED))} ${step("pb", i32(4 * COLUMNS * UNROLLED))}
+      ${step("depth", i32(-UNROLLED))}`,
+    )
   }
-  ${step("pa", i32(4 * ROWS))} ${step("pb", i32(4 * COLUMNS))}
-  (br_if $k (local.tee $depth ${sub(get("depth"), i32(1))}))))
+${
+    loop(
+      "ones",
+      `(i32.gt_s ${get("depth")} ${i32(0)})`,
+      `${column(0)}
+      ${step("pa", i32(4 * ROWS))} ${step("pb", i32(4 * COLUMNS))} ${step("depth", i32(-1))}`,
+    )
+  }
 (if ${get("first")} (then
   ${
     each(ROWS, (i) =>
@@ -157,14 +182,17 @@ ${
   })`;
 }
 
-/** What one product costs is told by its multiplications; a batch runs in steps of bytes along each array. */
-function batch(): string {
-  return `(func $many ${params("M N K a aRow aColumn b bRow bColumn c cRow scratch count aStep bStep cStep")}
+const ARGUMENTS = "M N K a aRow aColumn b bRow bColumn c cRow adds scratch";
+const LIBRARY = "wide s t M N K a lda b ldb adds c ldc";
+
+/** `count` products, in steps of bytes along each array. */
+function batch(name: string, product: string, names: string): string {
+  return `(func $${name} ${params(`${names} count aStep bStep cStep`)}
 ${
     loop(
       "t",
       `(i32.gt_s ${get("count")} ${i32(0)})`,
-      `(call $matmul ${"M N K a aRow aColumn b bRow bColumn c cRow scratch".split(" ").map(get).join(" ")})
+      `(call $${product} ${names.split(" ").map(get).join(" ")})
       ${step("a", get("aStep"))} ${step("b", get("bStep"))} ${step("c", get("cStep"))} ${
         step("count", i32(-1))
       }`,
@@ -173,17 +201,22 @@ ${
 }
 
 /**
- * `matmul(M, N, K, a, aRow, aColumn, b, bRow, bColumn, c, cRow, scratch)`: c [M, N] with rows `cRow` bytes apart, from
- * operands with any steps, in bytes; and `many(..., count, aStep, bStep, cStep)`, which does it `count` times.
+ * `matmul(M, N, K, a, aRow, aColumn, b, bRow, bColumn, c, cRow, adds, scratch)`: c [M, N] with rows `cRow` bytes apart, from
+ * operands with any steps, in bytes, is or is added to; `matmuls(..., count, aStep, bStep, cStep)`, which does it `count`
+ * times; and `library` and `libraries`, which do it by the system's library with the arguments of `Gemm`.
  */
 export function matmulText(fused: boolean): string {
   const bytes = 4 * HEIGHT * DEPTH;
-  return `${batch()}
+  const call = `(call $gemm ${LIBRARY.split(" ").map(get).join(" ")})`;
+  return `(import $gemm ${params(LIBRARY)})
+(func $library ${params(LIBRARY)} ${call})
+${batch("libraries", "gemm", LIBRARY)}
+${batch("matmuls", "matmul", ARGUMENTS)}
 ${pack("packRows", ROWS)}
 ${pack("packColumns", COLUMNS)}
 ${micro(fused)}
 ${macro()}
-(func $matmul ${params("M N K a aRow aColumn b bRow bColumn c cRow scratch")} ${locals("i j k m n d pb tile")}
+(func $matmul ${params(ARGUMENTS)} ${locals("i j k m n d pb tile")}
 ${set("pb", add(get("scratch"), i32(bytes)))}
 ${set("tile", add(get("pb"), i32(4 * WIDTH * DEPTH)))}
 ${
@@ -211,7 +244,7 @@ ${
               } ${get("aRow")} ${get("aColumn")} ${get("m")} ${get("d")} ${get("scratch")})
               (call $macro ${get("m")} ${get("n")} ${get("d")} ${get("scratch")} ${get("pb")} ${
                 add(get("c"), add(mul(get("i"), get("cRow")), mul(get("j"), i32(4))))
-              } ${get("cRow")} (i32.eqz ${get("k")}) ${get("tile")})
+              } ${get("cRow")} (i32.eqz (i32.or ${get("k")} ${get("adds")})) ${get("tile")})
               ${step("i", i32(HEIGHT))}`,
             )
           }

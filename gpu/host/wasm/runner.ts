@@ -1,8 +1,10 @@
 /** Runs WebAssembly on the engine's memory: modules by text, the arrays that they reach, and the threads that help. */
 import type { TypedArray } from "../../../ops/dtype.ts";
 import { vectorSources } from "./functions.ts";
+import { GEMM_SOURCE, lazyGemm } from "../blas.ts";
 import { type HostMemory, isShared } from "../memory.ts";
 import { assemble } from "./assembler.ts";
+import { attentionText } from "./attention.ts";
 import { LOOP_SCRATCH } from "./loops.ts";
 import { MATMUL_SCRATCH, matmulText } from "./matmul.ts";
 import { normsText } from "./norms.ts";
@@ -10,6 +12,7 @@ import { randomText } from "./random.ts";
 import { rowsText } from "./rows.ts";
 import {
   BOARD_WORDS,
+  HEADER,
   MOST_PARTS,
   OWN,
   type Scratch,
@@ -51,15 +54,19 @@ export class Runner {
   #fused: boolean | null = null;
   #own: Own | null = null;
   #threads: Threads | null | undefined;
+  readonly #imports: WebAssembly.Imports;
   #matmul: Module | null = null;
   #rows: Module | null = null;
+  #attention: Module | null = null;
   #norms: Module | null = null;
   #random: Module | null = null;
   readonly #borrowed: [number, number][] = [];
   readonly #results: { readonly to: TypedArray; readonly at: number }[] = [];
 
   /** Takes memory when a kernel first asks for it: most programs start, and many end, without one. */
-  constructor(readonly memory: HostMemory) {}
+  constructor(readonly memory: HostMemory) {
+    this.#imports = { m: { m: memory.memory!, gemm: lazyGemm(memory.memory!, GEMM_SOURCE) } };
+  }
 
   /** Whether there is a fused multiply-add. */
   get fused(): boolean {
@@ -72,14 +79,16 @@ export class Runner {
   }
 
   #takeOwn(): Own {
-    const geometry = this.memory.take(4 * WORDS), scratch = this.#takeScratch();
+    const geometry = this.memory.take(4 * WORDS), scratch = this.#takeScratch(0);
     if (geometry === null || scratch === null) throw new Error("Internal: no memory for kernels");
     return { ...scratch, geometry, words: new Int32Array(this.memory.buffer, geometry, WORDS) };
   }
 
-  #takeScratch(): Scratch | null {
-    const at = this.memory.take(LOOP_SCRATCH + MATMUL_SCRATCH);
-    return at === null ? null : { sums: at, panels: at + LOOP_SCRATCH };
+  #takeScratch(thread: number): Scratch | null {
+    const at = this.memory.take(HEADER + LOOP_SCRATCH + MATMUL_SCRATCH);
+    if (at === null) return null;
+    new Int32Array(this.memory.buffer, at, 1)[0] = thread;
+    return { sums: at + HEADER, panels: at + HEADER + LOOP_SCRATCH };
   }
 
   /** The module of a text; equal texts are one. */
@@ -87,7 +96,7 @@ export class Runner {
     let found = this.#modules.get(text);
     if (found === undefined) {
       const module = new WebAssembly.Module(assemble(text));
-      const { exports } = new WebAssembly.Instance(module, { m: { m: this.memory.memory! } });
+      const { exports } = new WebAssembly.Instance(module, this.#imports);
       const functions = exports as unknown as Record<string, Exported>;
       found = { id: this.#modules.size, module, names: Object.keys(functions), functions };
       this.#modules.set(text, found);
@@ -115,9 +124,19 @@ export class Runner {
     return this.#random ??= this.module(randomText());
   }
 
+  /** Attention. */
+  get attention(): Module {
+    return this.#attention ??= this.module(attentionText(this.functions, this.fused));
+  }
+
   /** WGSL of the functions that kernels call. */
   get functions(): ReadonlyMap<string, string> {
     return vectorSources();
+  }
+
+  /** How many threads may have a part in so much work. */
+  threadsFor(work: number): number {
+    return work < WORTH ? 1 : 1 + (this.#helpers()?.size ?? 0);
   }
 
   /**
@@ -144,7 +163,7 @@ export class Runner {
     if (this.#threads === undefined) {
       const board = this.memory.take(4 * BOARD_WORDS), scratch: Scratch[] = [];
       for (let i = threadCount(); i > 0; i--) {
-        const own = this.#takeScratch();
+        const own = this.#takeScratch(scratch.length + 1);
         if (own !== null) scratch.push(own);
       }
       this.#threads = board === null ? null : new Threads(this.memory.memory!, board, scratch);

@@ -8,6 +8,15 @@ export const set = (x: string, value: string): string => `(local.set $${x} ${val
 export const i32 = (n: number): string => `(i32.const ${n})`;
 export const add = (a: string, b: string): string => `(i32.add ${a} ${b})`;
 export const mul = (a: string, b: string): string => `(i32.mul ${a} ${b})`;
+export const sub = (a: string, b: string): string => `(i32.sub ${a} ${b})`;
+export const min = (a: string, b: string): string => `(select ${a} ${b} (i32.lt_s ${a} ${b}))`;
+/** A loop that runs while `condition`, which is asked first. */
+export const loop = (label: string, condition: string, body: string): string =>
+  `(block $${label}_end (loop $${label} (br_if $${label}_end (i32.eqz ${condition})) ${body} (br $${label})))`;
+/** Declarations of parameters and of locals, given their names with blanks between. */
+export const params = (names: string): string => names.split(" ").map((n) => `(param $${n} i32)`).join(" ");
+export const locals = (names: string, type = "i32"): string =>
+  names.split(" ").map((n) => `(local $${n} ${type})`).join(" ");
 /** Moves a local on. */
 export const step = (x: string, by: string | number): string =>
   set(x, add(get(x), typeof by === "number" ? i32(by) : by));

@@ -1,5 +1,6 @@
 /** Threads that run WebAssembly on shared memory beside the main one: woken for each kernel, asleep in between. */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { GEMM_SOURCE, LAZY_GEMM } from "../blas.ts";
 
 /**
  * Words of the board that all threads read: how many jobs there were, which sleepers wait on; parts of the job that nobody has
@@ -12,6 +13,9 @@ const FAILED = 0, SUMS = 1, PANELS = 2, ARGUMENTS = 3, PART = 32;
 export const MOST_PARTS = 64;
 /** Words of the board. */
 export const BOARD_WORDS = PARTS + PART * MOST_PARTS;
+
+/** Bytes before a thread's own memory for sums, where its number stands. */
+export const HEADER = 64;
 
 /** Addresses of a thread's own memory: for sums of loops, and for panels of matrices. */
 export interface Scratch {
@@ -26,12 +30,13 @@ export const OWN: Scratch = { sums: -1e12, panels: -2e12 };
 // before the job that needs them is on the board.
 const PROGRAM = `
 const { workerData, receiveMessageOnPort } = require("node:worker_threads");
-const { memory, at, port, sums, panels } = workerData;
+const { memory, at, port, sums, panels, source } = workerData;
+const gemm = ${LAZY_GEMM}(memory, source);
 const board = new Int32Array(memory.buffer, at, ${BOARD_WORDS});
 const modules = new Map();
 function find(id) {
   for (let m; !modules.has(id) && (m = receiveMessageOnPort(port)) !== undefined;) {
-    const { exports } = new WebAssembly.Instance(m.message.module, { m: { m: memory } });
+    const { exports } = new WebAssembly.Instance(m.message.module, { m: { m: memory, gemm } });
     modules.set(m.message.id, m.message.names.map((name) => exports[name]));
   }
   return modules.get(id);
@@ -83,7 +88,7 @@ export class Threads {
         const { port1, port2 } = new MessageChannel();
         const worker = new Worker(PROGRAM, {
           eval: true,
-          workerData: { memory, at, port: port2, sums, panels },
+          workerData: { memory, at, port: port2, sums, panels, source: GEMM_SOURCE },
           transferList: [port2],
         });
         worker.unref();
@@ -94,6 +99,11 @@ export class Threads {
     } catch {
       this.#failed = true; // there may be no permission for it
     }
+  }
+
+  /** Threads that there are, up or not. */
+  get size(): number {
+    return this.#ports.length;
   }
 
   /** Threads that are up. */
