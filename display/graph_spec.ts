@@ -14,8 +14,8 @@ import { wrapped } from "./chart.ts";
 import { ink, plainLine } from "./parts.ts";
 import { figure, type VegaLiteSpec } from "./vega.ts";
 
-const PAGE_WIDTH = 720;
-const SMALLEST_SCALE = 0.62; // Smaller text is not read: then the drawing is wider than the page.
+const PAGE_WIDTH = 620; // Of a narrow notebook.
+const SMALLEST_SCALE = 0.75; // Smaller text is not read: then the drawing is wider than the page.
 const FEW = 24; // Boxes whose values are all worth their room.
 const TIGHT: Gaps = { across: 14, along: 26 };
 
