@@ -23,7 +23,9 @@ async function writeConfiguration(folder: string): Promise<string> {
 /** Type-checks the code cells; errors name the notebook, the cell and the line in it. */
 export async function checkNotebooks(notebooks: string[]): Promise<Outcome> {
   // Without a file to check, deno would check whatever an earlier call has left here.
-  if (!notebooks.length) return { code: 1, output: "There are no notebooks", stdout: "", seconds: 0 };
+  if (!notebooks.length) {
+    return { code: 1, signal: null, output: "There are no notebooks", stdout: "", seconds: 0 };
+  }
   const folder = join(root, "out/check");
   await Deno.mkdir(folder, { recursive: true });
   const config = await writeConfiguration(folder);

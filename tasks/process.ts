@@ -13,6 +13,8 @@ export class TaskError extends Error {
 export interface Outcome {
   /** The exit status; 127 where the program does not exist. */
   code: number;
+  /** The signal that ended it, if one did. */
+  signal: string | null;
   /** Standard output and standard error, in that order. */
   output: string;
   stdout: string;
@@ -46,13 +48,13 @@ export async function run(program: string, args: string[], options: RunOptions =
     const text = (stream: "stdout" | "stderr") => live ? "" : new Response(child[stream]).text();
     const [status, stdout, stderr] = await Promise.all([child.status, text("stdout"), text("stderr")]);
     const seconds = (performance.now() - start) / 1000;
-    return { code: status.code, output: stdout + stderr, stdout, seconds };
+    return { code: status.code, signal: status.signal, output: stdout + stderr, stdout, seconds };
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound) && !(error instanceof Deno.errors.PermissionDenied)) {
       throw error;
     }
     const output = `Cannot start ${program}: ${error.message}`;
-    return { code: 127, output, stdout: "", seconds: (performance.now() - start) / 1000 };
+    return { code: 127, signal: null, output, stdout: "", seconds: (performance.now() - start) / 1000 };
   }
 }
 
