@@ -3,6 +3,8 @@ import type { TypedArray } from "../../ops/dtype.ts";
 import type { NormAttributes } from "../../ops/fused/norm.ts";
 import { f32Bits } from "../../ops/fused/uniforms.ts";
 import type { HostArray } from "../../ops/primitive.ts";
+import { splitAt } from "../../ops/shape.ts";
+import { COLUMNS } from "./wasm/columns.ts";
 import { type Module, type Runner, TURNS } from "./wasm/runner.ts";
 
 /** From so many elements on rows go through WebAssembly, and rows of so many. */
@@ -46,7 +48,7 @@ function call(
   return isThere;
 }
 
-/** Softmax, log-sum-exp or cross-entropy along the last axis; labels must be checked before. */
+/** Softmax, log-sum-exp or cross-entropy (along the last axis); labels must be checked before. */
 export function exponentialRows(
   name: "softmax" | "logsumexp" | "crossEntropy",
   x: HostArray,
@@ -55,17 +57,37 @@ export function exponentialRows(
   runner: Runner | null,
   labels: TypedArray | null = null,
 ): boolean {
-  const n = x.shape[axis];
-  if (axis !== x.shape.length - 1 || !isWorthIt(x, n, runner)) return false;
-  return call(
-    runner,
-    runner.rows,
-    name,
-    n,
-    x.data,
-    y.data,
-    labels === null ? [] : [{ data: labels, row: 4 }],
-  );
+  const [outer, n, inner] = splitAt(x.shape, axis);
+  if (inner > 1) return runner !== null && exponentialColumns(name, x, y, [outer, n, inner], runner);
+  if (!isWorthIt(x, n, runner)) return false;
+  const more = labels === null ? [] : [{ data: labels, row: 4 }];
+  return call(runner, runner.rows, name, n, x.data, y.data, more);
+}
+
+/** The same along an axis with others behind it. */
+function exponentialColumns(
+  name: string,
+  x: HostArray,
+  y: HostArray,
+  [outer, n, inner]: readonly number[],
+  runner: Runner,
+): boolean {
+  if (!isWorthIt(x, inner, runner) || n === 0) return false;
+  const from = runner.address(x.data), to = runner.result(y.data);
+  if (from !== null && to !== null) {
+    const blocks = outer * Math.ceil(inner / COLUMNS);
+    runner.run(
+      runner.columns,
+      name,
+      blocks,
+      1,
+      4 * x.data.length,
+      (a, b, { sums }) => [from, to, n, inner, a, b, sums],
+      TURNS,
+    );
+  }
+  runner.finish();
+  return from !== null && to !== null;
 }
 
 /** Normalisation. */

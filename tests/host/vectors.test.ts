@@ -257,6 +257,24 @@ Deno.test("the assembler refuses what it does not know", () => {
   }
 });
 
+Deno.test("columns in vectors: softmax, logsumexp along axes that are not the last, with infinities and NaN", () => {
+  for (const [outer, n, inner] of [[1, 50, 1030], [3, 40, 513], [7, 5, 130], [500, 1, 11]]) {
+    const x = (): Node => {
+      const rng = generator(2), data = Array.from({ length: outer * n * inner }, () => 60 * rng() - 30);
+      data[1] = -Infinity;
+      for (let k = 0; k < n; k++) data[k * inner + 2] = -Infinity;
+      data[3] = NaN;
+      data[4] = Infinity;
+      data[(n - 1) * inner + 5] = NaN;
+      data[5] = Infinity;
+      return leaf(data, [outer, n, inner]);
+    };
+    for (const name of ["softmax", "logsumexp"]) {
+      same(`${name} ${outer} ${n} ${inner}`, () => [op(name, [x()], { axis: 1 })], 4);
+    }
+  }
+});
+
 Deno.test("rows in vectors: normalisation and its pullback, of rows far from 0, constant ones, and NaN", () => {
   for (const [rows, n] of [[5, 1000], [700, 9], [3, 4099]]) {
     const x = (seed: number, level = 0): Node => {

@@ -1,5 +1,6 @@
 /** Runs WebAssembly on the engine's memory: modules by text, the arrays that they reach, and the threads that help. */
 import type { TypedArray } from "../../../ops/dtype.ts";
+import { columnsText } from "./columns.ts";
 import { vectorSources } from "./functions.ts";
 import { GEMM_SOURCE, lazyGemm } from "../blas.ts";
 import { type HostMemory, isShared } from "../memory.ts";
@@ -60,6 +61,7 @@ export class Runner {
   #attention: Module | null = null;
   #norms: Module | null = null;
   #random: Module | null = null;
+  #columns: Module | null = null;
   readonly #borrowed: [number, number][] = [];
   readonly #results: { readonly to: TypedArray; readonly at: number }[] = [];
 
@@ -117,6 +119,11 @@ export class Runner {
   /** Normalisation of rows. */
   get norms(): Module {
     return this.#norms ??= this.module(normsText(this.fused));
+  }
+
+  /** Softmax and what is like it, along other axes than the last. */
+  get columns(): Module {
+    return this.#columns ??= this.module(columnsText(this.functions, this.fused));
   }
 
   /** Random bits. */
