@@ -5,7 +5,8 @@ import type { Aval, Custom, View } from "../../ops/primitive.ts";
 import { sizeOf, stridesOf } from "../../ops/shape.ts";
 import { blas } from "./blas.ts";
 import type { Kernel } from "./loops.ts";
-import { roomFor, type Word, WORDS } from "./wasm/attention.ts";
+import { roomFor } from "./wasm/attention.ts";
+import { type Word, WORDS } from "./wasm/attention_rows.ts";
 import { usesLibrary } from "./wasm/product.ts";
 import { type Runner, TURNS } from "./wasm/runner.ts";
 
@@ -13,6 +14,8 @@ import { type Runner, TURNS } from "./wasm/runner.ts";
 const BLOCK = 1 << 16, FEWEST = 32, MOST = 64, LEAST = 1 << 12;
 /** Time of a score beside the products, and multiplications in about a nanosecond. */
 const SCORE = 4, SPEED = 16;
+/** Time of random bits of a score. */
+const TOSS = 4;
 
 /** The kernels of attention: forward, and backward to queries, and to keys and values side by side. */
 export const ATTENTION: readonly string[] = ["attention", "attentionQueryGrad", "attentionKeyValueGrad"];
@@ -31,11 +34,16 @@ export function hasRows({ shape, strides }: View): boolean {
   return strides[3] === 1 && (shape[2] === 1 || strides[2] >= shape[3]);
 }
 
-/** Whether a call is for these kernels. */
+/** Whether a call is for these kernels: f32, and enough to do; counters of random bits are whole numbers below 2^31. */
 export function isFor(x: readonly AttentionOperand[], p: AttentionAttributes): boolean {
-  const [q, k, v] = x.map(({ view }) => view.shape), plain = x.length - (p.mask === "none" ? 0 : 1);
-  return p.rate === 0 && x.slice(0, plain).every(({ dtype }) => dtype === "f32") && q[2] * k[2] >= LEAST &&
-    q[3] >= 4 && v[3] >= 4;
+  const [q, k, v] = x.map(({ view }) => view.shape), plain = x.length - extras(p);
+  return x.slice(0, plain).every(({ dtype }) => dtype === "f32") && q[2] * k[2] >= LEAST && q[3] >= 4 &&
+    v[3] >= 4 && (p.rate === 0 || q[0] * q[1] * p.queries * p.keys < 2 ** 31);
+}
+
+/** Operands beside those that every call has: a mask, and a key. */
+function extras({ mask, rate }: AttentionAttributes): number {
+  return (mask === "none" ? 0 : 1) + (rate === 0 ? 0 : 1);
 }
 
 /**
@@ -54,7 +62,8 @@ export function attentionKernel(
     blocks = Math.ceil(T / each);
   const line = 4 * ((S + 3) & ~3), room = roomFor(each, line, D);
   const scores = B * H * T * S / (p.causal ? 2 : 1), products = isForward ? D + E : 3 * D + 2 * E;
-  const work = scores * (SCORE + products / SPEED), units = isForward ? B * H * blocks : B * Hk;
+  const work = scores * (SCORE + (p.rate === 0 ? 0 : TOSS) + products / SPEED),
+    units = isForward ? B * H * blocks : B * Hk;
   const fixed: Partial<Record<Word, number>> = {
     ...{ H, Hk, G: H / Hk, T, S, D, E, each, blocks, line },
     ...{ causal: p.causal ? 1 : 0, first: p.firstQuery - p.firstKey + 1 },
@@ -62,14 +71,22 @@ export function attentionKernel(
     ...steps("k", k, 4),
     ...steps("v", v, 4),
     ...isForward ? {} : steps("u", u, 4),
-    ...p.mask === "none" ? {} : maskSteps(x[n - 1]),
+    ...p.mask === "none" ? {} : maskSteps(x[n - extras(p)]),
+    ...p.rate === 0 ? {} : { drops: 1, perKey: B / x[n - 1].view.shape[0], limit: limitOf(p.rate) },
+    ...{ queries: p.queries, keys: p.keys, firstQuery: p.firstQuery, firstKey: p.firstKey },
     mask: ["none", "bool", "float"].indexOf(p.mask),
     roomOf: room,
   };
   const template = Int32Array.from(WORDS, (name) => fixed[name] ?? 0),
     at = (name: Word) => WORDS.indexOf(name);
-  new Float32Array(template.buffer)[at("scale")] = p.scale;
-  const operands: readonly Word[] = isForward ? ["q", "k", "v", "m"] : ["q", "k", "v", "u", "stats", "m"];
+  const floats = new Float32Array(template.buffer);
+  floats[at("scale")] = p.scale;
+  floats[at("factor")] = 1 / (1 - p.rate);
+  const operands: readonly Word[] = [
+    ...isForward ? ["q", "k", "v"] as const : ["q", "k", "v", "u", "stats"] as const,
+    ...p.mask === "none" ? [] : ["m"] as const,
+    ...p.rate === 0 ? [] : ["key"] as const,
+  ];
   const outputs: readonly Word[] = isForward ? ["y"] : ["dq", "dkv"];
   return (values, _, g) => {
     const { words, geometry } = runner.own, to = results.map((_, i) => values[g[2 * n + i]]);
@@ -98,6 +115,9 @@ export function attentionKernel(
     runner.finish();
   };
 }
+
+/** Random bits from which on a weight is kept: see the record. */
+const limitOf = (rate: number): number => Math.ceil(Math.fround(rate) * 2 ** 24);
 
 function steps(name: "q" | "k" | "v" | "u", { strides }: View, bytes: number): Record<string, number> {
   return Object.fromEntries(["b", "h", "i"].map((axis, a) => [name + axis, bytes * strides[a]]));

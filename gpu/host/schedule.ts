@@ -481,8 +481,10 @@ class Planner {
     }));
     if (!isFor(types, p)) return null;
     const operands = step.inputs.map((s, k) => {
-      const x = this.#access[s], isMask = k === (isForward ? 3 : 5), isStatistics = !isForward && k === 4;
-      const fits = x.slot >= 0 && (isMask || (isStatistics ? isRowMajor(x.view) : hasRows(x.view)));
+      const x = this.#access[s],
+        rows = isForward ? 3 : 4,
+        isMask = k === (isForward ? 3 : 5) && p.mask !== "none";
+      const fits = x.slot >= 0 && (isMask || (k < rows ? hasRows(x.view) : isRowMajor(x.view)));
       return fits ? x : this.#contiguous(x, this.#steps[s].dtype);
     });
     const places = isForward ? [i] : ATTENTION.slice(1).map((name) => this.#twin(i, name));

@@ -2,47 +2,34 @@
  * Attention in WebAssembly (Dao 2023, "FlashAttention-2"): a block of queries against all the keys that it sees, whose
  * scores stand in memory between two products; backwards, scores are computed once for all three gradients.
  */
+import { attentionRows, word } from "./attention_rows.ts";
 import { matmulText } from "./matmul.ts";
-import { Rows } from "./row_function.ts";
-import { LOGSUM } from "./rows.ts";
-import { add, get, i32, locals, loop, min, mul, params, set, step, sub, ZEROS } from "./text.ts";
+import {
+  add,
+  count,
+  f32,
+  get,
+  i32,
+  locals,
+  max,
+  min,
+  mul,
+  params,
+  set,
+  step,
+  sub,
+  sum,
+  when,
+} from "./text.ts";
 import { HEADER } from "./threads.ts";
 import { Vectorizer } from "./vector.ts";
 
-/**
- * Words of a call's geometry. Steps are in bytes: `qb` from batch to batch, `qh` from head to head, `qi` from row to row of
- * q; likewise of k, v, the mask m and the output's cotangent u. `line` is that of a row of scores; `first` keys are seen by
- * query 0 where it is causal; a gradient at 0 is not wanted.
- */
-export const WORDS = [
-  ...["H", "Hk", "G", "T", "S", "D", "E", "each", "blocks", "line", "causal", "first", "scale", "library"],
-  ...["q", "qb", "qh", "qi", "k", "kb", "kh", "ki", "v", "vb", "vh", "vi", "u", "ub", "uh", "ui"],
-  ...["mask", "m", "mb", "mh", "mi", "mj", "y", "stats", "dq", "dkv", "room", "roomOf"],
-] as const;
-
-/** A word of a call's geometry. */
-export type Word = (typeof WORDS)[number];
-
 /** Bytes that a thread needs for blocks of `each` queries. */
 export function roomFor(each: number, line: number, D: number): number {
-  return 2 * each * line + 4 * each * D + 4 * each + 64;
+  return 2 * each * line + 4 * each * D + 4 * each + line + 64;
 }
 
-const word = (name: Word, load = "i32.load"): string =>
-  `(${load} offset=${4 * WORDS.indexOf(name)} ${get("g")})`;
-const sum = (...x: string[]): string => x.reduce((a, b) => add(a, b));
-const when = (condition: string, then: string, otherwise = ""): string =>
-  `(if ${condition} (then ${then})${otherwise === "" ? "" : ` (else ${otherwise})`})`;
-const splat = (x: string): string => `(f32x4.splat ${x})`;
-const f32 = (x: number | string): string => `(f32.const ${x})`;
-
-/** A loop from `from` on while below `to`. */
-const count = (i: string, from: string, to: string, body: string, by: string | number = 1): string =>
-  `${set(i, from)} ${loop(i, `(i32.lt_s ${get(i)} ${to})`, `${body} ${step(i, by)}`)}`;
-
-/**
- * A matrix for `$product`: where it is, the distance of its lines in bytes, and whether they are its columns.
- */
+/** A matrix for `$product`: where it is, the distance of its lines in bytes, and whether they are its columns. */
 interface Operand {
   readonly at: string;
   readonly line: string;
@@ -73,6 +60,7 @@ ${
   )
 })`;
 
+/** Bytes in elements. */
 function quarter(x: string): string {
   return `(i32.shr_u ${get(x)} ${i32(2)})`;
 }
@@ -85,70 +73,15 @@ const seen = (i: string): string =>
 const hide = (at: string): string =>
   `(call $blank ${add(get(at), mul(get("len"), i32(4)))} ${sub(get("m"), get("len"))})`;
 
-function max(a: string, b: string): string {
-  return `(select ${a} ${b} (i32.gt_s ${a} ${b}))`;
-}
-
-/**
- * `weights(x, y, n, rows, inverse)`: n scores of a row become e^(score - largest); the log of their sum goes to y, and its
- * inverse to `inverse`. `gradients(x, y, n, rows, stats)`: scores x and cotangents y of weights become weights
- * w = e^(x - lse) and the scores' cotangents w (y - delta).
- */
-function rowFunctions(vectors: Vectorizer): string {
-  const r = new Rows(vectors), g = new Rows(vectors);
-  const inverse = "(f32.demote_f64 (f64.div (f64.const 1) (local.get $s)))";
-  const weights = `${r.largest()}
-${
-    when(
-      `(f32.eq ${get("m")} ${f32("-inf")})`,
-      `${r.fill("x", ZEROS)} (f32.store ${get("y")} ${get("m")}) (f32.store ${get("inverse")} ${f32(0)})`,
-      `${r.sum("x")} ${r.log()} (f32.store ${get("y")} ${LOGSUM}) (f32.store ${get("inverse")} ${inverse})`,
-    )
-  }`;
-  const gradients = `${set("low", `(v128.load32_splat ${get("stats")})`)}
-${set("high", `(v128.load32_splat offset=4 ${get("stats")})`)}
-${g.map(["x"], ([z]) => g.exp(`(f32x4.sub ${z} ${get("low")})`), "x")}
-${g.map(["x", "y"], ([w, dw]) => `(f32x4.mul ${w} (f32x4.sub ${dw} ${get("high")}))`, "y")}`;
-  return `${r.function("weights", ["inverse"], weights, ["x"], [])}
-${g.function("gradients", ["stats"], gradients, ["x", "y"], [])}`;
-}
-
-/** `scaled(x, y, n, by)`: y = by x, n elements. */
-const SCALED = `(func $scaled ${params("x y n")} (param $by f32)
-${
-  loop(
-    "fours",
-    `(i32.ge_s ${get("n")} ${i32(4)})`,
-    `(v128.store ${get("y")} (f32x4.mul (v128.load ${get("x")}) ${splat(get("by"))}))
-    ${step("x", 16)} ${step("y", 16)} ${step("n", -4)}`,
-  )
-}
-${
-  loop(
-    "ones",
-    `(i32.gt_s ${get("n")} ${i32(0)})`,
-    `(f32.store ${get("y")} (f32.mul (f32.load ${get("x")}) ${get("by")})) ${step("x", 4)} ${step("y", 4)} ${
-      step("n", -1)
-    }`,
-  )
-})`;
-
-/** `blank(y, n)`: n zeros. */
-const BLANK = `(func $blank ${params("y n")}
-${
-  loop(
-    "fours",
-    `(i32.ge_s ${get("n")} ${i32(4)})`,
-    `(v128.store ${get("y")} ${ZEROS}) ${step("y", 16)} ${step("n", -4)}`,
-  )
-}
-${
-  loop(
-    "ones",
-    `(i32.gt_s ${get("n")} ${i32(0)})`,
-    `(f32.store ${get("y")} ${f32(0)}) ${step("y", 4)} ${step("n", -1)}`,
-  )
-})`;
+/** Tosses for a row, and drops at a place of its own. */
+const toss = when(
+  word("drops"),
+  `(call $toss ${["g", "b", "h"].map(get).join(" ")} ${add(get("i0"), get("i"))} ${get("len")} ${
+    get("bits")
+  })`,
+);
+const drop = (at: string): string =>
+  when(word("drops"), `(call $drop ${["g", at, "len", "bits"].map(get).join(" ")})`);
 
 /** The address of rows of an operand: head `h` of batch `b`, from row `i` on. */
 function rows(x: "q" | "k" | "v" | "u", h: string, i: string | null): string {
@@ -215,13 +148,14 @@ ${
   )
 })`;
 
-/** What a thread has of its room: scores, cotangents of weights, scaled queries, inverses of sums. */
+/** What a thread has of its room: scores, cotangents of weights, scaled queries, inverses of sums, random bits. */
 const ROOM = `${
   set("z", add(word("room"), mul(`(i32.load ${sub(get("sums"), i32(HEADER))})`, word("roomOf"))))
 }
 ${set("w", add(get("z"), mul(word("each"), word("line"))))}
 ${set("qs", add(get("w"), mul(word("each"), word("line"))))}
-${set("inverses", add(get("qs"), mul(mul(word("each"), word("D")), i32(4))))}`;
+${set("inverses", add(get("qs"), mul(mul(word("each"), word("D")), i32(4))))}
+${set("bits", `(i32.and ${sum(get("inverses"), mul(word("each"), i32(4)), i32(15))} ${i32(-16)})`)}`;
 
 /** Block `i0` on of n queries, which see m keys at most. */
 const BLOCK = `${set("n", min(word("each"), sub(word("T"), get("i0"))))}
@@ -242,7 +176,7 @@ ${
   }`;
 
 const FORWARD = `(func $forward ${params("g from to sums panels")} ${
-  locals("u b h hk i0 n m z w qs inverses i len zi wi y line")
+  locals("u b h hk i0 n m z w qs inverses bits i len zi wi y line")
 }
 ${ROOM} ${set("line", mul(add(word("E"), i32(1)), i32(4)))}
 ${
@@ -266,7 +200,7 @@ ${
       eachRow(
         `(call $weights ${get("zi")} ${sum(get("y"), mul(get("i"), get("line")), mul(word("E"), i32(4)))} ${
           get("len")
-        } ${i32(1)} ${add(get("inverses"), mul(get("i"), i32(4)))}) ${hide("zi")}`,
+        } ${i32(1)} ${add(get("inverses"), mul(get("i"), i32(4)))}) ${toss} ${drop("zi")} ${hide("zi")}`,
       )
     }
     ${
@@ -302,7 +236,7 @@ ${
 })`;
 
 const BACKWARD = `(func $backward ${params("g from to sums panels")} ${
-  locals("u b h hk end i0 n m z w qs inverses i len zi wi dq dkv line row stats")
+  locals("u b h hk end i0 n m z w qs inverses bits i len zi wi dq dkv line row stats")
 }
 ${ROOM} ${set("line", mul(add(word("D"), word("E")), i32(4)))}
 ${
@@ -351,7 +285,9 @@ ${
                 eachRow(
                   `${set("stats", add(word("stats"), mul(add(get("row"), get("i")), i32(8))))}
                   ${when(`(f32.eq (f32.load ${get("stats")}) ${f32("-inf")})`, set("len", i32(0)))}
+                  ${toss} ${drop("wi")}
                   (call $gradients ${["zi", "wi", "len"].map(get).join(" ")} ${i32(1)} ${get("stats")})
+                  ${drop("zi")}
                   ${hide("zi")} ${hide("wi")}`,
                 )
               }
@@ -409,8 +345,6 @@ ${
  * `[B, H, T, D]` and dkv `[B, Hk, S, D + E]`. Rows of operands are contiguous.
  */
 export function attentionText(sources: ReadonlyMap<string, string>, fused: boolean): string {
-  const vectors = new Vectorizer(sources, fused);
-  return [matmulText(fused), rowFunctions(vectors), PRODUCT, SCALED, BLANK, SCORES, FORWARD, BACKWARD].join(
-    "\n",
-  );
+  const rows = attentionRows(new Vectorizer(sources, fused));
+  return [matmulText(fused), rows, PRODUCT, SCORES, FORWARD, BACKWARD].join("\n");
 }

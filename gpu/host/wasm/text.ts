@@ -33,3 +33,13 @@ export const ODD = "4 5 6 7 4 5 6 7 12 13 14 15 12 13 14 15";
 
 /** Vectors of all bits and of none. */
 export const ONES = "(i32x4.splat (i32.const -1))", ZEROS = "(i32x4.splat (i32.const 0))";
+
+export const sum = (...x: string[]): string => x.reduce((a, b) => add(a, b));
+export const max = (a: string, b: string): string => `(select ${a} ${b} (i32.gt_s ${a} ${b}))`;
+export const when = (condition: string, then: string, otherwise = ""): string =>
+  `(if ${condition} (then ${then})${otherwise === "" ? "" : ` (else ${otherwise})`})`;
+/** A loop from `from` on while below `to`. */
+export const count = (i: string, from: string, to: string, body: string, by: string | number = 1): string =>
+  `${set(i, from)} ${loop(i, `(i32.lt_s ${get(i)} ${to})`, `${body} ${step(i, by)}`)}`;
+export const splat = (x: string): string => `(f32x4.splat ${x})`;
+export const f32 = (x: number | string): string => `(f32.const ${x})`;
