@@ -226,6 +226,12 @@ function refuseInside(handle: Tensor): void {
   }
 }
 
+/** The tensor whose gradient a handle shows: inside jit, an argument shows that of the leaf it stands for. */
+function gradientHolder(handle: Tensor): Tensor {
+  const { cell, op } = handle.node;
+  return cell !== null && op.name === "placeholder" ? cell : handle;
+}
+
 /** The recording by jit that an older handle is used in, if any. */
 function jitTrace(handle: Tensor): Trace | null {
   for (let t = currentTrace(); t !== null; t = t.outer) {
@@ -437,12 +443,19 @@ export class Tensor {
   }
   /** What `backward` has accumulated, or null. */
   get grad(): Tensor | null {
+    const holder = gradientHolder(this);
+    if (holder !== this) return holder.grad;
     const trace = jitTrace(this), grad = this.#grad;
     if (trace !== null) return trace.grads!.read(this, grad);
     if (grad !== null && grad.node.isExclusive) grad.node.isExclusive = false; // now somebody has it
     return grad;
   }
   set grad(grad: Tensor | null) {
+    const holder = gradientHolder(this);
+    if (holder !== this) {
+      holder.grad = grad;
+      return;
+    }
     const trace = jitTrace(this);
     if (trace !== null) trace.grads?.write(this, this.#grad);
     else if (grad !== null) refuseInside(this);

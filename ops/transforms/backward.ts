@@ -131,6 +131,7 @@ export function tidy<T extends Tree>(f: () => T): T {
       "Cannot tidy an asynchronous function: what is still needed after an await cannot be known",
     );
   }
+  if (currentTrace() !== null) return result; // placeholders hold no memory
   const kept = [
     ...flatten(result, "tidy a function that returns").leaves.map((t) => t.node),
     ...list.escaped as Node[],

@@ -43,6 +43,10 @@ import { checkFunction, describeLeaves, flatten, type Tree, treeKey } from "./tr
 interface Entry extends Dependencies {
   readonly program: Program;
   readonly rebuild: (leaves: readonly Tensor[]) => Tree;
+  /** For each tensor among the arguments: itself, where it is changed or its gradient used, so that it belongs to the recording. */
+  readonly own: readonly (Tensor | null)[];
+  /** All handles that are changed, or whose gradients are used. */
+  readonly changed: ReadonlySet<Tensor>;
   /** What fills the constants: a handle read anew, its gradient, or the node itself. */
   readonly refill: readonly ((() => Node) | null)[];
   /** Constants that are data of the recording's own. */
@@ -75,8 +79,8 @@ export interface Jitted<A extends unknown[], Y> {
  * Records `f` at its first call and repeats the recorded graph at later ones, without running its JavaScript.
  * Tensors older than the recording that it reads (parameters, optimiser state) are read anew at each call, what it
  * assigns (`step`, running statistics, `.grad`) is assigned at each call, random numbers are drawn anew. Other
- * JavaScript values in the arguments, and modes of modules, are part of the key; new shapes record anew, and `explain()`
- * says why. A call costs host time for what it takes and gives, not for the ops inside; one that assigns or calls
+ * JavaScript values in the arguments, and modes of modules, are part of the key; new shapes record anew, and so does an
+ * argument that is assigned to, or whose `.grad` is used, when it is another tensor; `explain()` says why. A call costs host time for what it takes and gives, not for the ops inside; one that assigns or calls
  * backward runs at once, and gives the memory of replaced values back where nothing else can see them.
  */
 export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted<A, Y> {
@@ -96,7 +100,9 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
       if (entries.size > STRUCTURES) entries.delete(entries.keys().next().value!);
     }
     // What a lost device took of a recording is recorded anew.
-    let entry = list.find((e) => isCurrent(e) && e.data.every((c) => c.value!.error === null));
+    let entry = list.find((e) =>
+      isFor(e, flat.leaves) && isCurrent(e) && e.data.every((c) => c.value!.error === null)
+    );
     if (entry === undefined) {
       const leaves = new Map([["noGrad", `${noGrad}`], ["deterministic algorithms", `${isFixed}`]]);
       args.forEach((x, i) => describeLeaves(x, `argument ${i}`, leaves));
@@ -109,8 +115,10 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
       }
       seen.push(leaves);
       if (seen.length > COMPARED) seen.shift();
-      entry = recordEntry(f, flat);
+      const like = list.at(-1)?.own;
+      entry = recordEntry(f, flat, flat.leaves.map((x, i) => like?.[i] ? x : null));
       if (!entry.passing) list.push(entry);
+      if (list.length > RECORDINGS) list.shift();
     } else if (currentTrace() !== null) {
       // A recording around this one depends on the same modes; gradients have told it already, as they were read.
       for (const { read, what, isMode } of entry.guards) if (isMode) readGuarded(read, what);
@@ -120,18 +128,31 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
   return Object.assign(call, { recordings: () => count, explain: () => [...reasons] });
 }
 
-/** Structures of arguments whose recordings are kept, and recordings that a new one is compared with. */
-const STRUCTURES = 512, COMPARED = 16;
+/** Structures of arguments whose recordings are kept, recordings of each, and those that a new one is compared with. */
+const STRUCTURES = 512, RECORDINGS = 64, COMPARED = 16;
+
+/** Whether the tensor itself, or the leaf that it is a version of, is among `changed`. */
+function isChanged(x: Tensor, changed: ReadonlySet<Tensor>): boolean {
+  const { cell } = x.node;
+  return changed.has(x) || (cell !== null && changed.has(cell));
+}
+
+/** Whether a recording changes of these arguments those that it is meant to change. */
+function isFor({ own, changed }: Entry, leaves: readonly Tensor[]): boolean {
+  if (changed.size === 0) return true;
+  return leaves.every((x, i) => own[i] === null ? !isChanged(x, changed) : own[i] === x);
+}
 
 function recordEntry(
   f: (...x: Tree[]) => Tree,
   flat: { leaves: Tensor[]; rebuild: (l: readonly Tensor[]) => Tree },
+  own: readonly (Tensor | null)[],
 ): Entry {
   const holes = new Map<Tensor, Node>();
   const refills = new Map<Node, () => Node>();
   const gradHoles = new Map<Tensor, Tensor>();
   const written = new Map<Tensor, Tensor | null>();
-  const guards: Guard[] = [], captured: Captured[] = [];
+  const guards: Guard[] = [], captured: Captured[] = [], looked = new Set<Tensor>();
   let passing = false;
   const guard = (read: () => unknown, what: string): void => {
     guards.push({ read, value: read(), what, isMode: true });
@@ -153,6 +174,7 @@ function recordEntry(
   const grads = {
     read: (handle: Tensor, grad: Tensor | null): Tensor | null => {
       if (written.has(handle)) return grad;
+      looked.add(handle);
       const aval = (g: Tensor | null): string => g === null ? "null" : `${g.dtype} ${showShape(g.shape)}`;
       // Reading it here would come back here.
       guards.push({
@@ -184,13 +206,15 @@ function recordEntry(
       for (const [handle, before] of written) handle.grad = before;
     });
   };
-  let recording, draws = 0;
+  let recording, draws = 0, assignedTo: readonly boolean[] = [];
   const random = rngState();
   try {
     recording = record(avals, (params) => {
       params.forEach((t, i) => t.node.cell = flat.leaves[i].node.cell);
-      const y = f(...flat.rebuild(params));
+      const holes = params.map((t) => t.node);
+      const y = f(...flat.rebuild(params.map((t, i) => own[i] ?? t)));
       if (y instanceof Promise) return y as never;
+      assignedTo = params.map((t, i) => t.node !== holes[i]);
       const out = flatten(y, "jit a function that returns");
       rebuild = out.rebuild;
       outputs = out.leaves.length;
@@ -216,9 +240,14 @@ function recordEntry(
   // A recording around this one depends on the same gradients and modes.
   for (const { read } of guards) read();
   const { program, effects } = recording;
+  const changed = new Set([...effects, ...written.keys(), ...looked]);
+  const mine = flat.leaves.map((x, i) => own[i] ?? (assignedTo[i] || isChanged(x, changed) ? x : null));
+  if (mine.some((x, i) => x !== own[i])) return recordEntry(f, flat, mine);
   return {
     program,
     rebuild: rebuild!,
+    own,
+    changed,
     refill: program.consts.map((c) => refills.get(c) ?? null),
     data: program.consts.filter((c) => c.value !== null && !refills.has(c)),
     assigned: effects,

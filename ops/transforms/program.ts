@@ -1,5 +1,5 @@
 /** Recorded functions: a graph with holes, which can be filled again, batched, and keyed by structure. */
-import { ambient, type Device } from "../ambient.ts";
+import { ambient, type Device, withAmbient } from "../ambient.ts";
 import { costOf } from "../cost.ts";
 import { placeholderNode, tupleOutputs } from "../definitions/structural.ts";
 import {
@@ -215,10 +215,12 @@ export function record(
   let effects: [Tensor, Node][] = [];
   try {
     // Inside, where a handle from outside is what the trace takes it for.
-    outputs = inTrace(trace, () => {
-      const results: Tensor[] | Promise<never> = f(params.map((n) => new Tensor(n)));
-      return results instanceof Promise ? results as never : results.map(nodeOf);
-    });
+    // What it makes belongs to the program: nothing for `tidy`.
+    outputs = withAmbient({ tidy: null }, () =>
+      inTrace(trace, () => {
+        const results: Tensor[] | Promise<never> = f(params.map((n) => new Tensor(n)));
+        return results instanceof Promise ? results as never : results.map(nodeOf);
+      }));
   } finally {
     effects = [...trace.effects].map(([handle, before]): [Tensor, Node] => {
       const after = handle.node;

@@ -22,6 +22,7 @@ import {
   sync,
   type Tensor,
   tensor,
+  tidy,
   vmap,
 } from "../../mod.ts";
 import { nextSerial } from "../../ops/node.ts";
@@ -379,4 +380,58 @@ testEach("gradients that nobody looked at give their memory back, the others sta
   step(await leaf([0, 0]));
   step(await leaf([0, 0]));
   assertEquals(await held.toArray(), [14, 16]);
+});
+
+testEach("what a jitted function does to an argument happens to the tensor of each call", async () => {
+  const a = parameter(await leaf([1, 2])), b = parameter(await leaf([3, 4]));
+  const derive = jit((x: Tensor, y: Tensor) => x.mul(y).sum().backward());
+  derive(a, a);
+  assertEquals(await a.grad!.toArray(), [2, 4], "both arguments");
+  a.zeroGrad();
+  derive(b, a);
+  assertEquals([await a.grad!.toArray(), await b.grad!.toArray()], [[3, 4], [1, 2]]);
+  const descend = jit((x: Tensor) => {
+    x.zeroGrad();
+    x.square().sum().backward();
+    x.assign(noGrad(() => x.sub(x.grad!.mul(0.5))));
+    return x.add(1).detach();
+  });
+  for (const x of [a, b, a]) {
+    x.assign(tensor([1, 2]));
+    assertEquals(await descend(x).toArray(), [1, 1]);
+    assertEquals([await x.toArray(), await x.grad!.toArray()], [[0, 0], [2, 4]]);
+  }
+  const clear = jit((x: Tensor) => x.zeroGrad()), seen = jit((x: Tensor) => x.grad!.add(1));
+  assertEquals([await seen(a).toArray(), await seen(a).toArray()], [[3, 5], [3, 5]]);
+  a.grad = tensor([5, 5]);
+  assertEquals([await seen(a).toArray(), await seen(b).toArray()], [[6, 6], [3, 5]]);
+  clear(a);
+  assertEquals([a.grad, await b.grad!.toArray()], [null, [2, 4]]);
+  clear(b);
+  assertEquals(b.grad, null);
+});
+
+testEach("an argument that is also state of the function is the state", async () => {
+  const total = await leaf([1, 1]), other = await leaf([5, 5]);
+  const add = jit((x: Tensor) => {
+    total.assign(total.add(x));
+    return x.mul(1);
+  });
+  assertEquals(await add(other).toArray(), [5, 5]);
+  assertEquals(await add(total).toArray(), [12, 12]);
+  assertEquals(await add(other).toArray(), [5, 5]);
+  assertEquals(await total.toArray(), [17, 17]);
+});
+
+testEach("tidy around a first jitted call and inside a jitted function keeps what is needed", async () => {
+  const w = parameter(await leaf([1, 2]));
+  const step = jit((x: Tensor) => {
+    const scale = tensor([2, 2]), y = tidy(() => w.mul(scale).mul(x).sum());
+    w.zeroGrad();
+    y.backward();
+    w.assign(noGrad(() => w.sub(w.grad!)));
+    return y.detach();
+  });
+  for (const expected of [6, -2, -10]) assertEquals(await tidy(() => step(tensor([1, 1]))).item(), expected);
+  assertEquals([await w.toArray(), await w.grad!.toArray()], [[-5, -4], [2, 2]]);
 });
