@@ -47,7 +47,7 @@ export { memory, plannedMemory, resetPeakMemoryStats, setMemoryBudget } from "./
 export type { MemoryPlan } from "./ops/memory.ts";
 export { OutOfMemoryError } from "./ops/out_of_memory.ts";
 export type { MemoryReport } from "./ops/runs.ts";
-export type { MimeBundle } from "./ops/presenter.ts";
+export type { MimeBundle, PrintedPlace } from "./ops/presenter.ts";
 export {
   arange,
   defaultDevice,

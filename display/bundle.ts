@@ -1,5 +1,7 @@
 /** MIME bundles: what any value looks like to a notebook, as JSON that a front end can read. */
 
+import { printedIn, type PrintedPlace } from "../ops/presenter.ts";
+
 /** Representations by MIME type; a front end takes the richest one it knows. */
 export type Bundle = Record<string, unknown>;
 
@@ -191,9 +193,9 @@ export abstract class Drawing {
   }
 
   /** For `console.log`. */
-  [textHook](): string {
+  [textHook](_inspect?: unknown, place?: PrintedPlace): string {
     try {
-      return this.text();
+      return printedIn(place, this.text());
     } catch (error) {
       return `(drawing failed: ${messageOf(error)})`;
     }

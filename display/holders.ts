@@ -64,8 +64,13 @@ class Summary extends Drawing {
   constructor(readonly model: Module, readonly cost: ModelCost | null) {
     super();
     for (const [path, module] of Object.entries(model.namedModules())) {
-      const children = Object.values(module.children()),
-        inner = new Set(children.flatMap((m) => m.parameters()));
+      // By path, since a module may contain one that contains it.
+      const children = Object.keys(module.children()), members = module.members();
+      const inner = new Set(
+        members.filter(({ path }) => children.some((child) => path.startsWith(`${child}.`))).map((m) =>
+          m.tensor
+        ),
+      );
       const own = module.parameters().filter((p) => !inner.has(p));
       if (children.length === 0 || own.length > 0) this.#lines.push({ name: path || "(model)", module, own });
     }

@@ -89,6 +89,9 @@ export class ProgramDrawing extends Drawing {
   }
 
   #summary(device: string, steps: readonly Step[], recomputed: number): string {
+    if (this.kernels.length === 0) {
+      return `${device}: nothing to compute, the tensor has a value and no graph`;
+    }
     const sum = (f: (kernel: ProgramKernel) => number): number =>
       this.kernels.reduce((n, kernel) => n + f(kernel), 0);
     const ops = steps.filter(({ op }) => op !== null && op.family !== "movement").length;
@@ -113,6 +116,7 @@ export class ProgramDrawing extends Drawing {
 
   /** Kernels as frames around their ops. */
   protected override async render(): Promise<Presentation> {
+    if (this.kernels.length === 0) return { data: {} };
     return await presentGraph(this.#picture, fold(this.#picture, this.#options.depth), this.#options);
   }
 }

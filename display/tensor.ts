@@ -1,30 +1,43 @@
 /** How a tensor looks: its values as text and as a shaded table, never more than fits. */
 import { escapeHtml } from "./bundle.ts";
-import { consoleText, extent, formatNumber, plainNumber } from "./parts.ts";
+import { consoleText, extent, formatNumber, plainLine, plainNumber } from "./parts.ts";
 import { statistics, tensorMap } from "./tensor_map.ts";
 import { presentFigure } from "./vega.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import type { TypedArray } from "../ops/dtype.ts";
+import { currentTrace } from "../ops/node.ts";
 import type { MimeBundle } from "../ops/presenter.ts";
+import { sizeOf } from "../ops/shape.ts";
 
 /** More elements than this are shortened to the ends of each axis. */
 const ALL = 1000;
-const EDGE = 3;
+/** Elements at the front and the back of an axis: as many as there is room for. */
+const ENDS = [[3, 3], [2, 2], [1, 1], [1, 0]] as const;
 
 function header(x: Tensor): string {
-  const parts = [`Tensor ${x.name === null ? "" : `${x.name} `}[${x.shape.join(", ")}]`, x.dtype, x.device];
+  const parts = [
+    `Tensor ${x.name === null ? "" : `${plainLine(x.name)} `}[${x.shape.join(", ")}]`,
+    x.dtype,
+    x.device,
+  ];
   if (x.requiresGrad) parts.push(x.isLeaf ? "requiresGrad" : "computed from parameters");
   return parts.join(" · ");
 }
 
 /** Places of an axis that are shown; -1 stands for a gap. */
-function shown(n: number, edge: number, whole: boolean): number[] {
-  if (whole || n <= 2 * edge) return Array.from({ length: n }, (_, i) => i);
+function shown(n: number, front: number, back: number): number[] {
+  if (n <= front + back) return Array.from({ length: n }, (_, i) => i);
   return [
-    ...Array.from({ length: edge }, (_, i) => i),
+    ...Array.from({ length: front }, (_, i) => i),
     -1,
-    ...Array.from({ length: edge }, (_, i) => n - edge + i),
+    ...Array.from({ length: back }, (_, i) => n - back + i),
   ];
+}
+
+/** Front and back of each axis for at most `ALL` elements in all. */
+function endsOf(shape: readonly number[]): readonly [number, number] {
+  if (sizeOf(shape) <= ALL) return [ALL, 0];
+  return ENDS.find(([front, back]) => sizeOf(shape.map((n) => Math.min(n, front + back))) <= ALL)!;
 }
 
 function element(v: number, dtype: string, format = plainNumber): string {
@@ -34,17 +47,17 @@ function element(v: number, dtype: string, format = plainNumber): string {
 /** The values as nested brackets, one row a line, columns aligned. */
 function brackets(bits: TypedArray, shape: readonly number[], dtype: string): string {
   if (shape.length === 0) return element(bits[0], dtype);
-  const whole = bits.length <= ALL;
+  const [front, back] = endsOf(shape);
   const cells = (axis: number, at: number): string[] => {
     const n = shape[axis], step = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-    return shown(n, EDGE, whole).flatMap((i) =>
+    return shown(n, front, back).flatMap((i) =>
       i < 0 ? [] : axis === shape.length - 1 ? [element(bits[at + i], dtype)] : cells(axis + 1, at + i * step)
     );
   };
   const width = bits.length === 0 ? 0 : Math.max(...cells(0, 0).map((s) => s.length));
   const write = (axis: number, at: number, indent: string): string => {
     const n = shape[axis], step = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-    const places = shown(n, EDGE, whole);
+    const places = shown(n, front, back);
     if (axis === shape.length - 1) {
       return `[${places.map((i) => i < 0 ? "…" : element(bits[at + i], dtype).padStart(width)).join("  ")}]`;
     }
@@ -59,9 +72,15 @@ function brackets(bits: TypedArray, shape: readonly number[], dtype: string): st
 export function inspectTensor(x: Tensor): string {
   const bits = x.peek();
   if (bits !== null) return `${header(x)}\n${brackets(bits, x.shape, x.dtype)}`;
-  const value = x.node.value;
-  const why = value?.error ? value.error.message : value === null ? "not computed yet" : "on the device";
-  return `${header(x)} (${why}; read it with await x.toArray())`;
+  const value = x.node.value, trace = currentTrace();
+  if (value?.error) return `${header(x)} (${value.error.message})`;
+  if (trace !== null || x.node.op.name === "placeholder") {
+    const place = trace === null ? "" : ` inside ${trace.kind}`;
+    return `${header(x)} (without a value${place}; return it from the function and read it outside)`;
+  }
+  return `${header(x)} (${
+    value === null ? "not computed yet" : "on the device"
+  }; read it with await x.toArray())`;
 }
 
 /** Blue below zero, orange above, stronger the farther from zero; translucent, so that it suits any theme. */

@@ -2,7 +2,7 @@
 import type { Device } from "../ops/ambient.ts";
 import { type DType, isFloat } from "../ops/dtype.ts";
 import { currentScope, readGuarded, setScope } from "../ops/node.ts";
-import { displayHolder, type MimeBundle } from "../ops/presenter.ts";
+import { displayHolder, type MimeBundle, printedIn, type PrintedPlace } from "../ops/presenter.ts";
 import { dropStaleGraphs } from "../ops/runs.ts";
 import { sameShape, type Shape, showShape } from "../ops/shape.ts";
 import { assignAll, refuseDevice, Tensor } from "../ops/tensor.ts";
@@ -328,21 +328,30 @@ export abstract class Module {
   }
   /** The module and those inside, a line each. */
   toString(): string {
+    if (told.has(this)) return "[Circular]";
     const inner = Object.entries(this.children());
     const head = `${this.constructor.name}(${this.details()}`;
     if (inner.length === 0) return `${head})`;
-    const lines = inner.map(([name, m]) => `  (${name}): ${m.toString().replaceAll("\n", "\n  ")}`);
-    return `${head}\n${lines.join("\n")}\n)`;
+    told.add(this);
+    try {
+      const lines = inner.map(([name, m]) => `  (${name}): ${m.toString().replaceAll("\n", "\n  ")}`);
+      return `${head}\n${lines.join("\n")}\n)`;
+    } finally {
+      told.delete(this);
+    }
   }
   /** What `console.log` shows. */
-  [Symbol.for("Deno.customInspect")](): string {
-    return this.toString();
+  [Symbol.for("Deno.customInspect")](_inspect?: unknown, place?: PrintedPlace): string {
+    return printedIn(place, this.toString());
   }
   /** What a notebook shows: a table by layer. */
   [Symbol.for("Jupyter.display")](): Promise<MimeBundle> {
     return displayHolder(this);
   }
 }
+
+/** Modules whose text is being made, since one may contain itself. */
+const told = new Set<Module>();
 
 /** Shape, type and device of a tensor that is not kept. */
 export class TensorOutline {

@@ -56,6 +56,17 @@ export function currentPresenter(): Presenter {
   return presenter;
 }
 
+/** Where the printed text stands in an object or array that `Deno.inspect` prints. */
+export interface PrintedPlace {
+  /** Columns that later lines are moved by. */
+  readonly indentationLvl?: number;
+}
+
+/** A text of several lines as a part of what `Deno.inspect` prints. */
+export function printedIn(place: PrintedPlace | undefined, text: string): string {
+  return text.replaceAll("\n", `\n${" ".repeat(place?.indentationLvl ?? 0)}`);
+}
+
 /** What a notebook shows for an object that holds tensors; its text where it cannot be drawn. Never throws. */
 export async function displayHolder(x: object): Promise<MimeBundle> {
   try {

@@ -22,7 +22,14 @@ import {
   setTensorFactory,
   type Trace,
 } from "./node.ts";
-import { currentPresenter, type MimeBundle, type Picture, type TensorGraphOptions } from "./presenter.ts";
+import {
+  currentPresenter,
+  type MimeBundle,
+  type Picture,
+  printedIn,
+  type PrintedPlace,
+  type TensorGraphOptions,
+} from "./presenter.ts";
 import type { Elementwise } from "./primitive.ts";
 import { dropStaleGraphs, engineOf, flush, readNodes, registerRoot, throwTakenBack } from "./runs.ts";
 import {
@@ -2284,8 +2291,12 @@ export class Tensor {
     }
   }
   /** What `console.log` shows. */
-  [Symbol.for("Deno.customInspect")](): string {
-    return currentPresenter().inspect(this);
+  [Symbol.for("Deno.customInspect")](_inspect?: unknown, place?: PrintedPlace): string {
+    try {
+      return printedIn(place, currentPresenter().inspect(this));
+    } catch (error) {
+      return `${this} (${error instanceof Error ? error.message : error})`;
+    }
   }
   /** What `JSON.stringify` writes: what the tensor is, without its values, which take a wait (`await x.toArray()`). */
   toJSON(): { shape: Shape; dtype: DType; device: Device } {

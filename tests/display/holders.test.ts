@@ -149,3 +149,37 @@ test("hooks of modules and optimisers do not throw, and names cannot inject mark
   assertStringIncludes(text, "The device is lost");
   assertStringIncludes(Deno.inspect(lost.weight), "The device is lost");
 });
+
+test("a module that contains itself is printed and summed up", async () => {
+  class Inner extends Module {
+    outer: Module | null = null;
+    layer = new Linear(2, 2);
+    forward(x: Tensor): Tensor {
+      return this.layer.call(x);
+    }
+  }
+  class Outer extends Module {
+    inner = new Inner();
+    layer = new Linear(2, 3);
+    self = this;
+    forward(x: Tensor): Tensor {
+      return this.layer.call(this.inner.call(x));
+    }
+  }
+  const model = new Outer();
+  model.inner.outer = model;
+  assertStringIncludes(Deno.inspect(model), "(outer): [Circular]");
+  assertStringIncludes(Deno.inspect(model), "(self): [Circular]");
+  const { "text/plain": text } = await shown(model);
+  assertStringIncludes(text, "15 parameters");
+  assertMatch(text, /inner\.layer +Linear +6 /);
+  assertMatch(text, /\nlayer +Linear +9 /);
+  class Loop extends Module {
+    weight = new Linear(2, 2).weight;
+    self = this;
+    forward(x: Tensor): Tensor {
+      return x.matmul(this.weight);
+    }
+  }
+  assertMatch((await shown(new Loop()))["text/plain"], /\(model\) +Loop +4 /);
+});

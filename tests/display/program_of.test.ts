@@ -39,6 +39,13 @@ Deno.test("what a checkpoint rebuilds is told", async () => {
   assertStringIncludes(String((await rebuilt.present()).data["image/svg+xml"]), "computed again");
 });
 
+Deno.test("the program of a tensor that has a value and no graph says so, without a failed drawing", async () => {
+  const x = tensor([1, 2], { device: "host" }).sin().sum();
+  await x.data();
+  const text = String((await program(x).present()).data["text/plain"]);
+  assertEquals(text, "host: nothing to compute, the tensor has a value and no graph");
+});
+
 Deno.test("kernels that repeat are listed once", () => {
   let h: Tensor = leaf([1, 2, 3, 4], "x").reshape([2, 2]);
   for (let i = 0; i < 20; i++) h = h.matmul(h).tanh();
