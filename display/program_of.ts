@@ -203,12 +203,19 @@ class ProgramPicture {
   readonly #computed: Set<number>;
   readonly #roots: Set<number>;
   readonly #stored: Set<number>;
+  /** What the program calls a result, by the step that it is a view of. */
+  readonly #names = new Map<number, string>();
 
   constructor(readonly graph: RunGraph, plan: RunPlan, readonly kernels: readonly KernelReport[]) {
     this.#steps = plan.lowered.steps;
     this.#computed = new Set(kernels.flatMap(({ steps }) => steps));
     this.#roots = new Set(plan.lowered.roots.map((root) => this.#base(root)));
     this.#stored = new Set(kernels.flatMap(({ stores }) => stores));
+    for (const root of plan.lowered.roots) {
+      const { source } = this.#steps[root],
+        name = source < 0 ? undefined : nodeNames.get(graph.nodes[source]);
+      if (name !== undefined) this.#names.set(this.#base(root), name);
+    }
   }
 
   /** How many steps are computed again because that is cheaper than to keep them. */
@@ -257,7 +264,8 @@ class ProgramPicture {
   #node(i: number): GraphNode {
     const { op, leaf, source, shape, dtype, segment, p } = this.#steps[i];
     const origin = source < 0 ? undefined : this.graph.nodes[source], attributes = origin?.p ?? p;
-    const name = origin === undefined ? undefined : nodeNames.get(origin) ?? origin.cell?.name ?? undefined;
+    const own = origin === undefined ? undefined : nodeNames.get(origin) ?? origin.cell?.name ?? undefined;
+    const name = own ?? this.#names.get(i);
     const node: GraphNode = { id: i, kind: "op", label: opName(this.#steps[i]), shape, dtype };
     if (name !== undefined) node.name = name;
     if (op === null) {

@@ -46,6 +46,19 @@ Deno.test("the program of a tensor that has a value and no graph says so, withou
   assertEquals(text, "host: nothing to compute, the tensor has a value and no graph");
 });
 
+Deno.test("the gradient of a weight has its name, though it is a view of what a kernel stores", async () => {
+  const model = new Sequential(
+    new Linear(3, 4, { device: "host" }),
+    new ReLU(),
+    new Linear(4, 2, { device: "host" }),
+  );
+  const loss = model.call(ones([5, 3], { device: "host" })).square().sum();
+  const svg = String((await program(loss).present()).data["image/svg+xml"]);
+  for (const path of ["0.weight", "0.bias", "2.weight", "2.bias"]) {
+    assertStringIncludes(svg, `grad ${path} = `);
+  }
+});
+
 Deno.test("kernels that repeat are listed once", () => {
   let h: Tensor = leaf([1, 2, 3, 4], "x").reshape([2, 2]);
   for (let i = 0; i < 20; i++) h = h.matmul(h).tanh();
