@@ -341,7 +341,7 @@ export async function fit<M extends Module, B extends Tree = any>(
     seconds = end.seconds; // The figure that stays takes time of its own.
     await progress?.end(end);
   }
-  return {
+  return printedShort({
     steps: step,
     epochs: epoch,
     seconds,
@@ -349,7 +349,17 @@ export async function fit<M extends Module, B extends Tree = any>(
     loss: log.last ?? NaN,
     losses: log.history,
     evaluations,
-  };
+  });
+}
+
+/** A report as the last line of a cell adds a line to its figure, not every loss. */
+function printedShort(report: FitReport): FitReport {
+  const { steps, epochs, seconds, stopped, loss, losses, evaluations } = report;
+  const text =
+    `FitReport { steps: ${steps}, epochs: ${epochs}, seconds: ${Number(seconds.toPrecision(3))}, ` +
+    `stopped: ${stopped}, loss: ${Number(loss.toPrecision(4))}, losses: [${losses.length}], ` +
+    `evaluations: [${evaluations.length}] }`;
+  return Object.defineProperty(report, Symbol.for("Deno.customInspect"), { value: () => text });
 }
 
 /** One step: gradients, clipping, update. Gives the loss, and with clipping the norm before it. */

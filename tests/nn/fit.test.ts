@@ -46,6 +46,15 @@ for (const jitted of [false, true]) {
   });
 }
 
+Deno.test("a report as the last line of a cell is short, and has every loss", async () => {
+  const { model, ...options } = setup();
+  const report = await fit(model, { ...options, steps: 40 });
+  const text = Deno.inspect(report, { colors: false });
+  assert(text.length < 200 && text.startsWith("FitReport { steps: 40, "), text);
+  assert(text.includes("losses: [40]"), text);
+  assertEquals([Object.keys(report).length, JSON.parse(JSON.stringify(report)).losses.length], [7, 40]);
+});
+
 Deno.test("fit reads at most twice a second", async () => {
   const engine = engineOf(defaultDevice());
   let reads = 0;
