@@ -89,10 +89,26 @@ export type JvpRule = (dx: (Tensor | null)[], c: RuleContext) => Tensor | null;
 /** The op on inputs of which some carry a batch axis at 0; the result carries it at 0. */
 export type BatchRule = (x: Tensor[], batched: boolean[], p: Attributes, B: number) => Tensor;
 
+/** What a kernel may be written for. */
+export interface KernelTarget {
+  /** Whether a CPU computes: memory that threads share is no nearer than any other. */
+  readonly isSoftware: boolean;
+  /** Bytes that the threads of a group can share. */
+  readonly workgroupMemory: number;
+}
+
 /** A WGSL kernel in which every thread runs `body`: `x0(i)`, `put(i, v)`, `u(k)` and `t` are at hand. */
 export interface MapKernel {
-  /** Number of threads. */
-  readonly threads: (x: readonly Aval[], y: Aval, p: Attributes) => number;
+  /** Number of threads, or of groups of threads that work together. */
+  readonly threads: (x: readonly Aval[], y: Aval, p: Attributes, target: KernelTarget) => number;
+  /**
+   * For threads that work together: how many there are in a group, and the variables that they share and functions that
+   * they call, in WGSL. The body knows `group: u32` and, in it, `lid: u32` in place of `t`.
+   */
+  readonly workgroup?: {
+    readonly threads: number;
+    readonly globals: (x: readonly Aval[], p: Attributes, target: KernelTarget) => string;
+  };
   /**
    * How often the kernel runs, one time after the other, for what must wait for other threads or would keep one of them
    * too long (see gpu/webgpu/emit_long.ts); default 1.
@@ -101,12 +117,13 @@ export interface MapKernel {
   /** Whole numbers which the body reads as `u(0)`, `u(1)` ... (i32). */
   readonly uniforms: (x: readonly Aval[], y: Aval, p: Attributes) => number[];
   /**
-   * WGSL statements, free of shapes. `x0(i)` reads element i (row-major) of input 0 as f32, i32, u32 or bool;
+   * WGSL statements, free of shapes. `x0(i)` reads element i (row-major) of input 0 as f32, i32, u32 or bool,
+   * `q0(i)` four of them from an i on that is divisible by 4;
    * `put(i, v)` writes output element i, `y(i)` reads what this thread, or any in an earlier turn, has put there; `u(k)`
    * is a uniform; `t: i32` the thread's number, `turn: i32` that of the turn; `fault(k)` makes the run fail, with the
    * record's `fault` as message.
    */
-  readonly body: (x: readonly Aval[], y: Aval, p: Attributes) => string;
+  readonly body: (x: readonly Aval[], y: Aval, p: Attributes, target: KernelTarget) => string;
 }
 
 /** Same function on each element; operands broadcast. */

@@ -286,9 +286,13 @@ function custom(b: PlanBuilder, i: number, op: Custom): Operand {
     emitRows(b, rows, operands, result, message);
     return result;
   }
+  const { workgroup } = op.wgsl, { limits } = b;
   const at = emitMap(b, {
-    body: op.wgsl.body(avals, y, p),
-    threads: op.wgsl.threads(avals, y, p),
+    body: op.wgsl.body(avals, y, p, limits),
+    workgroup: workgroup === undefined
+      ? null
+      : { threads: workgroup.threads, globals: workgroup.globals(avals, p, limits) },
+    threads: op.wgsl.threads(avals, y, p, limits),
     turns: op.wgsl.turns?.(avals, y, p) ?? 1,
     uniforms: op.wgsl.uniforms(avals, y, p),
     operands,

@@ -1,12 +1,15 @@
 /** Kernels with a body of their own, over contiguous operands. */
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
-import { canFault, forUniforms, MAP, mapKernel } from "./kernels/map.ts";
+import { canFault, forUniforms, MAP, type MapForm, mapKernel, readsQuads } from "./kernels/map.ts";
 import type { FaultMessage } from "./plan.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
 /** One call of a body. */
 export interface MapCall {
   readonly body: string;
+  /** Of threads that work together: how many are in a group, and what they share. */
+  readonly workgroup?: MapForm["workgroup"];
+  /** Threads, or groups of them. */
   readonly threads: number;
   /** How often it runs; default 1. */
   readonly turns?: number;
@@ -26,20 +29,34 @@ const MANY = 2 ** 18;
 /** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
   b: PlanBuilder,
-  { body, threads, turns = 1, uniforms, operands, result, message, operations = 0 }: MapCall,
+  { body, workgroup = null, threads, turns = 1, uniforms, operands, result, message, operations = 0 }: MapCall,
 ): number | null {
   if (threads === 0) return null;
   const bindings: Binding[] = [];
   const bindingOf = operands.map(({ value }) => bindOnce(bindings, b.whole(value)));
   bindings.push(b.whole(result.value));
+  const text = (workgroup?.globals ?? "") + body;
+  // Memory is read by fours where every reader of fours finds them in place.
+  const isQuads = bindings.map(({ value }, n) => {
+    const readers = operands.filter((_, j) => bindingOf[j] === n && readsQuads(text, j));
+    return readers.length > 0 && value!.elements % 4 === 0 &&
+      readers.every((o) => o.moving < 0 && o.view.offset % 4 === 0);
+  });
   const generic = mapKernel({
     body,
-    operands: operands.map((o, j) => ({ dtype: o.dtype, binding: bindingOf[j] })),
+    workgroup,
+    operands: operands.map((o, j) => ({
+      dtype: o.dtype,
+      binding: bindingOf[j],
+      isQuads: isQuads[bindingOf[j]],
+    })),
     result: result.dtype,
     uniforms: uniforms.length,
     access: b.access(bindings),
   });
-  const kernel = b.specialises && operations >= MANY ? forUniforms(generic, uniforms) : generic;
+  // Threads that work together know how far their loops go: lengths of tiles are part of their text.
+  const isSpecial = b.specialises && operations >= MANY && workgroup === null;
+  const kernel = isSpecial ? forUniforms(generic, uniforms) : generic;
   if (canFault(body)) bindings.push({ value: null, offset: 0, bytes: 0 });
   let at: number | null = null;
   for (let turn = 0; turn < turns; turn++) {
@@ -50,7 +67,7 @@ export function emitMap(
       words[MAP.faultNumber] = b.faults.length;
     }
     for (let j = 0; j < operands.length; j++) b.patchOffset(at, MAP.operand(j), operands[j]);
-    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words);
+    b.dispatch(kernel, bindings, workgroup === null ? Math.ceil(threads / THREADS) : threads, at, words);
   }
   return at;
 }

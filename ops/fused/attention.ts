@@ -18,7 +18,17 @@ import {
   outputType,
   queryDefinition,
 } from "./attention_definition.ts";
-import { CHUNK, forwardWgsl, keyValueThreads, keyValueWgsl, queryWgsl, uniforms } from "./attention_wgsl.ts";
+import {
+  COTANGENT,
+  forwardWgsl,
+  keyValueGroups,
+  keyValueWgsl,
+  queryGroups,
+  queryWgsl,
+  shared,
+  uniforms,
+} from "./attention_wgsl.ts";
+import { THREADS } from "./attention_tiles.ts";
 
 /** Everything about a call that kernels ask for. */
 interface Geometry {
@@ -138,9 +148,10 @@ export const attention: Custom = custom({
     }
   },
   wgsl: {
-    threads: (_, y) => sizeOf(y.shape.slice(0, 3)) * Math.ceil(y.shape[3] / CHUNK),
+    threads: ([q, , v]) => queryGroups(q, v.shape[3]),
+    workgroup: { threads: THREADS, globals: (x, p, target) => shared(x, p, target, 3) },
     uniforms: (x, _, p) => uniforms(x, p, 3),
-    body: (x, _, p) => forwardWgsl(x, p),
+    body: (x, _, p, target) => forwardWgsl(x, p, target),
   },
   definition,
   flops: flops(2),
@@ -195,9 +206,10 @@ export const queryGrad: Custom = custom({
     }
   },
   wgsl: {
-    threads: ([q]) => sizeOf(q.shape.slice(0, 3)) * Math.ceil(q.shape[3] / CHUNK),
+    threads: ([q]) => queryGroups(q, q.shape[3]),
+    workgroup: { threads: THREADS, globals: (x, p, target) => shared(x, p, target, 5) + COTANGENT },
     uniforms: (x, _, p) => uniforms(x, p, 5),
-    body: (x, _, p) => queryWgsl(x, p),
+    body: (x, _, p, target) => queryWgsl(x, p, target),
   },
   definition: queryDefinition,
   flops: flops(3),
@@ -243,9 +255,10 @@ export const keyValueGrad: Custom = custom({
     }
   },
   wgsl: {
-    threads: ([q, k, v]) => sizeOf(k.shape.slice(0, 3)) * keyValueThreads(q.shape[3], v.shape[3]),
+    threads: (x, _, p, target) => keyValueGroups(x, p, target),
+    workgroup: { threads: THREADS, globals: (x, p, target) => shared(x, p, target, 5) + COTANGENT },
     uniforms: (x, _, p) => uniforms(x, p, 5),
-    body: (x, _, p) => keyValueWgsl(x, p),
+    body: (x, _, p, target) => keyValueWgsl(x, p, target),
   },
   definition: keyValueDefinition,
   flops: flops(4),

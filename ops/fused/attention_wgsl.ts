@@ -1,21 +1,54 @@
-/** WGSL of attention: a thread computes some columns of one row, and goes through all keys (or queries) once. */
-import type { Aval } from "../primitive.ts";
+/**
+ * WGSL of attention: a workgroup has 64 rows (queries, or keys) and goes once through the others that they meet (keys, or
+ * queries), tile by tile; causal tiles that nobody sees are left out.
+ */
+import type { Aval, KernelTarget } from "../primitive.ts";
 import { type AttentionAttributes, maskStrides } from "./attention_definition.ts";
+import {
+  addWeighted,
+  change,
+  COLUMNS,
+  DEPTH,
+  eachRow,
+  lines,
+  OTHER_PITCH,
+  OTHERS,
+  OTHERS_AT,
+  part,
+  range,
+  ROW_PITCH,
+  ROWS,
+  scores,
+  share,
+  type Style,
+  styleOf,
+  tiles,
+  write,
+  zeros,
+} from "./attention_tiles.ts";
 import { f32Bits } from "./uniforms.ts";
 
-/** Columns of a thread. */
-export const CHUNK = 16;
-
-/** Products that one turn of a loop adds up: some devices end a thread's loops after 65,535 turns. */
-const UNROLL = 8;
-
-/** Turns of a thread's loops for each key or query; the end of a loop counts as one. */
+/** Turns of a thread's loops for each of the others, the ends of loops counted: some devices end them after 65,535. */
 export function turnsEach(D: number, E: number): number {
-  const turns = (n: number): number => Math.floor(n / UNROLL) + n % UNROLL + 2;
-  return 1 + turns(D) + turns(E);
+  const products = (n: number): number => Math.ceil(n / DEPTH) * (DEPTH / 4 + 2);
+  return (products(D) + products(E) + 3 * 10 + 2 * (2 * OTHERS + 8)) / OTHERS;
 }
 
-/** The numbers that `names` names, with mask and key from operand `more` on. */
+const chunks = (width: number): number => Math.ceil(width / COLUMNS);
+const blocks = ({ shape: [B, H, T] }: Aval): number => B * H * Math.ceil(T / ROWS);
+
+/** Workgroups for rows of queries, and results of this width. */
+export function queryGroups(q: Aval, width: number): number {
+  return blocks(q) * Math.max(1, chunks(width));
+}
+
+/** Workgroups for rows of keys. */
+export function keyValueGroups(x: readonly Aval[], p: AttentionAttributes, target: KernelTarget): number {
+  const widths = [x[1].shape[3], x[2].shape[3]];
+  return blocks(x[1]) * (styleOf(x, widths, p, target).isJoint ? 1 : chunks(widths[0]) + chunks(widths[1]));
+}
+
+/** The numbers that `NAMES` names, with mask and key from operand `more` on. */
 export function uniforms(x: readonly Aval[], p: AttentionAttributes, more: number): number[] {
   const [q, k, v] = x, [B, H, T, D] = q.shape, [, Hk, S] = k.shape;
   return [
@@ -26,124 +59,217 @@ export function uniforms(x: readonly Aval[], p: AttentionAttributes, more: numbe
   ];
 }
 
-const names = `
+const NAMES = `
   let H = u(0); let Hk = u(1); let T = u(2); let S = u(3); let D = u(4); let E = u(5);
-  let scale = bitcast<f32>(u(6)); let first = u(7) - u(8);`;
+  let scale = bitcast<f32>(u(6)); let first = u(7) - u(8); let G = H / Hk;
+  let x = i32(lid & 7u); let y = i32(lid >> 3u);`;
 
-/** `name` = sum over n elements of x[at + d] y[to + d]. */
-function dot(name: string, x: string, at: string, y: string, to: string, n: string): string {
-  const terms = Array.from({ length: UNROLL }, (_, d) => `${x}(${at} + d + ${d}) * ${y}(${to} + d + ${d})`);
-  return `var ${name} = 0.0;
-  { var d = 0;
-    for (; d + ${UNROLL} <= ${n}; d += ${UNROLL}) { ${name} += ${terms.join(" + ")}; }
-    for (; d < ${n}; d++) { ${name} += ${x}(${at} + d) * ${y}(${to} + d); } }`;
-}
-
-/** The score `z` of query i and key j, of row `row` and key row `kr`; goes on to the next where it is masked. */
-function score(p: AttentionAttributes, more: number): string {
-  const at = "b * u(9) + h * u(10) + i * u(11) + j * u(12)";
-  return `${p.mask === "bool" ? `if (!x${more}(${at})) { continue; }` : ""}
-  ${dot("z", "x0", "row * D", "x1", "kr * D", "D")}
-  z = z * scale${p.mask === "float" ? ` + x${more}(${at})` : ""};
-  if (eqf(z, -inf())) { continue; }`;
-}
-
-/** What the weight of query i and key j is multiplied by. */
-function kept(x: readonly Aval[], p: AttentionAttributes): string {
-  if (p.rate === 0) return "";
-  const key = `x${x.length - 1}`;
-  return `let n = 2 * (b / u(17));
-  let counter = u32((((b % u(17)) * H + h) * u(15) + u(7) + i) * u(16) + u(8) + j);
-  let bits = threefry(vec2<u32>(${key}(n), ${key}(n + 1)), vec2<u32>(counter, 0u)).x;
-  let keep = select(0.0, bitcast<f32>(u(14)), i32(bits >> 8u) >= u(13));`;
-}
-
-/** One statement for each column of a thread; those beyond the last are computed of anything and not stored. */
-const columns = (f: (c: number) => string): string =>
-  Array.from({ length: CHUNK }, (_, c) => f(c)).join("\n");
-
-const lastKey = (p: AttentionAttributes): string => p.causal ? "min(S, first + i + 1)" : "S";
-
-const rowOfThread = (length: string): string =>
-  `${names}
-  let C = (${length} + ${CHUNK - 1}) / ${CHUNK}; let c0 = (t % C) * ${CHUNK}; let row = t / C;
-  let i = row % T; let h = (row / T) % H; let b = row / (T * H);
-  let kv = (b * Hk + h / (H / Hk)) * S;
-  var sums: array<f32, ${CHUNK}>;`;
-
-/** Columns of [output | lse]: a running maximum m, sum of weights l and sums of weighted values. */
-export function forwardWgsl(x: readonly Aval[], p: AttentionAttributes): string {
-  return `${rowOfThread("E + 1")}
-  var m = -inf(); var l = 0.0;
-  let end = ${lastKey(p)};
-  for (var j = 0; j < end; j++) {
-    let kr = kv + j;
-    ${score(p, 3)}
-    if (gtf(z, m)) {
-      let shrink = expf(m - z); m = z; l *= shrink;
-      ${columns((c) => `sums[${c}] *= shrink;`)}
+/** What the threads of a group share, and functions of queries `i` and keys `j` of head `h` in batch `b`. */
+export function shared(
+  x: readonly Aval[],
+  p: AttentionAttributes,
+  target: KernelTarget,
+  more: number,
+): string {
+  const { own, others } = styleOf(x, [0], p, target);
+  const at = "b * u(9) + h * u(10) + i * u(11) + j * u(12)", key = `x${x.length - 1}`;
+  const hides = ["i >= u(2)", "j >= u(3)"];
+  if (p.causal) hides.push("j > u(7) - u(8) + i");
+  // Four elements of a line from one on, of which `left` are there.
+  const four = (o: Aval, n: number): string =>
+    `fn four${n}(at: i32, left: i32) -> vec4<f32> { var v = vec4<f32>();
+${
+      o.shape[3] % 4 === 0
+        ? `  if (left > 0) { v = q${n}(at); }`
+        : lines(4, (c) => `  if (left > ${c}) { v[${c}] = x${n}(at + ${c}); }`)
     }
-    let w = expf(z - m); l += w;
-    ${kept(x, p)}
-    let wk = w${p.rate === 0 ? "" : " * keep"}; let base = kr * E + c0;
-    ${columns((c) => `sums[${c}] += wk * x2(base + ${c});`)}
+  return v; }`;
+  return `var<workgroup> tile: array<vec4<f32>, ${own ? 8 * ROW_PITCH : OTHERS_AT + DEPTH * OTHER_PITCH}>;
+var<workgroup> weights: array<vec4<f32>, ${others * OTHERS * ROW_PITCH}>;
+var<private> b: i32; var<private> h: i32;
+${x.slice(0, more === 3 ? 3 : 4).map(four).join("\n")}
+fn isHidden(z: f32) -> bool { return bitcast<u32>(z) == 0xff800000u; }
+fn scored(i: i32, j: i32, z: f32) -> f32 {
+  if (${hides.join(" || ")}) { return -inf(); }
+  ${p.mask === "bool" ? `if (!x${more}(${at})) { return -inf(); }` : ""}
+  return z * bitcast<f32>(u(6))${p.mask === "float" ? ` + x${more}(${at})` : ""};
+}
+fn kept(i: i32, j: i32, w: f32) -> f32 {
+  ${
+    p.rate === 0 ? "return w;" : `let n = 2 * (b / u(17));
+  let counter = u32((((b % u(17)) * u(0) + h) * u(15) + u(7) + i) * u(16) + u(8) + j);
+  let bits = threefry(vec2<u32>(${key}(n), ${key}(n + 1)), vec2<u32>(counter, 0u)).x;
+  return w * select(0.0, bitcast<f32>(u(14)), i32(bits >> 8u) >= u(13));`
   }
-  let none = eqf(l, 0.0); let to = row * (E + 1);
-  ${columns((c) => `if (c0 + ${c} < E) { put(to + c0 + ${c}, select(sums[${c}] / l, 0.0, none)); }`)}
-  if (c0 + ${CHUNK} > E) { put(to + E, select(m + logf(l), -inf(), none)); }`;
+}
+fn weight(z: f32, lse: f32) -> f32 {
+  if (isHidden(z) || isHidden(lse)) { return 0.0; }
+  return expf(z - lse);
+}`;
 }
 
-/** The cotangent `dz` of a score whose weight is `w`. */
-function share(p: AttentionAttributes): string {
-  return `${dot("dw", "x3", "row * E", "x2", "kr * E", "E")}
-    let dz = w * (dw${p.rate === 0 ? "" : " * keep"} - x4(2 * row + 1));`;
+/** The rows of a workgroup: queries, which meet keys. */
+const queries = ({ columns }: Style, width: string, p: AttentionAttributes): string =>
+  `${NAMES}
+  let chunks = max(1, (${width} + ${COLUMNS - 1}) / ${COLUMNS}); let blocks = (T + ${ROWS - 1}) / ${ROWS};
+  let c0 = i32(group) % chunks * ${COLUMNS}; let block = i32(group) / chunks;
+  let row0 = block % blocks * ${ROWS}; h = block / blocks % H; b = block / (blocks * H);
+  let rows = T; let others = S; let rowBase = (b * H + h) * T; let otherBase = (b * Hk + h / G) * S;
+  let end = ${p.causal ? `min(S, first + row0 + ${ROWS})` : "S"};
+${zeros("o", columns)}`;
+
+/** [output | lse]: a running maximum m, sum of weights l (of a thread's own keys) and sums of weighted values. */
+export function forwardWgsl(x: readonly Aval[], p: AttentionAttributes, target: KernelTarget): string {
+  const style = styleOf(x, [x[2].shape[3]], p, target), { others, columns } = style;
+  const l = "select(l0[r & 3], l1[r & 3], r >= 4)", all = range(others).map((g) => `w[r * ${others} + ${g}]`);
+  const fold = (f: (x: string, y: string) => string): string =>
+    all.map((z) => f(f(`${z}.x`, `${z}.y`), f(`${z}.z`, `${z}.w`))).reduce(f);
+  return `${queries(style, "E", p)}
+  var m0 = vec4<f32>(-inf()); var m1 = m0; var l0 = vec4<f32>(); var l1 = l0;
+  for (var other0 = 0; other0 < end; other0 += ${tiles(style)}) {
+    let c = other0 + 4 * x;
+${scores(style, 0, 1, "D", "w")}
+    var t0 = m0; var t1 = m1;
+${
+    eachRow(style, (of, set) =>
+      `${change(style, "w", (z, j) => `scored(a, ${j}, ${z})`)}
+      ${set("t", "=", `max(${of("t")}, ${fold((x, y) => `max(${x}, ${y})`)})`)}`)
+  }
+    tile[x * ${ROW_PITCH} + y] = t0; tile[x * ${ROW_PITCH} + 8 + y] = t1;
+    workgroupBarrier();
+    for (var k = 0; k < 8; k++) {
+      t0 = max(t0, tile[k * ${ROW_PITCH} + y]); t1 = max(t1, tile[k * ${ROW_PITCH} + 8 + y]);
+    }
+    // Rows that have seen nothing yet have -Infinity, which is not to be subtracted from itself.
+    let n0 = select(vec4<f32>(), t0, t0 > vec4<f32>(-3.4e38)); let n1 = select(vec4<f32>(), t1, t1 > vec4<f32>(-3.4e38));
+    let f0 = vec4<f32>(${range(4).map((r) => `expf(m0[${r}] - n0[${r}])`).join(", ")});
+    let f1 = vec4<f32>(${range(4).map((r) => `expf(m1[${r}] - n1[${r}])`).join(", ")});
+    m0 = t0; m1 = t1; l0 *= f0; l1 *= f1;
+${
+    eachRow(style, (of, set) =>
+      `let m = ${of("n")}; { ${change(style, "w", (z) => `expf(${z} - m)`)} }
+      ${set("l", "+=", fold((x, y) => `(${x} + ${y})`))}
+      ${p.rate === 0 ? "" : change(style, "w", (z, j) => `kept(a, ${j}, ${z})`)}`)
+  }
+${
+    lines(8 * columns, (i) => {
+      const r = Math.floor(i / columns);
+      return `    ${part("o", r, i % columns)} *= f${r >> 2}[${r & 3}];`;
+    })
+  }
+${share(style, "w")}
+${addWeighted(style, "o", [2, "E"])}
+  }
+  tile[x * ${ROW_PITCH} + y] = l0; tile[x * ${ROW_PITCH} + 8 + y] = l1;
+  workgroupBarrier();
+  l0 = vec4<f32>(); l1 = l0;
+  for (var k = 0; k < 8; k++) { l0 += tile[k * ${ROW_PITCH} + y]; l1 += tile[k * ${ROW_PITCH} + 8 + y]; }
+  ${write(style, "o", "E", "(rowBase + row) * (E + 1) + column", `select(v / ${l}, 0.0, eqf(${l}, 0.0))`)}
+  if (c0 == 0 && x == 0) {
+    for (var r = 0; r < 8; r++) {
+      let row = row0 + 4 * y + (r & 3) + (r >> 2u) * 32;
+      let sum = ${l}; let m = select(m0[r & 3], m1[r & 3], r >= 4);
+      if (row < rows) { put((rowBase + row) * (E + 1) + E, select(m + logf(sum), -inf(), eqf(sum, 0.0))); }
+    }
+  }`;
 }
+
+/** The cotangent of a score of weight w, from that of the weight: nothing comes back where the weight is 0. */
+export const COTANGENT = `
+fn cotangent(w: f32, dw: f32, delta: f32) -> f32 { return select(w * (dw - delta), 0.0, eqf(w, 0.0)); }`;
 
 /** Columns of the cotangent of queries. */
-export function queryWgsl(x: readonly Aval[], p: AttentionAttributes): string {
-  return `${rowOfThread("D")}
-  let lse = x4(2 * row);
-  let end = select(${lastKey(p)}, 0, eqf(lse, -inf()));
-  for (var j = 0; j < end; j++) {
-    let kr = kv + j;
-    ${score(p, 5)}
-    ${kept(x, p)}
-    let w = expf(z - lse);
-    ${share(p)}
-    let base = kr * D + c0;
-    ${columns((c) => `sums[${c}] += dz * x1(base + ${c});`)}
+export function queryWgsl(x: readonly Aval[], p: AttentionAttributes, target: KernelTarget): string {
+  const style = styleOf(x, [x[0].shape[3]], p, target);
+  return `${queries(style, "D", p)}
+  var lse0: vec4<f32>; var lse1: vec4<f32>; var delta0: vec4<f32>; var delta1: vec4<f32>;
+  for (var r = 0; r < 4; r++) {
+    let low = rowBase + min(row0 + 4 * y + r, T - 1); let high = rowBase + min(row0 + 4 * y + 32 + r, T - 1);
+    lse0[r] = x4(2 * low); delta0[r] = x4(2 * low + 1); lse1[r] = x4(2 * high); delta1[r] = x4(2 * high + 1);
   }
-  ${columns((c) => `if (c0 + ${c} < D) { put(row * D + c0 + ${c}, sums[${c}] * scale); }`)}`;
+  for (var other0 = 0; other0 < end; other0 += ${tiles(style)}) {
+    let c = other0 + 4 * x;
+${scores(style, 0, 1, "D", "w")}
+${eachRow(style, (of) => change(style, "w", (z, j) => `weight(scored(a, ${j}, ${z}), ${of("lse")})`))}
+${scores(style, 3, 2, "E", "g")}
+${cotangents(style, (j) => `a, ${j}`, (of) => () => of("delta"))}
+${share(style, "g")}
+${addWeighted(style, "o", [1, "D"])}
+  }
+  ${write(style, "o", "D", "(rowBase + row) * D + column", "v * scale")}`;
 }
 
-/** Threads for each key: some for columns of its cotangent, some for those of its value's. */
-export function keyValueThreads(D: number, E: number): number {
-  return Math.ceil(D / CHUNK) + Math.ceil(E / CHUNK);
+/** Makes cotangents of scores, in array `g`, of weights in `w` and what came back to weights as they were kept in `g`. */
+function cotangents(
+  style: Style,
+  place: (other: string) => string,
+  delta: (of: (name: string) => string) => (n: string) => string,
+): string {
+  return eachRow(
+    style,
+    (of) =>
+      `${range(style.others).map((g) => `let w${g}_ = w[r * ${style.others} + ${g}];`).join(" ")}
+      ${change(style, "g", (z, j, at) => `cotangent(w${at}, kept(${place(j)}, ${z}), ${delta(of)(at)})`)}`,
+  );
 }
 
-/** Columns of the cotangents of keys and values. */
-export function keyValueWgsl(x: readonly Aval[], p: AttentionAttributes): string {
-  return `${names}
-  let CK = (D + ${CHUNK - 1}) / ${CHUNK}; let C = CK + (E + ${CHUNK - 1}) / ${CHUNK};
-  let kr = t / C; let ofKey = t % C < CK; let c0 = select(t % C - CK, t % C, ofKey) * ${CHUNK};
-  let j = kr % S; let hk = (kr / S) % Hk; let b = kr / (S * Hk); let G = H / Hk;
-  var sums: array<f32, ${CHUNK}>;
-  for (var r = 0; r < G * T; r++) {
-    let h = hk * G + r / T; let i = r % T; let row = (b * H + h) * T + i;
-    let lse = x4(2 * row);
-    if (eqf(lse, -inf())${p.causal ? " || j > first + i" : ""}) { continue; }
-    ${score(p, 5)}
-    ${kept(x, p)}
-    let w = expf(z - lse);
-    if (ofKey) {
-      ${share(p)}
-      let dzs = dz * scale; let base = row * D + c0;
-      ${columns((c) => `sums[${c}] += dzs * x0(base + ${c});`)}
+/** Columns of the cotangents of keys and values: the rows of a workgroup are keys, which meet queries. */
+export function keyValueWgsl(x: readonly Aval[], p: AttentionAttributes, target: KernelTarget): string {
+  const style = styleOf(x, [x[1].shape[3], x[2].shape[3]], p, target), { isJoint, others, columns } = style;
+  const kept = p.rate === 0 ? "" : eachRow(style, () => change(style, "w", (z, j) => `kept(${j}, a, ${z})`));
+  const scored = `${scores(style, 2, 3, "E", "g")}
+${cotangents(style, (j) => `${j}, a`, () => (at) => `delta${at}`)}`;
+  // Weights that were dropped come back in the cotangents of others.
+  const work = isJoint
+    ? `    { var v = w; ${kept.replaceAll(/\bw\b/g, "v").replaceAll(/\bw(\d)_/g, "v$1_")}
+${share(style, "v")} }
+${addWeighted(style, "o", [3, "E"])}
+${scored}
+${share(style, "g")}
+${addWeighted(style, "k", [0, "D"])}`
+    : `    if (ofKey) {
+${scored}
+      w = g;
     } else {
-      let wk = w${p.rate === 0 ? "" : " * keep"}; let base = row * E + c0;
-      ${columns((c) => `sums[${c}] += wk * x3(base + ${c});`)}
+${kept}
     }
+${share(style, "w")}
+${addWeighted(style, "o", [0, "D"], [3, "E"])}`;
+  const to = (column: string): string => `(rowBase + row) * (D + E) + ${column} + column`;
+  return `${NAMES}
+  let keys = (D + ${COLUMNS - 1}) / ${COLUMNS}; let chunks = ${
+    isJoint ? "1" : `keys + (E + ${COLUMNS - 1}) / ${COLUMNS}`
+  };
+  let chunk = i32(group) % chunks; let ofKey = chunk < keys; let c0 = select(chunk - keys, chunk, ofKey) * ${COLUMNS};
+  let block = i32(group) / chunks; let blocks = (S + ${ROWS - 1}) / ${ROWS};
+  let row0 = block % blocks * ${ROWS}; let hk = block / blocks % Hk; b = block / (blocks * Hk);
+  let rows = S; let others = T; let rowBase = (b * Hk + hk) * S;
+  let begin = ${p.causal ? `max(0, row0 - first) / ${tiles(style)}` : "0"};
+  let tiles = max(0, (T + ${tiles(style) - 1}) / ${tiles(style)} - begin);
+${zeros("o", columns)}
+${isJoint ? zeros("k", columns) : ""}
+  for (var turn = 0; turn < G * tiles; turn++) {
+    h = hk * G + turn / tiles; let other0 = (begin + turn % tiles) * ${
+    tiles(style)
+  }; let otherBase = (b * H + h) * T;
+    let c = other0 + 4 * x;
+${scores(style, 1, 0, "D", "w")}
+${
+    range(others).map((g) =>
+      `    var lse${g}_: vec4<f32>; var delta${g}_: vec4<f32>;
+    for (var n = 0; n < 4; n++) {
+      let line = otherBase + min(c + ${32 * g} + n, T - 1);
+      lse${g}_[n] = x4(2 * line); delta${g}_[n] = x4(2 * line + 1);
+    }`
+    ).join("\n")
   }
-  let length = select(E, D, ofKey); let to = kr * (D + E) + select(D, 0, ofKey) + c0;
-  ${columns((c) => `if (c0 + ${c} < length) { put(to + ${c}, sums[${c}]); }`)}`;
+${eachRow(style, () => change(style, "w", (z, j, at) => `weight(scored(${j}, a, ${z}), lse${at})`))}
+${work}
+  }
+  ${
+    isJoint
+      ? write(style, "o", "E", to("D"), "v") + write(style, "k", "D", to("0"), "v * scale")
+      : `let width = select(E, D, ofKey); let factor = select(1.0, scale, ofKey);
+  ${write(style, "o", "width", to("select(D, 0, ofKey)"), "v * factor")}`
+  }`;
 }

@@ -6,6 +6,8 @@ import {
   type Kernel,
   kernel,
   load,
+  loadQuad,
+  quadType,
   resultType,
   store,
   storedType,
@@ -17,7 +19,14 @@ import {
 /** Everything about a map kernel that is not a parameter. */
 export interface MapForm {
   readonly body: string;
-  readonly operands: readonly { readonly dtype: DType; readonly binding: number }[];
+  /** Of threads that work together: their number, and what they share; null where each works alone. */
+  readonly workgroup: { readonly threads: number; readonly globals: string } | null;
+  /** Operands; \`isQuads\`: whether the binding is read by fours. */
+  readonly operands: readonly {
+    readonly dtype: DType;
+    readonly binding: number;
+    readonly isQuads: boolean;
+  }[];
   readonly result: DType;
   /** Number of `u(k)`. */
   readonly uniforms: number;
@@ -41,30 +50,39 @@ export function canFault(body: string): boolean {
   return /\bfault\(/.test(body);
 }
 
+/** Whether WGSL reads operand \`j\` by fours. */
+export function readsQuads(text: string, j: number): boolean {
+  return text.includes(`q${j}(`);
+}
+
 /** The kernel of a form. */
 export function mapKernel(f: MapForm): Kernel {
   const faults = canFault(f.body), k = f.operands.length, first = MAP.uniforms(k);
   // Few sizes, so that kernels whose number of uniforms depends on the rank are shared.
   const words = Math.ceil((first + f.uniforms) / 16) * 16;
-  const key = `m|${f.body}|${
-    f.operands.map((o) => `${o.dtype}${o.binding}`)
+  const { workgroup } = f, text = (workgroup?.globals ?? "") + f.body;
+  const key = `m|${text}|${workgroup?.threads}|${
+    f.operands.map((o) => `${o.dtype}${o.binding}${o.isQuads}`)
   }|${f.result}|${words}|${f.access}`;
   return cachedKernel(key, () => {
     const result = f.access.length - 1;
     const types = new Array<string>(f.access.length);
     const globals = [`fn u(k: i32) -> i32 { let j = k + ${first}; return p.w[j >> 2u][j & 3]; }`];
     f.operands.forEach((o, j) => {
-      types[o.binding] = storedType(o.dtype);
-      globals.push(
-        `fn x${j}(i: i32) -> ${valueType(o.dtype)} { return ${
-          load(o.dtype, `b${o.binding}`, `i + ${word(MAP.operand(j))}`)
-        }; }`,
-      );
+      types[o.binding] = o.isQuads ? quadType(o.dtype) : storedType(o.dtype);
+      const type = valueType(o.dtype), at = `i + ${word(MAP.operand(j))}`, from = `b${o.binding}`;
+      const one = o.isQuads ? `${loadQuad(o.dtype, from, at)}[(${at}) & 3]` : load(o.dtype, from, at);
+      globals.push(`fn x${j}(i: i32) -> ${type} { return ${one}; }`);
+      if (readsQuads(text, j)) {
+        const four = [0, 1, 2, 3].map((c) => `x${j}(i + ${c})`).join(", ");
+        const quad = o.isQuads ? loadQuad(o.dtype, from, at) : `vec4<${type}>(${four})`;
+        globals.push(`fn q${j}(i: i32) -> vec4<${type}> { return ${quad}; }`);
+      }
     });
     types[result] = resultType(f.result);
     globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { ${store(f.result, `b${result}`, "i", "v")} }`);
     // Threads may read back what they have written (not in bf16, whose neighbours share a word).
-    if (/\by\(/.test(f.body)) {
+    if (/\by\(/.test(text)) {
       globals.push(`fn y(i: i32) -> ${valueType(f.result)} { return ${load(f.result, `b${result}`, "i")}; }`);
     }
     if (faults) {
@@ -77,9 +95,13 @@ export function mapKernel(f: MapForm): Kernel {
       access: faults ? f.access + "w" : f.access,
       types,
       words,
-      globals: globals.join("\n"),
-      body: `  let t = i32(group * ${THREADS}u + lid);
-  if (t >= ${word(MAP.n)}) { return; }
+      globals: globals.concat(workgroup?.globals ?? []).join("\n"),
+      threads: workgroup?.threads ?? THREADS,
+      body: `${
+        workgroup === null
+          ? `  let t = i32(group * ${THREADS}u + lid);\n  if (t >= ${word(MAP.n)}) { return; }`
+          : `  if (i32(group) >= ${word(MAP.n)}) { return; }`
+      }
   let turn = ${word(MAP.turn)};
   ${f.body}`,
     });
