@@ -119,7 +119,7 @@ export interface MapKernel {
   /**
    * WGSL statements, free of shapes. `x0(i)` reads element i (row-major) of input 0 as f32, i32, u32 or bool,
    * `q0(i)` four of them from an i on that is divisible by 4;
-   * `put(i, v)` writes output element i, `y(i)` reads what this thread, or any in an earlier turn, has put there; `u(k)`
+   * `put(i, v)` writes output element i, `put4(i, v)`, alone, four from such an i on of a result of whole fours, `y(i)` reads what this thread, or any in an earlier turn, has put there; `u(k)`
    * is a uniform; `t: i32` the thread's number, `turn: i32` that of the turn; `fault(k)` makes the run fail, with the
    * record's `fault` as message.
    */

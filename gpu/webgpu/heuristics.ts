@@ -121,14 +121,14 @@ export interface Spread {
   readonly share: number;
 }
 
-/** Threads which a GPU wants for a fold. */
-const FOLDING_THREADS = 131072;
+/** Threads which a fold wants: of a GPU, and of the few cores of a rasteriser, in workgroups enough to go round. */
+const FOLDING_THREADS = 131072, FEW_FOLDING_THREADS = 8 * THREADS;
 /** Most steps of a lane: some devices end a thread's loops after 65,535 turns. */
 const TURNS = 16384;
 
 /** Lanes and splits for `outputs` folds of `folded` elements each; `lanesFirst` where those are neighbours in memory. */
 export function spread(outputs: number, folded: number, lanesFirst: boolean, { isSoftware }: Device): Spread {
-  const threads = isSoftware ? ENOUGH_THREADS : FOLDING_THREADS;
+  const threads = isSoftware ? FEW_FOLDING_THREADS : FOLDING_THREADS;
   let lanes = 1;
   // Along contiguous axes neighbours must be lanes, so that they read neighbours in memory; a CPU does not care.
   const first = lanesFirst && !isSoftware, most = lanesFirst ? THREADS : outputs >= 32 ? 8 : THREADS;
@@ -150,7 +150,9 @@ export function rowLanes(rows: number, n: number, { isSoftware }: Device): numbe
   let lanes = 1;
   while (
     lanes < THREADS &&
-    (isSoftware ? rows * lanes < ENOUGH_THREADS || n > lanes * ROW_TURNS : lanes * 4 < n)
+    (isSoftware
+      ? (rows * lanes < FEW_FOLDING_THREADS && lanes * 16 < n) || n > lanes * ROW_TURNS
+      : lanes * 4 < n)
   ) lanes *= 2;
   return lanes;
 }

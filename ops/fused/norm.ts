@@ -2,9 +2,10 @@
 import { isHalf } from "../dtype.ts";
 import { allBatched, custom } from "../families.ts";
 import { apply } from "../node.ts";
-import type { Aval, Custom, HostArray } from "../primitive.ts";
+import type { Custom, HostArray } from "../primitive.ts";
 import { sameShape, type Shape, showShape, sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import { rowsKernel, type RowStyle } from "./norm_wgsl.ts";
 import { f32Bits } from "./uniforms.ts";
 import { type Definition, jvpOf, vjpOf } from "../transforms/by_definition.ts";
 
@@ -39,24 +40,24 @@ function statistics(x: HostArray, at: number, D: number, eps: number, centred: b
   return [mean, 1 / Math.sqrt(square / D + eps)];
 }
 
-/** WGSL of the same for row t of operand `x`. */
-const statisticsWgsl = (x: string, centred: boolean): string => `
-  let D = u(0); let at = t * D; var mean = 0.0; var square = 0.0;
-  ${centred ? `for (var j = 0; j < D; j++) { mean += ${x}(at + j); } mean = mean / f32(D);` : ""}
-  for (var j = 0; j < D; j++) { let c = ${x}(at + j) - mean; square += c * c; }
-  let v = square / f32(D) + bitcast<f32>(u(1));
+/** WGSL of the same for a row of an operand, `mean` and `r`. */
+const statisticsWgsl = ({ loop, read, type }: RowStyle, operand: number, centred: boolean): string => `
+  var sum = ${type}(); var square = ${type}();
+  ${
+  centred
+    ? `${loop(`sum += ${read(operand, "at + j")};`)} let mean = total(lid, sum) / f32(D);`
+    : "let mean = 0.0;"
+}
+  ${loop(`let c = ${read(operand, "at + j")} - mean; square += c * c;`)}
+  let v = total(lid, square) / f32(D) + bitcast<f32>(u(2));
   let r = select(1.0 / sqrt(v), nan(), v < 0.0);`;
 
-const rows = {
-  threads: ([x]: readonly Aval[], _: Aval, p: NormAttributes): number => {
-    const D = sizeOf(tail(x.shape, p.axes));
-    return D === 0 ? 0 : sizeOf(x.shape) / D;
-  },
-  uniforms: ([x]: readonly Aval[], _: Aval, p: NormAttributes): number[] => [
-    sizeOf(tail(x.shape, p.axes)),
-    f32Bits(p.eps),
-  ],
+/** Numbers of rows and of elements in each. */
+const lengths = (p: NormAttributes, shape: Shape): [number, number] => {
+  const D = sizeOf(tail(shape, p.axes));
+  return [D === 0 ? 0 : sizeOf(shape) / D, D];
 };
+const eps = (p: NormAttributes): number[] => [f32Bits(p.eps)];
 
 interface Normalisation {
   /** gamma (x - mean) / sqrt(variance + eps) + beta, for operands [x, gamma?, beta?]. */
@@ -129,16 +130,11 @@ function normalisation(name: string, centred: boolean, statisticsTex: string): N
         }
       }
     },
-    wgsl: {
-      ...rows,
-      body: (_, __, p: NormAttributes) =>
-        `${statisticsWgsl("x0", centred)}
-        for (var j = 0; j < D; j++) {
-          put(at + j, (x0(at + j) - mean) * r${p.weight ? " * x1(j)" : ""}${
-          p.bias ? ` + x${p.weight ? 2 : 1}(j)` : ""
-        });
-        }`,
-    },
+    wgsl: rowsKernel(lengths, eps, (style, p: NormAttributes) => {
+      const { loop, read, write } = style, shift = p.bias ? ` + ${read(p.weight ? 2 : 1, "j")}` : "";
+      const z = `(${read(0, "at + j")} - mean) * r${p.weight ? ` * ${read(1, "j")}` : ""}${shift}`;
+      return `${statisticsWgsl(style, 0, centred)} ${loop(write(z))}`;
+    }),
     definition,
     flops: ([x]) => 8 * sizeOf(x.shape),
     vjp: (ct, { x: [x, ...rest], p, needs }) => {
@@ -205,17 +201,16 @@ function normalisation(name: string, centred: boolean, statisticsTex: string): N
         }
       }
     },
-    wgsl: {
-      ...rows,
-      body: () =>
-        `${statisticsWgsl("x1", centred)}
-        var level = 0.0; var along = 0.0;
-        for (var j = 0; j < D; j++) { level += x0(at + j); along += x0(at + j) * (x1(at + j) - mean) * r; }
-        level = ${centred ? "level / f32(D)" : "0.0"}; along = along / f32(D);
-        for (var j = 0; j < D; j++) {
-          put(at + j, r * (x0(at + j) - level - (x1(at + j) - mean) * r * along));
-        }`,
-    },
+    wgsl: rowsKernel(lengths, eps, (style) => {
+      const { loop, read, write, type } = style, g = read(0, "at + j"), x = read(1, "at + j");
+      return `${statisticsWgsl(style, 1, centred)}
+        var levels = ${type}(); var parts = ${type}();
+        ${loop(`let g = ${g}; levels += g; parts += g * (${x} - mean) * r;`)}
+        let level = ${
+        centred ? "total(lid, levels) / f32(D)" : "0.0"
+      }; let along = total(lid, parts) / f32(D);
+        ${loop(write(`r * (${g} - level - (${x} - mean) * r * along)`))}`;
+    }),
     definition: gradDefinition,
     flops: ([g]) => 14 * sizeOf(g.shape),
     vjp: (ct, c) => [

@@ -1,6 +1,18 @@
 /** WGSL of chains: operands are loaded, elementwise steps follow one another in registers, some of them are stored. */
 import type { DType } from "../../../ops/dtype.ts";
-import { dot, load, resultType, splitIndex, store, storedType, valueType, word } from "./kernel.ts";
+import {
+  dot,
+  load,
+  loadQuad,
+  quadType,
+  resultType,
+  splitIndex,
+  store,
+  storedType,
+  storeQuad,
+  valueType,
+  word,
+} from "./kernel.ts";
 
 /** How an operand is addressed: element t; by its strides; always the same one; a number in the parameters. */
 export type Mode = "flat" | "walk" | "one" | "constant";
@@ -98,12 +110,48 @@ export function chainLines(
   lines.push(...stepLines(steps));
   stores.forEach((s, j) => {
     const place = index(s.mode, word(at + operands.length + j));
-    const stored = /^t\d/.test(s.value) ? steps[Number(s.value.slice(1))] : null;
-    lines.push(
-      store(s.dtype, `b${s.binding}`, place, stored !== null && !stored.isUsed ? stored.expression : s.value),
-    );
+    lines.push(store(s.dtype, `b${s.binding}`, place, storedValue(s, steps)));
   });
   return lines;
+}
+
+/** Notes the element types of a chain that goes by fours. */
+export function quadTypes({ operands, stores }: ChainForm, types: string[]): void {
+  for (const o of operands) {
+    if (o.binding >= 0) types[o.binding] = (o.mode === "flat" ? quadType : storedType)(o.dtype);
+  }
+  for (const s of stores) types[s.binding] = quadType(s.dtype);
+}
+
+/** The same statements as of {@linkcode chainLines} for elements `t` to `t + 3`, where nothing walks. */
+export function quadLines({ operands, steps, stores }: ChainForm, at: number): string[] {
+  const lines: string[] = [], own: string[][] = [[], [], [], []];
+  operands.forEach((o, j) => {
+    const offset = word(at + j), from = `b${o.binding}`;
+    if (o.mode === "flat") {
+      lines.push(`let q${j} = ${loadQuad(o.dtype, from, `${offset} + t`)};`);
+      own.forEach((list, c) => list.push(`let a${j} = q${j}[${c}];`));
+    } else {
+      lines.push(
+        `let a${j} = ${o.mode === "constant" ? constant(o.dtype, offset) : load(o.dtype, from, offset)};`,
+      );
+    }
+  });
+  stores.forEach(({ dtype }, j) => lines.push(`var v${j}: vec4<${valueType(dtype)}>;`));
+  own.forEach((list, c) => {
+    list.push(...stepLines(steps), ...stores.map((s, j) => `v${j}[${c}] = ${storedValue(s, steps)};`));
+    lines.push(`{ ${list.join("\n    ")} }`);
+  });
+  stores.forEach((s, j) =>
+    lines.push(storeQuad(s.dtype, `b${s.binding}`, `${word(at + operands.length + j)} + t`, `v${j}`))
+  );
+  return lines;
+}
+
+/** WGSL of what is stored: a step that nothing else uses is there as it is. */
+function storedValue({ value }: FormStore, steps: readonly ChainStep[]): string {
+  const step = /^t\d/.test(value) ? steps[Number(value.slice(1))] : null;
+  return step !== null && !step.isUsed ? step.expression : value;
 }
 
 /** WGSL statements `let t0 = ...` of the steps that others use. */

@@ -57,7 +57,16 @@ export function quadType(dtype: DType): string {
 /** WGSL of the values of four neighbours in such a binding, from an index divisible by 4 on. */
 export function loadQuad(dtype: DType, binding: string, index: string): string {
   const quad = `${binding}[(${index}) >> 2u]`;
-  return dtype === "f16" ? `vec4<f32>(${quad})` : dtype === "bf16" ? `unpackBf16Quad(${quad})` : quad;
+  switch (dtype) {
+    case "f16":
+      return `vec4<f32>(${quad})`;
+    case "bf16":
+      return `unpackBf16Quad(${quad})`;
+    case "bool":
+      return `(${quad} != vec4<u32>())`;
+    default:
+      return quad;
+  }
 }
 
 /** WGSL statement that stores a value as an element of a result's binding. */
@@ -72,8 +81,20 @@ export function store(dtype: DType, binding: string, index: string, value: strin
 
 /** WGSL statement that stores four values as neighbours in such a binding. */
 export function storeQuad(dtype: DType, binding: string, index: string, value: string): string {
-  const quad = dtype === "f16" ? `vec4<f16>(${value})` : dtype === "bf16" ? `packBf16Quad(${value})` : value;
-  return `${binding}[(${index}) >> 2u] = ${quad};`;
+  return `${binding}[(${index}) >> 2u] = ${quadOf(dtype, value)};`;
+}
+
+function quadOf(dtype: DType, value: string): string {
+  switch (dtype) {
+    case "f16":
+      return `vec4<f16>(${value})`;
+    case "bf16":
+      return `packBf16Quad(${value})`;
+    case "bool":
+      return `select(vec4<u32>(), vec4<u32>(1u), ${value})`;
+    default:
+      return value;
+  }
 }
 
 /** WGSL of parameter word `k`, a whole number. */

@@ -11,6 +11,7 @@ import {
   resultType,
   store,
   storedType,
+  storeQuad,
   THREADS,
   valueType,
   word,
@@ -21,7 +22,7 @@ export interface MapForm {
   readonly body: string;
   /** Of threads that work together: their number, and what they share; null where each works alone. */
   readonly workgroup: { readonly threads: number; readonly globals: string } | null;
-  /** Operands; \`isQuads\`: whether the binding is read by fours. */
+  /** Operands; `isQuads`: whether the binding is read by fours. */
   readonly operands: readonly {
     readonly dtype: DType;
     readonly binding: number;
@@ -50,7 +51,7 @@ export function canFault(body: string): boolean {
   return /\bfault\(/.test(body);
 }
 
-/** Whether WGSL reads operand \`j\` by fours. */
+/** Whether WGSL reads operand `j` by fours. */
 export function readsQuads(text: string, j: number): boolean {
   return text.includes(`q${j}(`);
 }
@@ -79,8 +80,13 @@ export function mapKernel(f: MapForm): Kernel {
         globals.push(`fn q${j}(i: i32) -> vec4<${type}> { return ${quad}; }`);
       }
     });
-    types[result] = resultType(f.result);
-    globals.push(`fn put(i: i32, v: ${valueType(f.result)}) { ${store(f.result, `b${result}`, "i", "v")} }`);
+    const value = valueType(f.result), to = `b${result}`, byFours = /\bput4\(/.test(text);
+    types[result] = byFours ? quadType(f.result) : resultType(f.result);
+    globals.push(
+      byFours
+        ? `fn put4(i: i32, v: vec4<${value}>) { ${storeQuad(f.result, to, "i", "v")} }`
+        : `fn put(i: i32, v: ${value}) { ${store(f.result, to, "i", "v")} }`,
+    );
     // Threads may read back what they have written (not in bf16, whose neighbours share a word).
     if (/\by\(/.test(text)) {
       globals.push(`fn y(i: i32) -> ${valueType(f.result)} { return ${load(f.result, `b${result}`, "i")}; }`);
