@@ -29,7 +29,8 @@ const MANY = 2 ** 18;
 /** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
   b: PlanBuilder,
-  { body, workgroup = null, threads, turns = 1, uniforms, operands, result, message, operations = 0 }: MapCall,
+  { body, workgroup = null, threads, turns = 1, uniforms, operands, result, message, operations = 0 }:
+    MapCall,
 ): number | null {
   if (threads === 0) return null;
   const bindings: Binding[] = [];

@@ -33,6 +33,23 @@ test("large chains go by fours, with the bits of small ones", async () => {
   }
 });
 
+test("chains over operands of any strides have the same bits by fours", async () => {
+  manualSeed(5);
+  const x = randn([64, 48, 32]), turned = randn([32, 48, 64]).permute([2, 1, 0]);
+  const row = randn([32]), column = randn([48, 1]), odd = randn([64, 48, 33]).narrow(2, 1, 32);
+  const even = randn([64, 48, 40]).narrow(2, 4, 32);
+  await read([x, turned, row, column, odd, even]);
+  for (const y of [row, column, turned, odd, even, x.narrow(0, 3, 1), x.flip(2)]) {
+    const f = (x: Tensor, y: Tensor): Tensor => x.mul(y).add(row).maximum(column);
+    const [whole] = await read([f(x, y)]);
+    for (const from of [0, 7, 63]) {
+      const part = y.shape[0] === 64 ? y.narrow(0, from, 1) : y;
+      const [one] = await read([f(x.narrow(0, from, 1), part)]);
+      assertEquals(one, whole.slice(from * 1536, (from + 1) * 1536), `${y.shape} from ${from}`);
+    }
+  }
+});
+
 test("rows are normalised the same, shared by a group or not", async () => {
   manualSeed(4);
   for (const D of [7, 70, 132, 1024]) {

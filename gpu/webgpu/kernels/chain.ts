@@ -80,23 +80,8 @@ export function chainTypes({ operands, stores }: ChainForm, types: string[]): vo
 }
 
 /** WGSL statements of a chain for element `t`, which is number `whole` of all; its parameters stand at `at`. */
-export function chainLines(
-  { operands, steps, stores, rank }: ChainForm,
-  at: number,
-  whole: string,
-): string[] {
-  const lines: string[] = [], lengths = at + operands.length + stores.length;
-  let walked = lengths + rank;
-  if ([...operands, ...stores].some((o) => o.mode === "walk")) {
-    lines.push(splitIndex("i", whole, rank, lengths));
-  }
-  const index = (mode: Mode, offset: string): string => {
-    if (mode === "flat") return `${offset} + t`;
-    if (mode === "one") return offset;
-    const text = offset + dot("i", rank, walked);
-    walked += rank;
-    return text;
-  };
+export function chainLines(f: ChainForm, at: number, whole: string): string[] {
+  const { operands, steps, stores } = f, { lines, index } = walkOf(f, at, whole);
   operands.forEach((o, j) => {
     const offset = word(at + j);
     lines.push(
@@ -115,26 +100,31 @@ export function chainLines(
   return lines;
 }
 
+/**
+ * How a chain goes by fours: for each operand whether four neighbours are read, or one that stands for all of them. Where
+ * operands walk, the last axis has whole fours.
+ */
+export type Fours = readonly boolean[];
+
 /** Notes the element types of a chain that goes by fours. */
-export function quadTypes({ operands, stores }: ChainForm, types: string[]): void {
-  for (const o of operands) {
-    if (o.binding >= 0) types[o.binding] = (o.mode === "flat" ? quadType : storedType)(o.dtype);
-  }
+export function quadTypes({ operands, stores }: ChainForm, fours: Fours, types: string[]): void {
+  operands.forEach((o, j) => {
+    if (o.binding >= 0) types[o.binding] = (fours[j] ? quadType : storedType)(o.dtype);
+  });
   for (const s of stores) types[s.binding] = quadType(s.dtype);
 }
 
-/** The same statements as of {@linkcode chainLines} for elements `t` to `t + 3`, where nothing walks. */
-export function quadLines({ operands, steps, stores }: ChainForm, at: number): string[] {
-  const lines: string[] = [], own: string[][] = [[], [], [], []];
+/** The same statements as of {@linkcode chainLines} for elements `t` to `t + 3`, whose results are stored in order. */
+export function quadLines(f: ChainForm, fours: Fours, at: number, whole: string): string[] {
+  const { operands, steps, stores } = f, own: string[][] = [[], [], [], []];
+  const { lines, index } = walkOf(f, at, whole);
   operands.forEach((o, j) => {
     const offset = word(at + j), from = `b${o.binding}`;
-    if (o.mode === "flat") {
-      lines.push(`let q${j} = ${loadQuad(o.dtype, from, `${offset} + t`)};`);
+    if (o.mode === "constant") lines.push(`let a${j} = ${constant(o.dtype, offset)};`);
+    else if (!fours[j]) lines.push(`let a${j} = ${load(o.dtype, from, index(o.mode, offset))};`);
+    else {
+      lines.push(`let q${j} = ${loadQuad(o.dtype, from, index(o.mode, offset))};`);
       own.forEach((list, c) => list.push(`let a${j} = q${j}[${c}];`));
-    } else {
-      lines.push(
-        `let a${j} = ${o.mode === "constant" ? constant(o.dtype, offset) : load(o.dtype, from, offset)};`,
-      );
     }
   });
   stores.forEach(({ dtype }, j) => lines.push(`var v${j}: vec4<${valueType(dtype)}>;`));
@@ -143,9 +133,29 @@ export function quadLines({ operands, steps, stores }: ChainForm, at: number): s
     lines.push(`{ ${list.join("\n    ")} }`);
   });
   stores.forEach((s, j) =>
-    lines.push(storeQuad(s.dtype, `b${s.binding}`, `${word(at + operands.length + j)} + t`, `v${j}`))
+    lines.push(storeQuad(s.dtype, `b${s.binding}`, index("flat", word(at + operands.length + j)), `v${j}`))
   );
   return lines;
+}
+
+/** WGSL statements that find element `whole` in what walks, and the index of an operand or a store, asked for in order. */
+function walkOf(
+  { operands, stores, rank }: ChainForm,
+  at: number,
+  whole: string,
+): { lines: string[]; index: (mode: Mode, offset: string) => string } {
+  const lengths = at + operands.length + stores.length, all = [...operands, ...stores];
+  let walked = lengths + rank;
+  return {
+    lines: all.some((o) => o.mode === "walk") ? [splitIndex("i", whole, rank, lengths)] : [],
+    index: (mode, offset) => {
+      if (mode === "flat") return `${offset} + t`;
+      if (mode === "one") return offset;
+      const text = offset + dot("i", rank, walked);
+      walked += rank;
+      return text;
+    },
+  };
 }
 
 /** WGSL of what is stored: a step that nothing else uses is there as it is. */

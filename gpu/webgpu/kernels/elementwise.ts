@@ -5,6 +5,7 @@ import {
   chainLines,
   chainTypes,
   chainWords,
+  type Fours,
   heldFunction,
   quadLines,
   quadTypes,
@@ -25,27 +26,27 @@ export const ELEMENTWISE = {
 /** Characters of WGSL that a thread repeats for four elements; the text of more takes the compiler longer than it saves. */
 const SHORT = 2500;
 
-/** Whether a chain may go by fours: what it has in memory it has once, in order, and it is short. */
-export function goesByFours(f: ChainForm): boolean {
-  const { operands, stores } = f,
-    flat = new Set(operands.filter((o) => o.mode === "flat").map((o) => o.binding));
-  if ([...operands, ...stores].some((o) => o.mode === "walk")) return false;
-  if (operands.some((o) => o.mode === "one" && flat.has(o.binding))) return false;
-  const text = stepsKey(f.steps);
+/** Whether a chain is worth going by fours: it is short, and no memory is read in both ways. */
+export function goesByFours({ operands, steps }: ChainForm, fours: Fours): boolean {
+  const quads = new Set(operands.filter((_, j) => fours[j]).map((o) => o.binding));
+  if (operands.some((o, j) => !fours[j] && quads.has(o.binding))) return false;
+  const text = stepsKey(steps);
   return text.length + preludeFor(text).length <= SHORT;
 }
 
 /** The kernel of a chain, whose threads take one element each, or four. */
-export function elementwiseKernel(f: ChainForm, access: string, byFours: boolean): Kernel {
-  return cachedKernel(`e|${chainKey(f)}|${access}|${byFours}`, () => {
+export function elementwiseKernel(f: ChainForm, access: string, fours: Fours | null): Kernel {
+  return cachedKernel(`e|${chainKey(f)}|${access}|${fours}`, () => {
     const types = new Array<string>(access.length);
-    (byFours ? quadTypes : chainTypes)(f, types);
+    if (fours === null) chainTypes(f, types);
+    else quadTypes(f, fours, types);
+    const whole = `t + ${word(ELEMENTWISE.first)}`;
     const lines = [
-      `let t = ${byFours ? "4 * " : ""}i32(group * ${THREADS}u + lid);`,
+      `let t = ${fours === null ? "" : "4 * "}i32(group * ${THREADS}u + lid);`,
       `if (t >= ${word(ELEMENTWISE.n)}) { return; }`,
-      ...byFours
-        ? quadLines(f, ELEMENTWISE.chain)
-        : chainLines(f, ELEMENTWISE.chain, `t + ${word(ELEMENTWISE.first)}`),
+      ...fours === null
+        ? chainLines(f, ELEMENTWISE.chain, whole)
+        : quadLines(f, fours, ELEMENTWISE.chain, whole),
     ];
     const body = "  " + lines.join("\n  ");
     return kernel({
