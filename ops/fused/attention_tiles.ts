@@ -25,7 +25,7 @@ export interface Style {
   readonly isJoint: boolean;
   /** Whether rows take turns in a loop, where the text of one is long. */
   readonly loops: boolean;
-  /** Whether lines of operands are whole quads. */
+  /** Whether lines of an operand are read by quads: they are whole, and on a CPU worth the compiler's time. */
   readonly isWhole: (operand: number) => boolean;
 }
 
@@ -38,14 +38,15 @@ export function styleOf(
 ): Style {
   const widest = Math.max(...widths), [B, H, T, D] = x[0].shape, S = x[1].shape[2];
   // Tiles of 64 others are a fifth faster, and take the compiler a second longer.
-  const isLarge = B * H * T * S * (D + x[2].shape[3]) >= 2 ** 27;
+  const work = B * H * T * S * (D + x[2].shape[3]), isLarge = work >= 2 ** 27;
   return {
     own: isSoftware,
     others: isSoftware && isLarge && workgroupMemory >= 24576 ? 2 : 1,
     columns: widest <= COLUMNS / 2 ? 1 : 2,
     isJoint: isSoftware && widest <= COLUMNS,
     loops: p.rate > 0,
-    isWhole: (operand) => x[operand].shape[3] % 4 === 0 && x[operand].shape[3] > 0,
+    isWhole: (operand) =>
+      x[operand].shape[3] % 4 === 0 && x[operand].shape[3] > 0 && (!isSoftware || work >= 2 ** 22),
   };
 }
 
@@ -117,7 +118,7 @@ export function scores(style: Style, a: number, b: number, width: string, to: st
   const row = (n: string): string => `(rowBase + min(row0 + ${n}, rows - 1)) * ${width}`;
   const other = (n: string): string => `(otherBase + min(other0 + ${n}, others - 1)) * ${width}`;
   const four = (operand: number, at: string, left: string): string =>
-    isWhole(operand) && own ? `q${operand}(${at})` : `four${operand}(${at}, ${left})`;
+    own ? `q${operand}(${at})` : `four${operand}(${at}, ${left})`;
   const add = (l: (r: number) => string, k: (g: number) => string): string =>
     lines(8 * others, (i) => {
       const sum = part(to, Math.floor(i / others), i % others);
@@ -125,11 +126,17 @@ export function scores(style: Style, a: number, b: number, width: string, to: st
     });
   const end = `    var ${to} = ${arrayOf(to, others)};`;
   if (own) {
-    return `${zeros(to, others)}
-    {
-${lines(8, (r) => `      let aAt${r} = ${row(`4 * y + ${place(r)}`)};`)}
-${lines(4 * others, (c) => `      let bAt${c} = ${other(`4 * x + ${place(c)}`)};`)}
-      for (var d = 0; d < ${width}; d += 4) {
+    const byOne = `      for (var d = 0; d < ${width}; d++) {
+${lines(8, (r) => `        let l${r} = x${a}(aAt${r} + d);`)}
+${
+      lines(others, (g) =>
+        `        let k${g} = vec4<f32>(${
+          range(4).map((c) => `x${b}(bAt${4 * g + c} + d)`).join(", ")
+        });`)
+    }
+${add((r) => `l${r}`, (g) => `k${g}`)}
+      }`;
+    const byQuads = `      for (var d = 0; d < ${width}; d += 4) {
 ${lines(8, (r) => `        let l${r} = ${four(a, `aAt${r} + d`, `${width} - d`)};`)}
 ${lines(4 * others, (c) => `        let r${c} = ${four(b, `bAt${c} + d`, `${width} - d`)};`)}
 ${
@@ -144,7 +151,12 @@ ${
         }
 ${add((r) => `l${r}[${q}]`, (g) => `k${q}_${g}`)}`)
     }
-      }
+      }`;
+    return `${zeros(to, others)}
+    {
+${lines(8, (r) => `      let aAt${r} = ${row(`4 * y + ${place(r)}`)};`)}
+${lines(4 * others, (c) => `      let bAt${c} = ${other(`4 * x + ${place(c)}`)};`)}
+${isWhole(a) && isWhole(b) ? byQuads : byOne}
     }
 ${end}`;
   }
@@ -211,7 +223,9 @@ export function addWeighted(
         const column = `c0 + 4 * x + ${32 * h}`, at = `(otherBase + other0 + k) * ${width}`;
         return isWhole(operand)
           ? `v${h} = q${operand}(${at} + min(${column}, ${width} - 4));`
-          : `v${h} = four${operand}(${at} + ${column}, ${width} - ${column});`;
+          : `v${h} = vec4<f32>(${
+            range(4).map((c) => `x${operand}(${at} + min(${column} + ${c}, ${width} - 1))`).join(", ")
+          });`;
       }).join(" ");
     return `    { let last = min(${others * OTHERS}, others - other0);
     for (var k = 0; k < last; k++) {

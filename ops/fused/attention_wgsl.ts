@@ -30,8 +30,7 @@ import { f32Bits } from "./uniforms.ts";
 
 /** Turns of a thread's loops for each of the others, the ends of loops counted: some devices end them after 65,535. */
 export function turnsEach(D: number, E: number): number {
-  const products = (n: number): number => Math.ceil(n / DEPTH) * (DEPTH / 4 + 2);
-  return (products(D) + products(E) + 3 * 10 + 2 * (2 * OTHERS + 8)) / OTHERS;
+  return (D + E + 3 * 12 + 2 * (2 * OTHERS + 8)) / OTHERS;
 }
 
 const chunks = (width: number): number => Math.ceil(width / COLUMNS);
@@ -87,7 +86,7 @@ ${
   return `var<workgroup> tile: array<vec4<f32>, ${own ? 8 * ROW_PITCH : OTHERS_AT + DEPTH * OTHER_PITCH}>;
 var<workgroup> weights: array<vec4<f32>, ${others * OTHERS * ROW_PITCH}>;
 var<private> b: i32; var<private> h: i32;
-${x.slice(0, more === 3 ? 3 : 4).map(four).join("\n")}
+${own ? "" : x.slice(0, more === 3 ? 3 : 4).map(four).join("\n")}
 fn isHidden(z: f32) -> bool { return bitcast<u32>(z) == 0xff800000u; }
 fn scored(i: i32, j: i32, z: f32) -> f32 {
   if (${hides.join(" || ")}) { return -inf(); }
