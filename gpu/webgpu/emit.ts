@@ -18,6 +18,7 @@ import type { ChainStep } from "./kernels/chain.ts";
 import { emitRows, rowOp } from "./emit_rows.ts";
 import { emitLong } from "./emit_long.ts";
 import { emitMap } from "./emit_map.ts";
+import { valueType } from "./kernels/kernel.ts";
 import { MAP } from "./kernels/map.ts";
 import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 
@@ -147,6 +148,13 @@ function stepsOf(
       return name;
     });
     const types = inputs.map((i) => b.steps[i].dtype);
+    // Compilers take x - x for 0, which it is not for infinities and NaN; two operands may be the same memory.
+    if (
+      op!.name === "sub" && valueType(dtype) === "f32" &&
+      (x[0] === x[1] || (x[0][0] === "a" && x[1][0] === "a"))
+    ) {
+      x[1] = `held(${x[1]})`;
+    }
     steps.push({ expression: (op as Elementwise).wgsl(x, types, b.attributes(m)), dtype });
     names.set(m, `t${first + steps.length - 1}`);
   }

@@ -197,3 +197,20 @@ test("division and remainder of floats round as exact ones do", async () => {
     assert(Object.is(q[i], e) || q[i] === e, `floorDivide ${x} ${g[i]} is ${q[i]}, not ${e}`);
   });
 });
+
+test("a difference of a value with itself is NaN where the value is not finite, in kernels of one step and of many", async () => {
+  const values = [0, -0, 1.5, Infinity, -Infinity, NaN], expected = [0, 0, 0, NaN, NaN, NaN];
+  const x = tensor(values), y = tensor([...values, ...values]);
+  const differences: [string, () => Tensor][] = [
+    ["one operand", () => x.sub(x)],
+    [
+      "two views of it",
+      () => y.narrow(0, 0, 6).sub(y.narrow(0, 6, 6).add(y.narrow(0, 0, 6)).sub(y.narrow(0, 6, 6))),
+    ],
+    ["a step", () => x.mul(1).sub(x.mul(1)).mul(1)],
+    ["half precision", () => x.to("bf16").sub(x.to("bf16")).to("f32")],
+  ];
+  for (let tier = 0; tier < 3; tier++) {
+    for (const [name, difference] of differences) assertEquals(await difference().toArray(), expected, name);
+  }
+});
