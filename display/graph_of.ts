@@ -45,19 +45,20 @@ class TensorGraph extends Drawing {
   /** Taken now: a later step lets the tensor drop its graph. */
   readonly #nodes: GraphNodes;
 
-  /** What jit recorded has no values. */
+  /** What jit recorded has no values, nor has what a transform that is at work was given. */
   readonly #hasValues: boolean;
 
   constructor(readonly tensor: Tensor, readonly options: TensorGraphOptions) {
     super();
     const recorded = recordedAs.get(tensor.node);
-    this.#hasValues = recorded === undefined;
     let root = recorded ?? tensor.node;
     // What a transform wraps its result in says nothing.
     while (root.op.name === "alias" && root.cell === null && !root.cut && root.inputs.length > 0) {
       [root] = root.inputs;
     }
     this.#nodes = new GraphNodes(root);
+    this.#hasValues = recorded === undefined &&
+      this.#nodes.all.every(({ op, value }) => op.name !== "placeholder" || value !== null);
   }
 
   override text(): string {

@@ -223,19 +223,44 @@ function computeAll(extra: readonly Node[]): { error: unknown; isTakenBack: bool
     if (list === undefined) byDevice.set(node.device, [node]);
     else list.push(node);
   }
-  for (const [device, list] of byDevice) {
+  const run = (device: Device, list: Node[]): void => {
     try {
       engineOf(device).run(list);
     } catch (error) {
       failure ??= error;
+      const sound = computable(list), isMixed = sound.size > 0 && sound.size < list.length;
       for (const node of list) {
+        if (isMixed && sound.has(node)) continue;
         if (node.value === null) poison(node, error);
         isTakenBack = takeBack(node) || isTakenBack;
       }
+      if (isMixed) run(device, [...sound]);
     }
+  };
+  for (const [device, list] of byDevice) {
+    run(device, list);
     for (const node of list) settle(node);
   }
   return failure === null ? null : { error: failure, isTakenBack };
+}
+
+/** Those that stand on no placeholder and on no value that could not be had. */
+function computable(list: readonly Node[]): Set<Node> {
+  const known = new Map<Node, boolean>();
+  const stack = [...list];
+  while (stack.length > 0) {
+    const node = stack[stack.length - 1];
+    if (known.has(node)) {
+      stack.pop();
+    } else if (node.value !== null || node.op.name === "placeholder") {
+      known.set(node, node.value?.error === null);
+    } else {
+      const open = node.origin === null ? node.inputs.find((x) => !known.has(x)) : undefined;
+      if (open !== undefined) stack.push(open);
+      else known.set(node, node.origin !== null || node.inputs.every((x) => known.get(x)));
+    }
+  }
+  return new Set(list.filter((node) => known.get(node)));
 }
 
 /** Puts the node before a failed assignment behind its handle again. */

@@ -53,3 +53,16 @@ test("the text of a tensor of many axes is small", async () => {
     assertStringIncludes(text, "…");
   }
 });
+
+test("showing a graph inside a transform leaves the transform's result and its parameters alone", async () => {
+  const w = randn([2, 2], { requiresGrad: true }), texts: Promise<Record<string, string>>[] = [];
+  const y = vmap((x: Tensor) => {
+    const inner = x.matmul(w).sum();
+    texts.push(shown(inner.graph()), shown(inner));
+    return inner;
+  })(randn([3, 2]));
+  assertEquals((await y.data()).length, 3);
+  assertEquals((await w.data()).length, 4);
+  const [drawn] = await Promise.all(texts);
+  assertStringIncludes(drawn["text/plain"], "placeholder");
+});

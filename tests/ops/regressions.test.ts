@@ -1,5 +1,11 @@
 /** Defects that were found, each by name, so that none comes back. */
-import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   AnomalyError,
   checkpoint,
@@ -314,4 +320,19 @@ testEach("detectAnomaly has its say where the loss of NaN ended fit", async () =
   });
   assertStringIncludes(message, "log made the first infinity");
   assertEquals((cause as Error).message, "the loss is not finite");
+});
+
+testEach("reading a placeholder that left its transform does not fail the step that is pending", async () => {
+  const w = tensor([1, 2], { requiresGrad: true }),
+    optimizer = new SGD([w], { lr: 0.5 }),
+    left: Tensor[] = [];
+  vmap((x: Tensor) => {
+    left.push(x.sin());
+    return x;
+  })(ones([2, 2]));
+  w.square().sum().backward();
+  optimizer.step();
+  await assertRejects(() => left[0].data(), Error, "placeholder");
+  assertEquals(await w.toArray(), [0, 0]);
+  await assertRejects(() => left[0].data(), Error, "placeholder");
 });
