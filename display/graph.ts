@@ -16,6 +16,7 @@ const TREE = 60;
 
 /** Draws a computation graph; as a tree from its outputs, or an outline of its groups, in a terminal. */
 export function drawGraph(picture: GraphPicture, options: GraphOptions = {}): Drawing {
+  checkLayout("a graph", options);
   return new GraphDrawing(picture, options);
 }
 
@@ -31,6 +32,18 @@ class GraphDrawing extends Drawing {
   protected override async render(): Promise<Presentation> {
     if (this.picture.nodes.length === 0) return { data: {} };
     return await presentGraph(this.picture, fold(this.picture, this.options.depth), this.options);
+  }
+}
+
+/** Refuses a direction and a depth that are none. */
+export function checkLayout(what: string, { direction, depth }: GraphOptions): void {
+  if (direction !== undefined && direction !== "right" && direction !== "down") {
+    throw new TypeError(`Cannot draw ${what} in direction ${direction}: directions are right and down`);
+  }
+  if (depth !== undefined && !(Math.floor(depth) === depth && depth >= 0)) {
+    throw new RangeError(
+      `Cannot draw ${what} with depth ${depth}: it is how many levels of groups are opened, from 0`,
+    );
   }
 }
 

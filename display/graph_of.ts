@@ -5,7 +5,7 @@ import type { TensorGraphOptions } from "../ops/presenter.ts";
 import { sizeOf } from "../ops/shape.ts";
 import { checkOptions, Tensor } from "../ops/tensor.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
-import { type GraphNode, type GraphPicture, graphText, presentGraph } from "./graph.ts";
+import { checkLayout, type GraphNode, type GraphPicture, graphText, presentGraph } from "./graph.ts";
 import { fold } from "./graph_fold.ts";
 import { boxesOf, type Folded, framesOf } from "./graph_items.ts";
 import { instancesOf } from "./graph_flow.ts";
@@ -38,6 +38,7 @@ export function graph(root: Tensor, options: TensorGraphOptions = {}): Drawing {
     throw new TypeError(`Cannot draw the graph of ${kindOf(root)}: it takes a tensor, as in graph(loss)`);
   }
   checkOptions("draw a graph", options, ["title", "direction", "depth", "cotangents", "values"]);
+  checkLayout("a graph", options);
   return new TensorGraph(root, options);
 }
 

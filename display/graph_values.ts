@@ -9,7 +9,7 @@ import { type Shape, sizeOf } from "../ops/shape.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { reverse } from "../ops/transforms/reverse.ts";
 import { type GraphNodes, isValue } from "./graph_nodes.ts";
-import { formatNumber } from "./parts.ts";
+import { formatNumber, formatWhole } from "./parts.ts";
 
 /** Tensors up to this size show their elements, larger ones their norm. */
 export const SHORT = 6;
@@ -105,7 +105,8 @@ export async function summaries<K>(
 export function elements(bits: TypedArray, dtype: string, shape: Shape): string {
   const nested = (axis: number, at: number): string => {
     if (axis === shape.length) {
-      return dtype === "bool" ? (bits[at] !== 0 ? "true" : "false") : formatNumber(bits[at]);
+      if (dtype === "bool") return bits[at] !== 0 ? "true" : "false";
+      return dtype === "i32" || dtype === "u32" ? formatWhole(bits[at]) : formatNumber(bits[at]);
     }
     const step = sizeOf(shape.slice(axis + 1));
     return `[${Array.from({ length: shape[axis] }, (_, i) => nested(axis + 1, at + i * step)).join(", ")}]`;

@@ -23,6 +23,11 @@ export function formatNumber(value: number, digits = 4): string {
   return pictureText(plainNumber(value, digits, true));
 }
 
+/** A whole number with all its digits. */
+export function formatWhole(value: number): string {
+  return pictureText(value.toLocaleString("en-US"));
+}
+
 /** Numbers as text with the signs of pictures: − and ∞. */
 function pictureText(text: string): string {
   return text.replaceAll("-", "−").replaceAll("Infinity", "∞");

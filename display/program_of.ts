@@ -6,12 +6,12 @@ import { BY_BACKWARD, makeNode, type Node, wrap } from "../ops/node.ts";
 import { type KernelReport, kernelsOf, type RunPlan, viewed } from "../ops/report.ts";
 import { engineOf, flush } from "../ops/runs.ts";
 import { sizeOf } from "../ops/shape.ts";
-import { nodeNames, Tensor } from "../ops/tensor.ts";
+import { checkOptions, nodeNames, Tensor } from "../ops/tensor.ts";
 import { texText } from "../ops/tex.ts";
 import { reverse } from "../ops/transforms/reverse.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
 import { fold } from "./graph_fold.ts";
-import { presentGraph } from "./graph.ts";
+import { checkLayout, presentGraph } from "./graph.ts";
 import { findRepeats } from "./graph_repeats.ts";
 import { UNSTORED } from "./graph_cards.ts";
 import { contents } from "./graph_items.ts";
@@ -56,6 +56,8 @@ export function program(root: Tensor, options: ProgramOptions = {}): ProgramDraw
   if (!(root instanceof Tensor)) {
     throw new TypeError(`Cannot draw the program of ${kindOf(root)}: it takes a tensor, as in program(loss)`);
   }
+  checkOptions("draw a program", options, ["title", "direction", "depth", "gradients"]);
+  checkLayout("a program", options);
   return new ProgramDrawing(root, options);
 }
 

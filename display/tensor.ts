@@ -1,6 +1,6 @@
 /** How a tensor looks: its values as text and as a shaded table, never more than fits. */
 import { escapeHtml } from "./bundle.ts";
-import { consoleText, extent, formatNumber, plainLine, plainNumber } from "./parts.ts";
+import { consoleText, extent, formatNumber, formatWhole, plainLine, plainNumber } from "./parts.ts";
 import { statistics, tensorMap } from "./tensor_map.ts";
 import { presentFigure } from "./vega.ts";
 import type { Tensor } from "../ops/tensor.ts";
@@ -41,7 +41,11 @@ function endsOf(shape: readonly number[]): readonly [number, number] {
 }
 
 function element(v: number, dtype: string, format = plainNumber): string {
-  return dtype === "bool" ? (v !== 0 ? "true" : "false") : format(v);
+  if (dtype === "bool") return v !== 0 ? "true" : "false";
+  // A whole number is shown in full: it may be a place, a class or a seed.
+  return dtype === "i32" || dtype === "u32"
+    ? (format === plainNumber ? String(v) : formatWhole(v))
+    : format(v);
 }
 
 /** The values as nested brackets, one row a line, columns aligned. */

@@ -1,6 +1,16 @@
 /** Programs: what kernels an engine makes of a graph, with what they compute, store and compute again. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { checkpoint, Linear, ones, program, ReLU, Sequential, type Tensor, tensor } from "../../mod.ts";
+import {
+  checkpoint,
+  graph,
+  Linear,
+  ones,
+  program,
+  ReLU,
+  Sequential,
+  type Tensor,
+  tensor,
+} from "../../mod.ts";
 import { hasEngine } from "../../ops/runs.ts";
 
 function leaf(values: number[], name: string, device: "host" | "webgpu" = "host"): Tensor {
@@ -56,6 +66,16 @@ Deno.test("the gradient of a weight has its name, though it is a view of what a 
   const svg = String((await program(loss).present()).data["image/svg+xml"]);
   for (const path of ["0.weight", "0.bias", "2.weight", "2.bias"]) {
     assertStringIncludes(svg, `grad ${path} = `);
+  }
+});
+
+Deno.test("graphs and programs refuse options that mean nothing", () => {
+  const y = leaf([1, 2], "x").sum();
+  for (const draw of [graph, program]) {
+    assertThrows(() => draw(y, { depth: -1 }), RangeError, "from 0");
+    for (const depth of [0, Infinity]) assertStringIncludes(draw(y, { depth }).text(), "sum");
+    assertThrows(() => draw(y, { direction: "up" as "down" }), TypeError, "directions are right and down");
+    assertThrows(() => draw(y, { dept: 1 } as Record<string, unknown>), TypeError, "depth");
   }
 });
 

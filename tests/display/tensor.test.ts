@@ -66,3 +66,11 @@ test("showing a graph inside a transform leaves the transform's result and its p
   const [drawn] = await Promise.all(texts);
   assertStringIncludes(drawn["text/plain"], "placeholder");
 });
+
+test("whole numbers are shown with all their digits", async () => {
+  const { "text/plain": text, "text/html": html } = await shown(
+    tensor([4294967295, 12345678], { dtype: "u32" }),
+  );
+  assertStringIncludes(text, "[4294967295    12345678]");
+  assertStringIncludes(html, "4,294,967,295");
+});
