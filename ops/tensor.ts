@@ -175,6 +175,8 @@ export type TensorHook = (ct: Tensor) => Tensor | void;
 
 /** Hooks on nodes, or on the handle of a leaf whose node changes: a side table, since nodes are immutable. */
 export const nodeHooks: WeakMap<Node | Tensor, TensorHook[]> = new WeakMap();
+/** How often a handle's hooks were changed, which recordings depend on. */
+export const hookChanges: WeakMap<Node | Tensor, number> = new WeakMap();
 
 /** Handles of computed nodes that keep their gradient in `.grad`, once all hooks have run. */
 export const retained: WeakMap<Node, Set<Tensor>> = new WeakMap();
@@ -616,11 +618,15 @@ export class Tensor {
     }
     const at = this.node.cell ?? this.node;
     const hooks = nodeHooks.get(at) ?? [];
+    const note = (): unknown => hookChanges.set(at, (hookChanges.get(at) ?? 0) + 1);
     nodeHooks.set(at, hooks);
     hooks.push(hook);
+    note();
     return () => {
       const i = hooks.indexOf(hook);
-      if (i >= 0) hooks.splice(i, 1);
+      if (i < 0) return;
+      hooks.splice(i, 1);
+      note();
     };
   }
 

@@ -137,7 +137,7 @@ export const sign = elementwise({
   name: "sign",
   tex: ([x]) => `\\operatorname{sign} ${x}`,
   texPartials: () => ["0"],
-  host: Math.sign,
+  host: (x) => Math.sign(x) + 0, // sign -0 is 0, as in PyTorch and WGSL
   wgsl: ([x], [dtype]) => isFloat(dtype) ? `signf(${x})` : dtype === "u32" ? `min(${x}, 1u)` : `sign(${x})`,
   partials: [null],
   domain: [0.2, 2],

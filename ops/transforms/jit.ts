@@ -92,8 +92,8 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
     // Instruments look on at what is done, which a recording does not do again.
     if (ambient().watch !== null && currentTrace() === null) return f(...args);
     const flat = flatten(args, "jit a function of");
-    const { noGrad } = ambient(), isFixed = areDeterministicAlgorithmsEnabled();
-    const key = `${treeKey(args)}|${noGrad}|${isFixed}`;
+    const { noGrad } = ambient(), isFixed = areDeterministicAlgorithmsEnabled(), device = defaultDevice();
+    const key = `${treeKey(args)}|${noGrad}|${isFixed}|${device}`;
     let list = entries.get(key);
     if (list === undefined) {
       entries.set(key, list = []);
@@ -104,7 +104,11 @@ export function jit<A extends Tree[], Y extends Tree>(f: (...x: A) => Y): Jitted
       isFor(e, flat.leaves) && isCurrent(e) && e.data.every((c) => c.value!.error === null)
     );
     if (entry === undefined) {
-      const leaves = new Map([["noGrad", `${noGrad}`], ["deterministic algorithms", `${isFixed}`]]);
+      const leaves = new Map([
+        ["noGrad", `${noGrad}`],
+        ["deterministic algorithms", `${isFixed}`],
+        ["the default device", device],
+      ]);
       args.forEach((x, i) => describeLeaves(x, `argument ${i}`, leaves));
       count++;
       if (count > 1) {
@@ -206,15 +210,24 @@ function recordEntry(
       for (const [handle, before] of written) handle.grad = before;
     });
   };
-  let recording, draws = 0, assignedTo: readonly boolean[] = [];
+  let recording, failure: unknown = null, draws = 0, assignedTo: readonly boolean[] = [];
   const random = rngState();
   try {
     recording = record(avals, (params) => {
       params.forEach((t, i) => t.node.cell = flat.leaves[i].node.cell);
       const holes = params.map((t) => t.node);
-      const y = f(...flat.rebuild(params.map((t, i) => own[i] ?? t)));
+      let y;
+      try {
+        y = f(...flat.rebuild(params.map((t, i) => own[i] ?? t)));
+      } finally {
+        assignedTo = params.map((t, i) => t.node !== holes[i]);
+      }
       if (y instanceof Promise) return y as never;
-      assignedTo = params.map((t, i) => t.node !== holes[i]);
+      if (rngState().seed !== random.seed) {
+        throw new Error(
+          "Cannot seed inside jit, which does it once only: call manualSeed outside, or withSeed inside",
+        );
+      }
       const out = flatten(y, "jit a function that returns");
       rebuild = out.rebuild;
       outputs = out.leaves.length;
@@ -232,17 +245,21 @@ function recordEntry(
       grads,
       guard,
     });
+  } catch (error) {
+    failure = error;
   } finally {
     restore();
     draws = rngState().count - random.count;
     setRngState(random); // the recording itself draws nothing
   }
+  const changed = new Set([...recording?.effects ?? [], ...written.keys(), ...looked]);
+  const mine = flat.leaves.map((x, i) => own[i] ?? (assignedTo[i] || isChanged(x, changed) ? x : null));
+  // As a hole it may have failed, since only the tensor itself is trained once it is assigned to.
+  if (mine.some((x, i) => x !== own[i])) return recordEntry(f, flat, mine);
+  if (recording === undefined) throw failure;
   // A recording around this one depends on the same gradients and modes.
   for (const { read } of guards) read();
   const { program, effects } = recording;
-  const changed = new Set([...effects, ...written.keys(), ...looked]);
-  const mine = flat.leaves.map((x, i) => own[i] ?? (assignedTo[i] || isChanged(x, changed) ? x : null));
-  if (mine.some((x, i) => x !== own[i])) return recordEntry(f, flat, mine);
   return {
     program,
     rebuild: rebuild!,

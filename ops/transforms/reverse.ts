@@ -1,11 +1,11 @@
 /** Reverse mode: walks a graph from its outputs to targets and builds the graph of cotangents. */
 import { ambient } from "../ambient.ts";
 import { outputsOf } from "../definitions/structural.ts";
-import { BY_BACKWARD, type Node, wrap } from "../node.ts";
+import { BY_BACKWARD, type Node, readGuarded, wrap } from "../node.ts";
 import type { Tuple } from "../primitive.ts";
 import { isReplaced } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
-import { nodeHooks, retained, Tensor } from "../tensor.ts";
+import { hookChanges, nodeHooks, retained, Tensor } from "../tensor.ts";
 
 /** Which differentiation walks (`mask` of {@linkcode Node.track}) and where it ends. */
 export interface Walk {
@@ -56,7 +56,13 @@ export function reverse(
     let ct = cts.get(node);
     if (ct === undefined) continue;
     cts.delete(node);
-    const hooks = nodeHooks.get(node.cell ?? node);
+    const { cell } = node, hooks = nodeHooks.get(cell ?? node);
+    if (cell !== null) {
+      readGuarded(
+        () => hookChanges.get(cell) ?? 0,
+        `the number of changes to the hooks of ${cell.name ?? "a tensor"}`,
+      );
+    }
     if (hooks !== undefined) {
       for (const hook of [...hooks]) {
         const changed = hook(ct);

@@ -17,7 +17,9 @@ import {
   randint,
   randn,
   ReLU,
+  rngState,
   Sequential,
+  setDefaultDevice,
   stack,
   sync,
   type Tensor,
@@ -435,3 +437,54 @@ testEach("tidy around a first jitted call and inside a jitted function keeps wha
   for (const expected of [6, -2, -10]) assertEquals(await tidy(() => step(tensor([1, 1]))).item(), expected);
   assertEquals([await w.toArray(), await w.grad!.toArray()], [[-5, -4], [2, 2]]);
 });
+
+testEach(
+  "an argument may be assigned to before it is trained, in a recording inside another, too",
+  async () => {
+    const a = parameter(await leaf([1, 2])), b = parameter(await leaf([3, 4]));
+    const inner = jit((x: Tensor) => {
+      x.zeroGrad();
+      x.square().sum().backward();
+      x.assign(noGrad(() => x.sub(x.grad!.mul(0.25))));
+      return x.sum().detach();
+    });
+    const outer = jit((x: Tensor) => inner(x).add(inner(x)));
+    for (const [x, sum, values] of [[a, 2.25, [0.25, 0.5]], [b, 5.25, [0.75, 1]]] as const) {
+      assertEquals([await outer(x).item(), await x.toArray()], [sum, values]);
+    }
+  },
+);
+
+testEach("hooks that come and go after the recording are heard", async () => {
+  const w = parameter(await leaf([1, 2]));
+  const step = jit((x: Tensor) => {
+    w.zeroGrad();
+    w.mul(x).sum().backward();
+  });
+  step(await leaf([1, 1]));
+  const remove = w.registerHook((g) => g.mul(3));
+  step(await leaf([1, 2]));
+  assertEquals(await w.grad!.toArray(), [3, 6]);
+  remove();
+  step(await leaf([1, 2]));
+  assertEquals(await w.grad!.toArray(), [1, 2]);
+});
+
+testEach(
+  "what a jitted function makes lies on the default device of the call; a seed inside is refused",
+  (b) => {
+    const f = jit(() => rand([2]));
+    f();
+    setDefaultDevice("host");
+    assertEquals(f().device, "host");
+    setDefaultDevice(b.device);
+    assertEquals(f().device, b.device);
+    const seeded = jit(() => {
+      manualSeed(4);
+      return rand([2]);
+    });
+    const before = rngState();
+    assertThrows(() => seeded(), Error, "withSeed");
+    assertEquals(rngState(), before);
+  },
+);

@@ -1,5 +1,6 @@
 /** Defects that were found, each by name, so that none comes back. */
 import {
+  assert,
   assertAlmostEquals,
   assertEquals,
   assertRejects,
@@ -335,4 +336,11 @@ testEach("reading a placeholder that left its transform does not fail the step t
   await assertRejects(() => left[0].data(), Error, "placeholder");
   assertEquals(await w.toArray(), [0, 0]);
   await assertRejects(() => left[0].data(), Error, "placeholder");
+});
+
+testEach("the sign of -0 is 0, of few elements and of many", async () => {
+  for (const n of [1, 20_000]) {
+    const signs = await tensor(new Float32Array(n).fill(-0)).sign().data();
+    assert(signs.every((v) => Object.is(v, 0)), `of ${n} elements: ${signs[0]}`);
+  }
 });
