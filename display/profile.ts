@@ -7,7 +7,9 @@ import {
   type Roofline,
   type RunTime,
 } from "../ops/profile.ts";
+import { registerRoot } from "../ops/runs.ts";
 import { type Shape, showShape } from "../ops/shape.ts";
+import { Tensor } from "../ops/tensor.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
 import { table } from "./table.ts";
 
@@ -175,7 +177,7 @@ function rate(amount: number, ms: number): number {
 }
 
 /**
- * Runs `f`, waits for it and for all devices, and shows where the time went: for each kernel its calls, time, rates and the
+ * Runs `f`, waits for it, for the tensor or list of tensors that it returns and for all devices, and shows where the time went: for each kernel its calls, time, rates and the
  * share of the roofline, which is the time that arithmetic at the peak rate or traffic at the peak bandwidth would take
  * at least, over the time that it took. Peaks are measured once, by a large product and a large addition, or given; what
  * stays in the processor's caches goes beyond them.
@@ -191,7 +193,12 @@ function rate(amount: number, ms: number): number {
  * ```
  */
 export async function profile<T>(f: () => T | Promise<T>, options: ProfileOptions = {}): Promise<Profile<T>> {
-  const { result, kernels, runs, start, duration } = await recordKernels(f);
+  const { result, kernels, runs, start, duration } = await recordKernels(async () => {
+    const result = await f();
+    // A tensor that f returns without reading it is what was to be seen.
+    for (const x of [result].flat()) if (x instanceof Tensor) registerRoot(x.node);
+    return result;
+  });
   const rooflines: Partial<Record<Device, Roofline>> = {};
   for (const device of new Set(kernels.map((k) => k.device))) {
     rooflines[device] = options.roofline?.[device] ?? await measureRoofline(device);

@@ -162,3 +162,12 @@ testEach("a GPU without a clock for kernels is timed by waiting for each", async
   assert(Math.abs(result - (18 + Math.exp(1) + Math.exp(2) + Math.exp(3))) < 1e-3);
   engine.destroy();
 }, { only: ["webgpu"] });
+
+testEach("profile sees what computes the tensors that are returned and not read", async () => {
+  const x = randn([8, 8]), square = jit((x: Tensor) => x.matmul(x));
+  await x.data();
+  const ways: (() => Tensor | Tensor[])[] = [() => x.matmul(x), () => [x.matmul(x)], () => square(x)];
+  for (const way of ways) {
+    assertEquals((await profile(way, { roofline })).kernels.map((k) => k.name), ["matmul"]);
+  }
+}, { only });
