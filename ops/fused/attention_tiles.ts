@@ -23,6 +23,8 @@ export interface Style {
   readonly columns: number;
   /** Whether cotangents of keys and of values are one work, which needs registers for both. */
   readonly isJoint: boolean;
+  /** Whether a row may be hidden from some of the others, whose lines are then nothing to it, be they NaN. */
+  readonly hides: boolean;
   /** Whether rows take turns in a loop, where the text of one is long. */
   readonly loops: boolean;
   /** Whether lines of an operand are read by quads: they are whole, and on a CPU worth the compiler's time. */
@@ -44,6 +46,7 @@ export function styleOf(
     others: isSoftware && isLarge && workgroupMemory >= 24576 ? 2 : 1,
     columns: widest <= COLUMNS / 2 ? 1 : 2,
     isJoint: isSoftware && widest <= COLUMNS,
+    hides: p.causal || p.mask !== "none",
     loops: p.rate > 0,
     isWhole: (operand) =>
       x[operand].shape[3] % 4 === 0 && x[operand].shape[3] > 0 && (!isSoftware || work >= 2 ** 22),
@@ -204,16 +207,23 @@ export function share({ others }: Style, w: string): string {
 
 /** Adds shared weights times lines of an operand to sums; where there are two, `ofKey` says which, and how wide it is. */
 export function addWeighted(
-  { own, others, columns, isWhole }: Style,
+  { own, others, columns, hides, isWhole }: Style,
   to: string,
   ...of: readonly (readonly [number, string])[]
 ): string {
   const choose = (f: (operand: number, width: string) => string): string =>
     of.length === 1 ? f(...of[0]) : `if (ofKey) { ${f(...of[0])} } else { ${f(...of[1])} }`;
-  const sums = lines(8 * columns, (i) => {
-    const r = Math.floor(i / columns), sum = part(to, r, i % columns);
-    return `        ${sum} = fma(vec4<f32>(w${r >> 2}[${r & 3}]), v${i % columns}, ${sum});`;
-  });
+  const sumsOf = (add: (sum: string, weight: string, v: string) => string): string =>
+    lines(8 * columns, (i) => {
+      const r = Math.floor(i / columns), sum = part(to, r, i % columns);
+      return `        ${sum} = ${add(sum, `w${r >> 2}[${r & 3}]`, `v${i % columns}`)};`;
+    });
+  const all = sumsOf((sum, weight, v) => `fma(vec4<f32>(${weight}), ${v}, ${sum})`);
+  const sums = !hides ? all : `if (all(w0 != vec4<f32>()) && all(w1 != vec4<f32>())) {
+${all}
+        } else {
+${sumsOf((sum, weight, v) => `select(fma(vec4<f32>(${weight}), ${v}, ${sum}), ${sum}, ${weight} == 0.0)`)}
+        }`;
   const read = (k: string): string =>
     `let w0 = weights[(${k}) * ${ROW_PITCH} + y]; let w1 = weights[(${k}) * ${ROW_PITCH} + 8 + y];`;
   if (own) {
