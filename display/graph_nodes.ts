@@ -28,7 +28,7 @@ export class GraphNodes {
   readonly #resultOf = new Map<Node, Node>();
 
   constructor(readonly root: Node) {
-    const all = reachableFrom(root);
+    const all = below(root, isGiven);
     this.#inputs = new Map(all.map((n) => [n, isGiven(n) ? [] : n.inputs]));
     this.#scopes = new Map(all.map((n) => [n, n.scope]));
     // By age, since what one call of a module made then stands together; a result of jit is older than its graph.
@@ -215,8 +215,8 @@ export function isValue(n: Node): boolean {
   return n.op.family !== "tuple" && n.op.name !== "placeholder";
 }
 
-/** All nodes below `root`, operands first. */
-function reachableFrom(root: Node): Node[] {
+/** All nodes below `root`, operands first; nothing below what is given. */
+export function below(root: Node, isGiven: (n: Node) => boolean): Node[] {
   const order: Node[] = [], seen = new Set<Node>([root]), stack: [Node, number][] = [[root, 0]];
   while (stack.length > 0) {
     const top = stack[stack.length - 1], x = isGiven(top[0]) ? undefined : top[0].inputs[top[1]++];

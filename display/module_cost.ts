@@ -2,7 +2,7 @@
 import { full } from "../ops/create.ts";
 import { costOf } from "../ops/cost.ts";
 import { isFloat } from "../ops/dtype.ts";
-import { BY_BACKWARD, inTrace, nextSerial, type Node, type Trace, wrap } from "../ops/node.ts";
+import { bareTrace, BY_BACKWARD, inTrace, nextSerial, type Node, wrap } from "../ops/node.ts";
 import { rngState, setRngState } from "../ops/rng.ts";
 import { flush } from "../ops/runs.ts";
 import type { Shape } from "../ops/shape.ts";
@@ -51,17 +51,7 @@ function isOutline(x: unknown): x is TensorOutline {
 export function costOfCall(model: Module, inputs: readonly unknown[]): ModelCost {
   flush(model.members().map((m) => m.tensor.node)); // so that starting values are no part of the call
   const watch = new LayerWatch(model), random = rngState();
-  const trace: Trace = {
-    kind: "checkpoint", // assignments inside are undone
-    start: nextSerial(),
-    effects: new Map(),
-    capture: null,
-    grads: null,
-    guard: null,
-    randomness: "different",
-    foldKey: null,
-    outer: null,
-  };
+  const trace = bareTrace("checkpoint", nextSerial()); // assignments inside are undone
   try {
     return inTrace(trace, () => {
       // deno-lint-ignore no-explicit-any

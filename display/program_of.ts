@@ -15,6 +15,7 @@ import { checkLayout, presentGraph } from "./graph.ts";
 import { findRepeats } from "./graph_repeats.ts";
 import { UNSTORED } from "./graph_cards.ts";
 import { contents } from "./graph_items.ts";
+import { below } from "./graph_nodes.ts";
 import type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./graph_picture.ts";
 import { formatBytes, formatCount, formatNumber, kindOf, plainLine, shorten } from "./parts.ts";
 
@@ -153,7 +154,7 @@ function opName({ op }: Step): string {
 
 /** A run that computes the tensor, and gradients, as if nothing of it were known yet. */
 function runOf(root: Tensor, options: ProgramOptions): RunGraph {
-  const nodes = below(root.node), copies = new Map<Node, Node>();
+  const nodes = below(root.node, isGiven), copies = new Map<Node, Node>();
   flush(nodes.filter((n) => n.cell !== null && n.inputs.length > 0));
   return withAmbient({ noGrad: false, anomaly: null }, () => {
     for (const n of nodes) {
@@ -182,22 +183,6 @@ function runOf(root: Tensor, options: ProgramOptions): RunGraph {
 
 function isGiven(n: Node): boolean {
   return n.cell !== null || n.inputs.length === 0;
-}
-
-/** All nodes below `root`, operands first. */
-function below(root: Node): Node[] {
-  const order: Node[] = [], seen = new Set<Node>([root]), stack: [Node, number][] = [[root, 0]];
-  while (stack.length > 0) {
-    const top = stack[stack.length - 1], x = isGiven(top[0]) ? undefined : top[0].inputs[top[1]++];
-    if (x === undefined) {
-      order.push(top[0]);
-      stack.pop();
-    } else if (!seen.has(x)) {
-      seen.add(x);
-      stack.push([x, 0]);
-    }
-  }
-  return order;
 }
 
 class ProgramPicture {

@@ -145,6 +145,21 @@ export interface Trace {
   readonly outer: Trace | null;
 }
 
+/** A trace of nodes from `start` on that captures, guards and folds nothing. */
+export function bareTrace(kind: Trace["kind"], start: number): Trace {
+  return {
+    kind,
+    start,
+    effects: new Map(),
+    capture: null,
+    grads: null,
+    guard: null,
+    randomness: "different",
+    foldKey: null,
+    outer: null,
+  };
+}
+
 let current: Trace | null = null;
 
 /** The innermost trace that is being recorded, or null. */

@@ -3,6 +3,7 @@ import { ambient, type Device, withAmbient } from "../ambient.ts";
 import { alias, constant, data, randomKey } from "../definitions/structural.ts";
 import { collect } from "../lower.ts";
 import {
+  bareTrace,
   BY_BACKWARD,
   inTrace,
   makeLeaf,
@@ -11,7 +12,6 @@ import {
   outsideTraces,
   recordedAs,
   type Storage,
-  type Trace,
 } from "../node.ts";
 import { savedForBackward } from "../out_of_memory.ts";
 import { type Engine, engineOf, flush, poison, settle } from "../runs.ts";
@@ -32,17 +32,7 @@ const DEEPEST = 64;
 const NONE: readonly Node[] = [];
 const VALUE: Storage = { device: "host", error: null };
 
-const TEMPLATE: Trace = {
-  kind: "jit",
-  start: 0,
-  effects: new Map(),
-  capture: null,
-  grads: null,
-  guard: null,
-  randomness: "different",
-  foldKey: null,
-  outer: null,
-};
+const TEMPLATE = bareTrace("jit", 0);
 
 /** A program as an engine repeats it. */
 export class Compiled {

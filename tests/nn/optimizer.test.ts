@@ -395,17 +395,20 @@ Deno.test("initialisers have the spread of their formulas", async () => {
   assertEquals(await numbers(noGrad(() => own.weight.mul(1))), [0, 0, 0, 0]);
 });
 
+/** A step on rows of a table; an index out of range makes its run fail. */
+const stepOn = (table: Tensor, optimizer: Adam) => (ids: number[]): Tensor => {
+  optimizer.zeroGrad();
+  const loss = embedding(table, tensor(ids, { dtype: "i32" })).square().sum();
+  loss.backward();
+  optimizer.step();
+  return loss;
+};
+
 testEach(
   "a step whose run fails on the host is taken back: parameters and state are those before",
   async () => {
     const table = parameter(tensor([[1, 2], [3, 4]])), optimizer = new Adam([table], { lr: 0.1 });
-    const step = (ids: number[]): Tensor => {
-      optimizer.zeroGrad();
-      const loss = embedding(table, tensor(ids, { dtype: "i32" })).square().sum();
-      loss.backward();
-      optimizer.step();
-      return loss;
-    };
+    const step = stepOn(table, optimizer);
     for (let i = 0; i < 2; i++) await step([0, 1]).item();
     const weights = await table.toArray(), state = optimizer.stateDict().groups[0].buckets[0];
     const m = await state.slots.m.toArray();
@@ -427,13 +430,7 @@ testEach(
 
 testEach("a step that turns out to have failed on the GPU says what to do at the next one", async () => {
   const table = parameter(tensor([[1, 2], [3, 4]])), optimizer = new Adam([table], { lr: 0.1 });
-  const step = (ids: number[]): Tensor => {
-    optimizer.zeroGrad();
-    const loss = embedding(table, tensor(ids, { dtype: "i32" })).square().sum();
-    loss.backward();
-    optimizer.step();
-    return loss;
-  };
+  const step = stepOn(table, optimizer);
   table.name = "table";
   await step([0, 1]).item();
   await assertRejects(() => step([0, 2]).item(), RangeError, "index 2");
