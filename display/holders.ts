@@ -1,28 +1,21 @@
 /** How modules and optimisers look: tables by layer and of state. */
-import { bytesPerElement } from "../ops/dtype.ts";
+import { bytesOf } from "../ops/cost.ts";
 import type { MimeBundle } from "../ops/presenter.ts";
 import { Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
 import type { Module } from "../nn/module.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
-import { formatBytes } from "./memory_chart.ts";
 import { normOfAll } from "./layer_plots.ts";
 import { costOfCall, type ModelCost } from "./module_cost.ts";
-import { formatNumber, kindOf, plainLine } from "./parts.ts";
+import { formatBytes, formatCount, formatNumber, kindOf, plainLine } from "./parts.ts";
 import { normOf, plain, Readings } from "./readings.ts";
 import { table } from "./table.ts";
 
-/** A count in three digits: `1.25 M`. */
-function formatCount(n: number): string {
-  for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e4]] as const) {
-    if (n >= size) return `${formatNumber(n / (unit === "k" ? 1e3 : size), 3)} ${unit}`;
-  }
-  return formatNumber(n);
-}
+/** A count: four digits are read as they are. */
+const counted = (n: number): string => formatCount(n, 1e4);
 
-const bytesOfAll = (list: readonly Tensor[]): number =>
-  list.reduce((sum, t) => sum + t.size * bytesPerElement(t.dtype), 0);
+const bytesOfAll = (list: readonly Tensor[]): number => list.reduce((sum, t) => sum + bytesOf(t), 0);
 
 /**
  * A table of a model by layer: what comes out, parameters and bytes, operations forwards and back, and the norm of the
@@ -92,7 +85,7 @@ class Summary extends Drawing {
         size === 0 ? "" : formatBytes(bytesOfAll(own)),
         ...(cost === null
           ? []
-          : [c === undefined ? "" : formatCount(c.forward), c === undefined ? "" : formatCount(c.backward)]),
+          : [c === undefined ? "" : counted(c.forward), c === undefined ? "" : counted(c.backward)]),
         ...(isGraded ? [this.#norms.get(module)] : []),
       ];
     });
@@ -104,9 +97,7 @@ class Summary extends Drawing {
         frozen > 0 ? ` (${formatNumber(frozen)} frozen)` : ""
       }`,
       formatBytes(bytesOfAll(parameters)),
-      ...(cost === null
-        ? []
-        : [`${formatCount(cost.forward)} FLOPs forward, ${formatCount(cost.backward)} back`]),
+      ...(cost === null ? [] : [`${counted(cost.forward)} FLOPs forward, ${counted(cost.backward)} back`]),
     ].join(", ");
     return table(rows, {
       columns: [
@@ -129,7 +120,7 @@ class Summary extends Drawing {
     const forward = listed.reduce((n, c) => n - c.forward, cost.forward);
     const backward = listed.reduce((n, c) => n - c.backward, cost.backward);
     if (forward + backward <= 0.01 * (cost.forward + cost.backward)) return [];
-    const row = ["(elsewhere)", "", "", undefined, "", formatCount(forward), formatCount(backward)];
+    const row = ["(elsewhere)", "", "", undefined, "", counted(forward), counted(backward)];
     return [isGraded ? [...row, undefined] : row];
   }
 

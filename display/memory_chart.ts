@@ -6,15 +6,7 @@ import { flatten, type Tree } from "../ops/transforms/tree.ts";
 import { isPlainObject } from "./bundle.ts";
 import { type Chart, type ChartOptions, lineChart, type Points } from "./chart.ts";
 import { Snapshot } from "./layers.ts";
-import { formatNumber, kindOf, plainLine } from "./parts.ts";
-
-/** Bytes as text: `1.5 MiB`. */
-export function formatBytes(bytes: number): string {
-  for (const [unit, size] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]] as const) {
-    if (bytes >= size) return `${formatNumber(bytes / size, 3)} ${unit}`;
-  }
-  return `${bytes} B`;
-}
+import { formatBytes, kindOf, plainLine } from "./parts.ts";
 
 /** Bytes of intermediates that live after each op of a run which computes `roots`; what is there already is not counted. */
 export function liveBytes(roots: readonly Node[]): number[] {

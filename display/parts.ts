@@ -138,9 +138,9 @@ export function brailleDots(points: Iterable<readonly [number, number]>, columns
   return cells.map((row) => String.fromCharCode(...Array.from(row, (dots) => 0x2800 + dots)));
 }
 
-/** A number with a letter for its thousands: `12.3 k`, `4.5 M`, `6 G`. */
-export function formatCount(count: number): string {
-  const power = count < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(count) / 3));
+/** A number with a letter for its thousands, from `least` on: `12.3 k`, `4.5 M`, `6 G`. */
+export function formatCount(count: number, least = 1000): string {
+  const power = count < least ? 0 : Math.min(4, Math.floor(Math.log10(count) / 3));
   return power === 0 ? formatNumber(count) : `${formatNumber(count / 1000 ** power, 3)} ${" kMGT"[power]}`;
 }
 

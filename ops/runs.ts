@@ -1,11 +1,11 @@
 /** When values are computed: pending roots, flushing them as one run, reads, and what a run leaves behind. */
 import type { Device } from "./ambient.ts";
-import { bytesPerElement, type DType, type TypedArray } from "./dtype.ts";
+import { bytesOf } from "./cost.ts";
+import type { DType, TypedArray } from "./dtype.ts";
 import type { RunGraph } from "./lower.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
 import type { Recorder } from "./profile.ts";
 import type { RunPlan } from "./report.ts";
-import { sizeOf } from "./shape.ts";
 
 /** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
 export interface Engine {
@@ -128,7 +128,7 @@ export function registerRoot(node: Node): void {
     if (value !== null && value.error !== null) return poison(node, value.error);
   }
   pending.add(node);
-  pendingBytes += sizeOf(node.shape) * bytesPerElement(node.dtype);
+  pendingBytes += bytesOf(node);
   // A loop that never yields does not heap up wishes: they are granted, and what nobody holds any more is freed.
   if (pendingBytes > PENDING_BYTES) flushQuietly();
   if (!scheduled) {
