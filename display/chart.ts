@@ -294,8 +294,8 @@ export function thin(values: Values, most: number): number[] {
   return [...kept].sort((a, b) => a - b);
 }
 
-// Ticks without a label stay so; very small and very large numbers are powers, not rows of zeros.
-const logLabel = "datum.label === '' ? '' : datum.value < 1e-3 || datum.value >= 1e5 " +
+/** Labels on a log scale: none stays none, and very small and very large numbers are powers, not rows of zeros. */
+export const logLabel: string = "datum.label === '' ? '' : datum.value < 1e-3 || datum.value >= 1e5 " +
   "? replace(format(datum.value, '~e'), '+', '') : datum.label";
 
 function coordinates(options: ChartOptions & Scales, series: Series[], rows: Row[]): VegaLiteSpec {

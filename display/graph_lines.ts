@@ -1,5 +1,6 @@
 /** The lines of a graph: coloured by the gradient that flows back along them, with the residual highway as one wide line. */
 
+import { logLabel } from "./chart.ts";
 import { textWidth } from "./graph_cards.ts";
 import { magnitudeOf } from "./graph_flow.ts";
 import type { Folded, FoldedEdge, Item } from "./graph_items.ts";
@@ -114,7 +115,8 @@ export function edgeLayers(
     titleFontSize: 10,
     labelFontSize: 10,
     tickCount: 3,
-    format: ".0e",
+    format: "~g",
+    labelExpr: logLabel,
     offset: 4,
   };
   const shape = direction === "down" ? "triangle-down" : "triangle-right";

@@ -1,5 +1,5 @@
 /** Charts with a row for each layer: lines of several runs, bars of shares, strips of histograms. */
-import { type ChartOptions, type ChartParts, frame, heading, short } from "./chart.ts";
+import { type ChartOptions, type ChartParts, frame, heading, logLabel, short } from "./chart.ts";
 import { consoleText, extent, formatNumber, palette, plainLine, shorten } from "./parts.ts";
 import { figure, type VegaLiteSpec } from "./vega.ts";
 
@@ -61,10 +61,6 @@ export interface LayerSeries {
   readonly runs: Readonly<Record<string, readonly number[]>>;
 }
 
-// Ticks of a log axis: powers where decimals would be rows of zeros.
-const powerLabel =
-  "datum.value < 1e-3 || datum.value >= 1e5 ? replace(format(datum.value, '~e'), '+', '') : datum.label";
-
 /** A line through the layers for each run, on a log scale; without lines where `dots` are no sequence. */
 export function layerLines(
   options: ChartOptions & { dots?: boolean },
@@ -112,7 +108,7 @@ export function layerLines(
       type: "quantitative",
       title: options.xTitle ?? null,
       scale: { type: "log", nice: true, ...(isFlat && low > 0 ? { domain: [low / 3, high * 3] } : {}) },
-      axis: { tickCount: 6, format: "~g", labelExpr: powerLabel, labelOverlap: true },
+      axis: { tickCount: 6, format: "~g", labelExpr: logLabel, labelOverlap: true },
     },
     ...color,
   };
