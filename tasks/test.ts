@@ -48,11 +48,12 @@ const plain = (title: string, args: string[]): Step => ({
   run: async () => ofCommand(await deno(args)),
 });
 
+/** Runs tests, whose types a step before has checked. */
 const tests = (title: string, args: string[], options: RunOptions = {}): Step => ({
   title,
   run: async () => {
     const perform = () =>
-      deno(["test", "-A", ...args], { ...options, signal: AbortSignal.timeout(stepLimit) });
+      deno(["test", "-A", "--no-check", ...args], { ...options, signal: AbortSignal.timeout(stepLimit) });
     const first = await perform(), result = ofTests(first);
     // Now and then glibc finds its heap corrupt as a thread ends inside exit(), when all tests have passed (2 of 14 runs of
     // the documentation's examples, far less elsewhere; the culprit among the native libraries is not known). Nothing of
@@ -76,10 +77,12 @@ const notebook = (path: string, device: string): Step => ({
   },
 });
 
+const types = plain("deno check", ["check", "--quiet"]);
+
 const styleAndTypes: Step[] = [
   plain("deno fmt --check", ["fmt", "--check"]),
   plain("deno lint", ["lint"]),
-  plain("deno check", ["check", "--quiet"]),
+  types,
   {
     title: "deno check of the notebooks' cells",
     run: async () => ofCommand(await checkNotebooks(await notebookFiles())),
@@ -116,7 +119,7 @@ async function webgpuSteps(): Promise<Step[]> {
 }
 
 async function fullSteps(): Promise<Step[]> {
-  const modules = await publicModules();
+  const modules = await publicModules(), documented = [...new Set([...rooms, ...modules, "README.md"])];
   const missing = await webgpuSteps();
   const chromium = await ensureChromium();
   const notebooks = await notebookFiles();
@@ -125,7 +128,8 @@ async function fullSteps(): Promise<Step[]> {
     ...styleAndTypes,
     plain("deno doc --lint", ["doc", "--lint", ...modules]),
     plain("docs/ops.md is what the registry says", ["run", "-A", "tasks/docs.ts", "--check"]),
-    tests("examples in documentation", ["--doc", ...new Set([...rooms, ...modules, "README.md"])]),
+    plain("deno check of examples in documentation", ["check", "--quiet", "--doc-only", ...documented]),
+    tests("examples in documentation", ["--doc", ...documented]),
     tests("laws and units", lawsOnly),
     tests("slow tests", ["tests/slow"]),
     ...missing,
@@ -148,7 +152,11 @@ async function stepsOf(mode: string): Promise<Step[]> {
       return [...styleAndTypes, ...await webgpuSteps(), tests("laws and units", ["--parallel", ...lawsOnly])];
     case "soak": {
       const ignore = `--ignore=${apart.filter((folder) => folder !== "tests/slow").join(",")}`;
-      return [...await webgpuSteps(), tests("soak", [ignore, "tests"], { env: { COTANGENT_SOAK: "1" } })];
+      return [
+        types,
+        ...await webgpuSteps(),
+        tests("soak", [ignore, "tests"], { env: { COTANGENT_SOAK: "1" } }),
+      ];
     }
     default:
       throw new TaskError(`Unknown mode ${mode}: use full, quick or soak`);
