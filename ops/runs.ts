@@ -410,6 +410,8 @@ export async function sync(): Promise<void> {
   checkInterruption();
   flush();
   for (const engine of active.values()) await engine.sync();
+  const pause = breathe();
+  if (pause !== null) await pause;
   checkInterruption();
 }
 

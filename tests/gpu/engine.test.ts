@@ -80,6 +80,19 @@ test("wrong classes and ids are named", async () => {
   );
 });
 
+test("a loop that only syncs lets timers run, and what is done is done", async () => {
+  const x = zeros([1 << 16]).add(1).keep();
+  let fired = false;
+  setTimeout(() => fired = true, 0);
+  const start = performance.now();
+  for (let i = 0; !fired && performance.now() - start < 2000; i++) {
+    const y = x.mul(i).keep();
+    await sync();
+    y.dispose();
+  }
+  assert(fired);
+});
+
 test("a fault shows at the next sync without a read", async () => {
   const bad = tensor([1]).gather(0, tensor([5], { dtype: "i32" })).keep();
   await sync();
