@@ -410,8 +410,8 @@ export {
 export type { RotaryOptions, TransformerLayerOptions } from "./nn/transformer.ts";
 export { graph };
 export type { Picture, TensorGraphOptions } from "./ops/presenter.ts";
-export { program, ProgramDrawing } from "./display/program_of.ts";
-export type { ProgramKernel, ProgramOptions } from "./display/program_of.ts";
+export { program, ProgramDrawing, ProgramKernel } from "./display/program_of.ts";
+export type { ProgramOptions } from "./display/program_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
 export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";

@@ -48,10 +48,12 @@ export function checkLayout(what: string, { direction, depth }: GraphOptions): v
 }
 
 /** The drawing for a terminal. */
-export function graphText(picture: GraphPicture, options: GraphOptions): string {
+export function graphText(picture: GraphPicture, options: GraphOptions, readable?: number): string {
   const above = [options.title, picture.note].filter((text) => text !== undefined).map(plainLine);
   const { nodes, edges } = picture;
-  const lines = nodes.length <= TREE ? tree(picture) : outline(fold(picture, options.depth), edges.length);
+  const lines = nodes.length <= TREE
+    ? tree(picture)
+    : outline(fold(picture, options.depth, readable), edges.length);
   return [...above, ...lines].join("\n");
 }
 

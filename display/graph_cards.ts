@@ -4,6 +4,7 @@ import { gradientsOf } from "./graph_flow.ts";
 import type { GroupItem, Item, NodeItem } from "./graph_items.ts";
 import { type GraphNode, nodeTitle, typeText, valueText } from "./graph_picture.ts";
 import { groupSize, groupTitle, localName } from "./graph_text.ts";
+import { workIn, workText } from "./graph_work.ts";
 import { formatNumber, plainLine, shorten } from "./parts.ts";
 
 /** How much a box says. */
@@ -99,7 +100,7 @@ function nodeCard({ node, operands, parent }: NodeItem, detail: Detail): Card {
 }
 
 function groupCard(group: GroupItem, detail: Detail): Card {
-  const { ops, parameters, elements } = groupSize(group), lines: string[] = [];
+  const { ops, parameters, elements } = groupSize(group), work = workIn(group), lines: string[] = [];
   const times = group.instances === null ? "" : ` × ${formatNumber(group.instances.length)}`;
   const name = localName(group.name, group.parent), short = shorten(name || group.label, 30);
   const title = times !== "" && name === "" && short.includes(" ")
@@ -110,19 +111,21 @@ function groupCard(group: GroupItem, detail: Detail): Card {
     lines.push(
       ...Object.entries(group.facts).map(([key, value]) => shorten(`${key} ${plainLine(value)}`, WIDEST)),
     );
-    if (Object.keys(group.facts).length === 0) {
+    if (work === null && Object.keys(group.facts).length === 0) {
       lines.push(`${formatNumber(ops)} ops${elements === 0 ? "" : `, ${formatNumber(elements)} parameters`}`);
     }
   }
+  if (work !== null) lines.push(...workText(work));
   const fault = faultIn(group), cells = gradientsOf(group).length;
   if (fault !== undefined) lines.push(shorten(fault, 28));
   const card = sized(title, lines, fault === undefined ? "group" : "fault", {
     group: groupTitle(group),
     ...(group.instances === null ? {} : { shown: `the first of ${formatNumber(group.instances.length)}` }),
     ops: formatNumber(ops),
-    ...(parameters === 0
+    ...(parameters === 0 || work !== null
       ? {}
       : { parameters: `${formatNumber(elements)} in ${formatNumber(parameters)} tensors` }),
+    ...(work === null ? {} : { work: workText(work).join(", ") }),
     ...group.facts,
     ...(fault === undefined ? {} : { fault }),
   });

@@ -22,18 +22,25 @@ const LONG = 64, STRETCHES = 32, SHORTEST = 8;
 /** From so many times on single ops in a row are one box. */
 const OFTEN = 4;
 
-/** Folds a graph so that few enough boxes are left; `depth` levels of groups are opened where that is given. */
-export function fold(picture: GraphPicture, depth?: number): Folded {
+/**
+ * Folds a graph so that few enough boxes are left, `readable` or so; `depth` levels of groups are opened where that is given.
+ */
+export function fold(picture: GraphPicture, depth?: number, readable = READABLE): Folded {
   const builder = new Builder(picture), root = builder.build();
-  open(root, depth, builder.told);
-  if (countOf(root) > FEW) builder.tellOperands();
+  open(root, depth, builder.told, readable);
+  if (countOf(root) > FEW || readable < READABLE) builder.tellOperands();
   const { edges, carries } = builder.edges();
   return { root, edges, carries, boxes: countOf(root), size: picture.nodes.length };
 }
 
 /** Opens groups from the outside in, in each level the largest first, while boxes are few; `told` are those that need none. */
-function open(root: GroupItem, depth: number | undefined, told: ReadonlySet<Item>): void {
-  const most = depth === undefined ? READABLE : MOST;
+function open(
+  root: GroupItem,
+  depth: number | undefined,
+  told: ReadonlySet<Item>,
+  readable: number,
+): void {
+  const most = depth === undefined ? readable : MOST;
   const boxesIn = (group: GroupItem): number => group.items.filter((item) => !told.has(item)).length;
   root.open = true;
   let boxes = boxesIn(root), level: GroupItem[] = [root];

@@ -28,7 +28,7 @@ export class GraphNodes {
   readonly #resultOf = new Map<Node, Node>();
 
   constructor(readonly root: Node) {
-    const all = below(root, isGiven);
+    const all = below([root], isGiven);
     this.#inputs = new Map(all.map((n) => [n, isGiven(n) ? [] : n.inputs]));
     this.#scopes = new Map(all.map((n) => [n, n.scope]));
     // By age, since what one call of a module made then stands together; a result of jit is older than its graph.
@@ -215,17 +215,21 @@ export function isValue(n: Node): boolean {
   return n.op.family !== "tuple" && n.op.name !== "placeholder";
 }
 
-/** All nodes below `root`, operands first; nothing below what is given. */
-export function below(root: Node, isGiven: (n: Node) => boolean): Node[] {
-  const order: Node[] = [], seen = new Set<Node>([root]), stack: [Node, number][] = [[root, 0]];
-  while (stack.length > 0) {
-    const top = stack[stack.length - 1], x = isGiven(top[0]) ? undefined : top[0].inputs[top[1]++];
-    if (x === undefined) {
-      order.push(top[0]);
-      stack.pop();
-    } else if (!seen.has(x)) {
-      seen.add(x);
-      stack.push([x, 0]);
+/** All nodes below `roots`, operands first; nothing below what is given. */
+export function below(roots: readonly Node[], isGiven: (n: Node) => boolean): Node[] {
+  const order: Node[] = [], seen = new Set<Node>();
+  for (const root of roots) {
+    const stack: [Node, number][] = seen.has(root) ? [] : [[root, 0]];
+    seen.add(root);
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1], x = isGiven(top[0]) ? undefined : top[0].inputs[top[1]++];
+      if (x === undefined) {
+        order.push(top[0]);
+        stack.pop();
+      } else if (!seen.has(x)) {
+        seen.add(x);
+        stack.push([x, 0]);
+      }
     }
   }
   return order;

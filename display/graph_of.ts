@@ -23,7 +23,7 @@ import {
   type Summary,
   workOf,
 } from "./graph_values.ts";
-import { formatNumber, kindOf } from "./parts.ts";
+import { formatNumber, kindOf, messageLine } from "./parts.ts";
 
 /** Formulas with numbers are for graphs that are read node by node. */
 const MOST_NUMBERS = 60;
@@ -82,7 +82,7 @@ class TensorGraph extends Drawing {
       return { data: { ...data, "text/plain": graphText(drawn.picture, this.options) } };
     } catch (error) {
       return {
-        data: { "text/plain": `${this.text()}\n(${error instanceof Error ? error.message : error})` },
+        data: { "text/plain": `${this.text()}\n(${messageLine(error)})` },
       };
     }
   }
@@ -114,7 +114,7 @@ class TensorGraph extends Drawing {
         try {
           numbers = await this.#values(drawn, folded, seen, notes);
         } catch (error) {
-          notes.push(`Without values: ${error instanceof Error ? error.message : error}`);
+          notes.push(`Without values: ${messageLine(error)}`);
         }
       } else {notes.push(
           `Without values, which take ${formatNumber(work, 2)} operations: ask with { values: true }`,
@@ -149,7 +149,7 @@ class TensorGraph extends Drawing {
     try {
       if (this.options.cotangents ?? sizeOf(root.shape) === 1) cts = cotangentsOf(root);
     } catch (error) {
-      notes.push(`Without gradients: ${error instanceof Error ? error.message : error}`);
+      notes.push(`Without gradients: ${messageLine(error)}`);
     }
     type Key = GraphNode | `ct ${number}` | Edge | `d ${string}`;
     type Edge = Drawn["picture"]["edges"][number];

@@ -37,8 +37,24 @@ export interface GraphNode {
   step?: number;
   /** Where its value goes: one more line. */
   memory?: string;
+  /** What the kernel that begins with it does. */
+  work?: Work;
   /** The group that it stands in. */
   within?: string | number;
+}
+
+/** What kernels do in a run. */
+export interface Work {
+  /** How many there are. */
+  readonly kernels: number;
+  /** Floating-point operations. */
+  readonly flops: number;
+  /** Bytes. */
+  readonly read: number;
+  /** Bytes. */
+  readonly written: number;
+  /** How many ops are computed again because that is cheaper than to keep them. */
+  readonly again: number;
 }
 
 /** An edge to draw, in the direction of the data. */

@@ -17,6 +17,7 @@ import { figure, type VegaLiteSpec } from "./vega.ts";
 const PAGE_WIDTH = 620; // Of a narrow notebook.
 const SMALLEST_SCALE = 0.75; // Smaller text is not read: then the drawing is wider than the page.
 const FEW = 24; // Boxes whose values are all worth their room.
+const NOTE_LETTERS = 66; // Longer lines are counted as wider than the page where an SVG is made.
 const TIGHT: Gaps = { across: 14, along: 26 };
 
 /** The spec of a graph in the direction and the amount of detail that fit the page, and as it is on paper. */
@@ -206,7 +207,7 @@ function spec({ folded, plan, cards, direction, picture, options }: Drawn, isLiv
   const hint = isLive && plan.boxes.length > FEW
     ? ["drag to move, Ctrl + wheel to zoom, double-click to see all"]
     : [];
-  const note = picture.note === undefined ? [] : wrapped(plainLine(picture.note));
+  const note = picture.note === undefined ? [] : wrapped(plainLine(picture.note), NOTE_LETTERS);
   const notes = [...note, ...hint];
   const title = options.title !== undefined
     ? { title: { text: plainLine(options.title), subtitle: notes, subtitleColor: ink } }

@@ -9,6 +9,7 @@ import {
   typeText,
   valueText,
 } from "./graph_picture.ts";
+import { workIn, workText } from "./graph_work.ts";
 import { consoleText, formatNumber, plainLine, shorten } from "./parts.ts";
 
 const MOST_LINES = 80;
@@ -20,7 +21,8 @@ function line(node: GraphNode, frame: GroupItem | null = null): string {
   const value = node.value === undefined ? "" : `  data ${consoleText(valueText(node.value))}`;
   const gradient = node.cotangent === undefined ? "" : `  grad ${consoleText(valueText(node.cotangent))}`;
   const fault = node.fault === undefined ? "" : `  (${plainLine(node.fault)})`;
-  return `${title}  ${typeText(node)}${value}${gradient}${fault}`;
+  const memory = node.memory === undefined ? "" : `  (${plainLine(node.memory)})`;
+  return `${title}  ${typeText(node)}${value}${gradient}${memory}${fault}`;
 }
 
 /** The graph as a tree with its outputs at the top; what was shown before is only named. */
@@ -117,9 +119,9 @@ export function outline({ root, size }: Folded, edges: number): string[] {
         );
         return;
       }
-      const { ops, elements } = groupSize(item);
-      const facts = [`${formatNumber(ops)} ops`];
-      if (elements > 0) facts.push(`${formatNumber(elements)} parameters`);
+      const { ops, elements } = groupSize(item), work = workIn(item);
+      const facts = work === null ? [`${formatNumber(ops)} ops`] : workText(work);
+      if (elements > 0 && work === null) facts.push(`${formatNumber(elements)} parameters`);
       facts.push(...Object.entries(item.facts).map(([key, value]) => `${key} ${plainLine(value)}`));
       lines.push(`${lead}${branch}${groupTitle(item)}  (${facts.join(", ")})`);
       if (item.open) visit(item.items, lead + (isLast ? "   " : "│  "));

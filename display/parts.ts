@@ -75,6 +75,11 @@ export function plainLine(text: unknown): string {
   return String(text).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").trim();
 }
 
+/** What an error says, on one line. */
+export function messageLine(error: unknown): string {
+  return plainLine(error instanceof Error ? error.message : error);
+}
+
 /** What a value is, for messages: `a number`, `an array`, `a Tensor`. */
 export function kindOf(value: unknown): string {
   if (value instanceof Promise) return "a Promise (is an await missing?)";

@@ -1,5 +1,5 @@
 /** From nodes to what an engine executes: the graph of a run with its structural key, and its list of steps. */
-import { Node, type Origin, outsideTraces, wrap } from "./node.ts";
+import { Node, type Origin, outsideTraces, type Scope, wrap } from "./node.ts";
 import type {
   Attributes,
   Contraction,
@@ -141,6 +141,8 @@ export interface Step extends Record<never, never> {
   readonly leaf: "input" | "constant" | "randomKey" | null;
   /** The last barrier that it came through, 0 for none: a rebuilt segment stays apart from the original. */
   readonly segment: number;
+  /** The call of a module that it was made in, where source is -1. */
+  readonly scope: Scope | null;
 }
 
 /** What an engine executes: steps in order, and for each root its step. */
@@ -173,6 +175,7 @@ export function lower(graph: Pick<RunGraph, "nodes" | "roots">): Lowered {
       dtype: node.dtype,
       leaf,
       segment,
+      scope: from < 0 ? node.scope : null,
     });
   };
   /** What must be done before `node`, or null when it is done. */

@@ -36,6 +36,20 @@ export interface Scope {
   readonly kind: string;
   /** The call that it was made in. */
   readonly outer: Scope | null;
+  /** What its derivative belongs to, once one was made. */
+  backward?: Scope;
+}
+
+/** What the derivative of something made in `scope` belongs to. */
+export function backwardOf(scope: Scope | null): Scope | null {
+  if (scope === null) return null;
+  const { path, kind, outer } = scope;
+  if (scope.backward === undefined) {
+    const backward: Scope = { path, kind: `${kind} backward`, outer: backwardOf(outer) };
+    // Derivatives of derivatives are in one place.
+    scope.backward = backward.backward = backward;
+  }
+  return scope.backward;
 }
 
 let scope: Scope | null = null;

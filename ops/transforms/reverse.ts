@@ -1,7 +1,7 @@
 /** Reverse mode: walks a graph from its outputs to targets and builds the graph of cotangents. */
 import { ambient } from "../ambient.ts";
 import { outputsOf } from "../definitions/structural.ts";
-import { BY_BACKWARD, type Node, readGuarded, wrap } from "../node.ts";
+import { backwardOf, BY_BACKWARD, currentScope, type Node, readGuarded, setScope, wrap } from "../node.ts";
 import type { Tuple } from "../primitive.ts";
 import { isReplaced } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
@@ -43,18 +43,17 @@ export function reverse(
     add(node.inputs[k], ct);
   };
   outputs.forEach((node, i) => add(node, seeds[i]));
-  const log = ambient().anomaly, outer = log?.backwardOf ?? null;
-  for (let i = order.length - 1; i >= 0; i--) {
-    const node = order[i];
-    if (!needs.has(node)) continue;
+  const log = ambient().anomaly, outer = log?.backwardOf ?? null, caller = currentScope();
+  const visit = (node: Node): void => {
     if (log !== null) log.backwardOf = node;
+    setScope(node.scope === null ? caller : backwardOf(node.scope));
     if (node.op.family === "tuple") {
       const list = tupleCts.get(node);
       if (list !== undefined) pullTuple(node, node.op, list, needs, give);
-      continue;
+      return;
     }
     let ct = cts.get(node);
-    if (ct === undefined) continue;
+    if (ct === undefined) return;
     cts.delete(node);
     const { cell } = node, hooks = nodeHooks.get(cell ?? node);
     if (cell !== null) {
@@ -78,7 +77,7 @@ export function reverse(
     walk.visit?.(node, ct);
     if (walk.isTarget(node)) {
       found.set(node, ct);
-      continue;
+      return;
     }
     if (node.op.family === "output") {
       const tuple = node.inputs[0];
@@ -86,14 +85,19 @@ export function reverse(
       list[node.p.i] = list[node.p.i] === undefined ? ct : list[node.p.i]!.add(ct);
       tupleCts.set(tuple, list);
       walk.part?.(node, 0, ct);
-      continue;
+      return;
     }
-    if (node.op.family === "leaf") continue;
+    if (node.op.family === "leaf") return;
     const wanted = node.inputs.map((x) => needs.has(x));
     const parts = node.op.vjp(ct, { x: node.inputs.map(wrap), y: wrap(node), p: node.p, needs: wanted });
     for (let k = 0; k < parts.length; k++) if (wanted[k]) give(node, k, parts[k]);
+  };
+  try {
+    for (let i = order.length - 1; i >= 0; i--) if (needs.has(order[i])) visit(order[i]);
+  } finally {
+    setScope(caller);
+    if (log !== null) log.backwardOf = outer;
   }
-  if (log !== null) log.backwardOf = outer;
   // Reached, but every derivative on the way is zero (round, sign): a gradient of zeros, not none.
   if (walk.zeros) {
     for (const node of order) {

@@ -1,15 +1,18 @@
 /** Programs: what kernels an engine makes of a graph, with what they compute, store and compute again. */
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   checkpoint,
+  crossEntropy,
   graph,
   Linear,
+  Module,
   ones,
   program,
   ReLU,
   Sequential,
   type Tensor,
   tensor,
+  TransformerEncoderLayer,
 } from "../../mod.ts";
 import { hasEngine } from "../../ops/runs.ts";
 
@@ -81,10 +84,60 @@ Deno.test("graphs and programs refuse options that mean nothing", () => {
 
 Deno.test("kernels that repeat are listed once", () => {
   let h: Tensor = leaf([1, 2, 3, 4], "x").reshape([2, 2]);
-  for (let i = 0; i < 20; i++) h = h.matmul(h).tanh();
+  for (let i = 0; i < 40; i++) h = h.matmul(h).tanh();
   const lines = program(h.sum(), { gradients: false }).text().split("\n");
-  assertStringIncludes(lines.join("\n"), "× 19");
-  assert(lines.length < 10, lines.join("\n"));
+  assertStringIncludes(lines.join("\n"), "(matmul + tanh) × 39");
+  assert(lines.length < 12, lines.join("\n"));
+});
+
+/** Twelve blocks and a head, each block checkpointed if asked for. */
+class Stack extends Module {
+  blocks: TransformerEncoderLayer[];
+  head: Linear;
+  constructor(readonly isCheckpointed: boolean, device: "host" | "webgpu") {
+    super();
+    const options = { feedforward: 32, normFirst: true, dropout: 0, device };
+    this.blocks = Array.from({ length: 12 }, () => new TransformerEncoderLayer(16, 2, options));
+    this.head = new Linear(16, 10, { device });
+  }
+  forward(x: Tensor): Tensor {
+    const run = (block: TransformerEncoderLayer) => (h: Tensor): Tensor => block.call(h);
+    return this.head.call(
+      this.blocks.reduce((h, block) => (this.isCheckpointed ? checkpoint(run(block)) : run(block))(h), x),
+    );
+  }
+}
+
+for (const isCheckpointed of [false, true]) {
+  const name = `the program of a 12-layer transformer${isCheckpointed ? ", checkpointed," : ""}`;
+  Deno.test(`${name} is a dozen boxes that fit the page, with the work of each block's kernels`, async () => {
+    const x = tensor(Array.from({ length: 64 }, (_, i) => Math.sin(i)), { device: "host" });
+    const scores = new Stack(isCheckpointed, "host").call(x.reshape([1, 4, 16]));
+    const plan = program(
+      crossEntropy(scores.reshape([4, 10]), tensor([1, 2, 3, 4], { dtype: "i32", device: "host" })),
+    );
+    const text = plan.text(), kernels = /\((\d+) kernels/.source;
+    assertMatch(text, new RegExp(`blocks\\.0 … 11: TransformerEncoderLayer × 12  ${kernels}`));
+    assertMatch(text, new RegExp(`blocks\\.11 … 1: TransformerEncoderLayer backward × 11  ${kernels}`));
+    assert(text.split("\n").length < 32, text);
+    assertEquals(/\d ops again\)/.test(text), isCheckpointed);
+    const { data } = await plan.present(), svg = String(data["image/svg+xml"]);
+    const width = Number(/width="(\d+)"/.exec(svg)![1]);
+    assert(width <= 660, `${width} pixels wide`);
+    assertMatch(svg, /\d+ kernels, [\d.]+ k op/);
+    const opened = program(
+      crossEntropy(scores.reshape([4, 10]), tensor([1, 2, 3, 4], { dtype: "i32", device: "host" })),
+      { depth: 3 },
+    );
+    assertStringIncludes(opened.text(), "self_attn: MultiheadAttention backward");
+  });
+}
+
+Deno.test("a kernel, shown, is its work and its source", async () => {
+  const [kernel] = program(leaf([1, 2, 3], "x").mul(2).exp().sum(), { gradients: false }).kernels;
+  const text = String((await kernel.present()).data["text/plain"]);
+  assertMatch(text, /^kernel 1: 3 ops: mul, exp, sum.*12 B → 4 B\n\n/);
+  assertStringIncludes(text, "Math.exp");
 });
 
 Deno.test("programs say where their kernels come from, and what they take", () => {
