@@ -2,6 +2,11 @@
 
 const ALIGNMENT = 64;
 
+/** Bytes of a place for so many. */
+export function inAlignment(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
 /** First fit over free intervals. */
 export class Arena {
   /** Bytes that were ever needed at once. */
@@ -11,7 +16,7 @@ export class Arena {
 
   /** A free place of so many bytes. */
   take(bytes: number): number {
-    const size = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+    const size = inAlignment(bytes);
     if (size === 0) return 0;
     for (let i = 0; i < this.#free.length; i++) {
       const [from, to] = this.#free[i];
@@ -28,7 +33,7 @@ export class Arena {
 
   /** Frees a place. */
   give(from: number, bytes: number): void {
-    const size = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT, to = from + size;
+    const size = inAlignment(bytes), to = from + size;
     if (size === 0) return;
     let i = 0;
     while (i < this.#free.length && this.#free[i][0] < from) i++;

@@ -57,6 +57,11 @@ export function customKernel(
   };
 }
 
+/** Whether a kernel has read all of a row, or element by element, when it writes there: its result may replace its operand. */
+export function passesOn(name: string): boolean {
+  return name === "softmax";
+}
+
 function typesOf(x: readonly MutableArray[]): string {
   let types = "";
   for (const a of x) types += a.dtype;

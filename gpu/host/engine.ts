@@ -7,7 +7,7 @@ import {
   type TypedArray,
   workingBytes,
 } from "../../ops/dtype.ts";
-import { collect, lower, type RunGraph } from "../../ops/lower.ts";
+import { collect, type RunGraph } from "../../ops/lower.ts";
 import type { Node, Storage } from "../../ops/node.ts";
 import type { Recorder } from "../../ops/profile.ts";
 import { elementsOf, HostStorage } from "../../ops/reference.ts";
@@ -15,7 +15,8 @@ import type { RunPlan } from "../../ops/report.ts";
 import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { arrayAt } from "./memory.ts";
-import { type KernelGroup, makeSchedule, type Schedule } from "./schedule.ts";
+import { planOf } from "./planner.ts";
+import type { Schedule } from "./schedule.ts";
 import { type ArenaBlock, HostStore, NOTHING } from "./store.ts";
 import { createRunner } from "./wasm/runner.ts";
 
@@ -86,7 +87,7 @@ export class HostEngine implements Engine {
 
   compile(graph: RunGraph): () => boolean {
     // A schedule of its own, in whose frame the numbers stay.
-    const entry: Entry = { schedule: makeSchedule(lower(graph), graph.nodes, this.#runner), frame: null };
+    const entry: Entry = { schedule: planOf(graph, this.#runner).schedule, frame: null };
     let numbers: Float64Array | null = null;
     const prepare: typeof setNumbers = (schedule, nodes, frame) => {
       if (frame.numbers !== numbers) setNumbers(schedule, nodes, frame);
@@ -99,8 +100,7 @@ export class HostEngine implements Engine {
   }
 
   describe(graph: RunGraph): RunPlan {
-    const lowered = lower(graph), groups: KernelGroup[] = [];
-    const { kernels, bytes } = makeSchedule(lowered, graph.nodes, this.#runner, groups);
+    const { schedule: { kernels, bytes }, lowered, groups } = planOf(graph, this.#runner);
     return {
       lowered,
       kernels: groups.map(({ steps, from, to }) => {
@@ -199,7 +199,7 @@ export class HostEngine implements Engine {
 
   #entry(graph: RunGraph): Entry {
     const { key } = graph, entry = this.#cache.get(key);
-    if (entry === undefined) return this.#add(key, makeSchedule(lower(graph), graph.nodes, this.#runner));
+    if (entry === undefined) return this.#add(key, planOf(graph, this.#runner).schedule);
     if (this.#cache.size > this.#scheduleLimit >> 1) {
       // Last used, last in the map; while there is plenty of room the order does not matter.
       this.#cache.delete(key);

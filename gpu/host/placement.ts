@@ -1,0 +1,77 @@
+/** Where intermediates lie in an arena, so that no two that live at the same time overlap. */
+import { Arena, inAlignment } from "./arena.ts";
+
+/** An array: its bytes, and the kernels that write it first and use it last. */
+export interface Lifetime {
+  readonly bytes: number;
+  readonly from: number;
+  to: number;
+}
+
+/** Places, and bytes of the arena. */
+export interface Placement {
+  readonly places: readonly number[];
+  readonly bytes: number;
+}
+
+/** Most arrays that are placed by size: time goes with the square of their number. */
+const MOST = 4096;
+
+/** Places in the order of time, or by size where that takes less; `list` is in the order of `from`. */
+export function placeAll(list: readonly Lifetime[]): Placement {
+  const inTime = placeInTime(list);
+  if (list.length > MOST || inTime.bytes <= mostAtOnce(list)) return inTime;
+  const bySize = placeBySize(list);
+  return bySize.bytes < inTime.bytes ? bySize : inTime;
+}
+
+/** The numbers of arrays by the kernel that uses them last. */
+function byEnd(list: readonly Lifetime[]): number[] {
+  return [...list.keys()].sort((a, b) => list[a].to - list[b].to);
+}
+
+/** Bytes that live at once, which no placement can undercut. */
+function mostAtOnce(list: readonly Lifetime[]): number {
+  const ends = byEnd(list);
+  let most = 0, now = 0, e = 0;
+  for (const { bytes, from } of list) {
+    while (list[ends[e]].to < from) now -= inAlignment(list[ends[e++]].bytes);
+    now += inAlignment(bytes);
+    most = Math.max(most, now);
+  }
+  return most;
+}
+
+/** Each at the first place that is free when it is written. */
+function placeInTime(list: readonly Lifetime[]): Placement {
+  const arena = new Arena(), ends = byEnd(list), places: number[] = [];
+  let e = 0;
+  for (const { bytes, from } of list) {
+    for (; list[ends[e]].to < from; e++) arena.give(places[ends[e]], list[ends[e]].bytes);
+    places.push(arena.take(bytes));
+  }
+  return { places, bytes: arena.bytes };
+}
+
+/** The largest first, each at the lowest place that is free all its life. */
+function placeBySize(list: readonly Lifetime[]): Placement {
+  const places = new Array<number>(list.length).fill(0);
+  /** Those that have a place, by it. */
+  const placed: number[] = [];
+  let end = 0;
+  for (const i of [...list.keys()].sort((a, b) => list[b].bytes - list[a].bytes)) {
+    const { bytes, from, to } = list[i], size = inAlignment(bytes);
+    let at = 0;
+    for (const k of placed) {
+      if (list[k].to < from || list[k].from > to) continue;
+      if (places[k] - at >= size) break;
+      at = Math.max(at, places[k] + inAlignment(list[k].bytes));
+    }
+    places[i] = at;
+    end = Math.max(end, at + size);
+    let before = placed.length;
+    while (before > 0 && places[placed[before - 1]] > at) before--;
+    placed.splice(before, 0, i);
+  }
+  return { places, bytes: end };
+}

@@ -1,0 +1,130 @@
+/** The order of steps, on any engine: what lets memory go is done as soon as it can be. */
+import { bytesOf } from "../ops/cost.ts";
+import type { Lowered, Step } from "../ops/lower.ts";
+import { fuse, type LoopLimits } from "./fusion.ts";
+
+/** What takes memory: the steps that one kernel computes together. */
+interface Unit {
+  /** Its steps, in order. */
+  readonly steps: readonly number[];
+  /** Steps in memory that it reads, each once. */
+  readonly reads: readonly number[];
+  /** Its steps that stay in memory for others. */
+  readonly writes: readonly number[];
+}
+
+/**
+ * The same steps in an order with short lifetimes. Kernels come as the steps do, but for those after which less is in
+ * memory than before: they go first as soon as what they read is there. So the gradient of a weight is computed when its
+ * cotangent appears, and the cotangent goes. Movements and leaves stand before what first reads them.
+ */
+export function inShortOrder(lowered: Lowered, limits: LoopLimits): Lowered {
+  const { steps } = lowered, units = unitsOf(lowered, limits);
+  const order: number[] = [], isPlaced = new Uint8Array(steps.length);
+  const place = (i: number): void => {
+    const stack = [i];
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1];
+      const missing = isPlaced[top] ? [] : steps[top].inputs.filter((x) => !isPlaced[x]);
+      if (missing.length > 0) {
+        for (let k = missing.length - 1; k >= 0; k--) stack.push(missing[k]);
+        continue;
+      }
+      if (!isPlaced[top]) order.push(top);
+      isPlaced[top] = 1;
+      stack.pop();
+    }
+  };
+  for (const unit of inTurn(units, bytesInMemory(lowered))) unit.steps.forEach(place);
+  lowered.roots.forEach(place);
+  const to = new Int32Array(steps.length);
+  order.forEach((i, at) => to[i] = at);
+  return {
+    steps: order.map((i): Step => ({ ...steps[i], inputs: steps[i].inputs.map((x) => to[x]) })),
+    roots: lowered.roots.map((r) => to[r]),
+  };
+}
+
+/** Bytes that each step holds while others wait for it; roots hold theirs anyway. */
+function bytesInMemory({ steps, roots }: Lowered): Float64Array {
+  const bytes = Float64Array.from(steps, (step) => step.leaf === null ? bytesOf(step) : 0);
+  for (const r of roots) bytes[behindViews(steps, r)] = 0;
+  return bytes;
+}
+
+/** The step whose memory a movement shows. */
+function behindViews(steps: readonly Step[], i: number): number {
+  while (steps[i].op?.family === "movement") i = steps[i].inputs[0];
+  return i;
+}
+
+function unitsOf(lowered: Lowered, limits: LoopLimits): Unit[] {
+  const { steps } = lowered, { heads, members } = fuse(lowered, limits);
+  const isRead = new Uint8Array(steps.length), units: Unit[] = [];
+  steps.forEach(({ op }, head) => {
+    if (op === null || op.family === "movement" || (op.family === "elementwise" && heads[head] !== head)) {
+      return;
+    }
+    const loop = members.get(head) ?? [], own = op.family === "elementwise" ? loop : [...loop, head];
+    const inside = new Set(own), reads = new Set<number>();
+    for (const m of own) {
+      for (const x of steps[m].inputs) {
+        const from = behindViews(steps, x);
+        if (!inside.has(from) && steps[from].leaf === null) reads.add(from);
+      }
+    }
+    for (const x of reads) isRead[x] = 1;
+    units.push({ steps: own, reads: [...reads], writes: [] });
+  });
+  return units.map((unit) => ({
+    ...unit,
+    writes: unit.steps.filter((i, k) => isRead[i] === 1 || k === unit.steps.length - 1),
+  }));
+}
+
+/** The units, those first after which less memory is taken. */
+function inTurn(units: readonly Unit[], bytes: Float64Array): Unit[] {
+  const out: Unit[] = [], isDone = new Uint8Array(units.length);
+  /** Per step: the units that still have to read it, and the sum of their numbers: the last one, where it is one. */
+  const readers: number[][] = [], left = new Int32Array(bytes.length), sum = new Float64Array(bytes.length);
+  const missing = Int32Array.from(units, (unit) => unit.reads.length);
+  units.forEach(({ reads }, u) => {
+    for (const x of reads) {
+      (readers[x] ??= []).push(u);
+      left[x]++;
+      sum[x] += u;
+    }
+  });
+  const eager: number[] = [];
+  const consider = (u: number): void => {
+    if (missing[u] > 0 || isDone[u] === 1) return;
+    const { reads, writes } = units[u];
+    let more = 0;
+    for (const y of writes) more += bytes[y];
+    for (const x of reads) if (left[x] === 1) more -= bytes[x];
+    if (more <= 0 && reads.length > 0) eager.push(u);
+  };
+  const perform = (u: number): void => {
+    if (isDone[u] === 1) return;
+    isDone[u] = 1;
+    out.push(units[u]);
+    const { reads, writes } = units[u];
+    for (const x of reads) {
+      sum[x] -= u;
+      if (--left[x] === 1) consider(sum[x]);
+    }
+    for (const y of writes) {
+      for (const r of readers[y] ?? []) {
+        missing[r]--;
+        consider(r);
+      }
+    }
+  };
+  let next = 0;
+  for (let u = 0; u < units.length; u++) {
+    // The first one that is not done has all that it reads: the steps were in order.
+    perform(u);
+    while (next < eager.length) perform(eager[next++]);
+  }
+  return out;
+}
