@@ -84,6 +84,9 @@ export function gradientsOf(group: GroupItem): { name: string; magnitude: number
   });
 }
 
+/** Letters of a line about a step: more are wider than the page. */
+const LONGEST = 70;
+
 /** One step of the backward pass: the box whose cotangent is computed. */
 export interface BackwardStep {
   readonly item: Item;
@@ -102,7 +105,7 @@ export function backwardSteps({ root, edges }: Folded): BackwardStep[] {
     .sort((a, b) => a.at - b.at)
     .map(({ item }) => {
       const carrying = (out.get(item) ?? []).filter((edge) => magnitudeOf(edge) !== undefined);
-      return { item, edges: carrying, text: describe(item, carrying) };
+      return { item, edges: carrying, text: shorten(describe(item, carrying), LONGEST) };
     });
 }
 

@@ -167,6 +167,7 @@ class Builder {
     const carries = new Set<Item>();
     const found = new Map<string, FoldedEdge & { edges: GraphEdge[] }>(),
       parallel = new Map<string, number>();
+    for (const item of this.#items) if (item.node.carried && boxOf(item) === item) carries.add(item);
     const idOf = (item: Item): string => item.kind === "node" ? `${item.index}` : item.id;
     for (const { from, to, edge } of this.#edges) {
       const u = this.#first(from), v = this.#first(to), a = boxOf(u), b = boxOf(v);

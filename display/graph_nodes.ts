@@ -2,6 +2,7 @@
 import { type Node, type Scope } from "../ops/node.ts";
 import { type Shape } from "../ops/shape.ts";
 import { nodeNames } from "../ops/tensor.ts";
+import { type Inside, insideOf, type Opened } from "./graph_bodies.ts";
 import type { GraphEdge, GraphGroup, GraphNode } from "./graph_picture.ts";
 
 /** Random numbers, by the op that makes them of bits: their keys and bits are not drawn. */
@@ -26,15 +27,29 @@ export class GraphNodes {
   readonly #turned = new Set<Node>();
   /** The last of these, by op. */
   readonly #resultOf = new Map<Node, Node>();
+  /** What tuples have recorded, and the body that a node was recorded in. */
+  readonly #inside = new Map<Node, Inside | null>();
+  readonly #bodyOf = new Map<Node, Opened>();
+  /** Nodes in the body of a loop, which have another value in each step. */
+  readonly #each = new Set<Node>();
 
   constructor(readonly root: Node) {
-    const all = below([root], isGiven);
-    this.#inputs = new Map(all.map((n) => [n, isGiven(n) ? [] : n.inputs]));
+    const inputsOf = (n: Node): readonly Node[] => {
+      if (isGiven(n)) return [];
+      let inside = this.#inside.get(n);
+      if (inside === undefined) this.#inside.set(n, inside = insideOf(n));
+      return inside?.inputs ?? n.inputs;
+    };
+    const all = below([root], inputsOf);
+    this.#inputs = new Map(all.map((n) => [n, inputsOf(n)]));
+    this.#enterBodies(all);
     this.#scopes = new Map(all.map((n) => [n, n.scope]));
-    // By age, since what one call of a module made then stands together; a result of jit is older than its graph.
+    // By age, since what one call of a module made then stands together; a result of jit is older than its graph,
+    // and what was recorded is as old as the call of it.
     const age = new Map<Node, number>();
     for (const n of all) {
-      age.set(n, this.inputs(n).reduce((latest, x) => Math.max(latest, age.get(x)!), n.serial));
+      const own = this.#outermost(n).serial;
+      age.set(n, this.inputs(n).reduce((latest, x) => Math.max(latest, age.get(x)!), own));
     }
     const place = new Map(all.map((n, i) => [n, i]));
     this.all = all.sort((a, b) => age.get(a)! - age.get(b)! || place.get(a)! - place.get(b)!);
@@ -44,7 +59,34 @@ export class GraphNodes {
 
   /** Operands of a node. */
   inputs(n: Node): readonly Node[] {
-    return this.#inputs.get(n)!;
+    return this.#inputs.get(n) ?? [];
+  }
+
+  /** Operands as the program gave them, where a body stands between a node and them. */
+  operands(n: Node): readonly Node[] {
+    return this.#inside.get(n) ? n.inputs : this.inputs(n);
+  }
+
+  /** Whose operand, and which, operand `k` of a node is: a body's holes stand for the operands of its tuple. */
+  source(n: Node, k: number): readonly [reader: Node, operand: number] {
+    const body = this.#bodyOf.get(n);
+    const place = body?.holes.get(n) ?? body?.holes.get(this.inputs(n)[k]);
+    return place === undefined ? [n, k] : [body!.tuple, place];
+  }
+
+  /** Whether a node has elements that can be read: what a loop computes in each step has not. */
+  isValue(n: Node): boolean {
+    return n.op.family !== "tuple" && n.op.name !== "placeholder" && !this.#each.has(n);
+  }
+
+  /** Whether a node was recorded in a tuple. */
+  isInside(n: Node): boolean {
+    return this.#bodyOf.has(n);
+  }
+
+  /** Whether a node is another value in each step of a loop. */
+  isEach(n: Node): boolean {
+    return this.#each.has(n);
   }
 
   /** The node that holds what an op gives, and says its shape. */
@@ -92,17 +134,40 @@ export class GraphNodes {
     groups: GraphGroup[];
   } {
     const id = new Map(this.drawn.map((n, i) => [n, i]));
-    const scopes = new Map<Scope, GraphGroup>();
-    const groupOf = (scope: Scope): GraphGroup => {
-      let group = scopes.get(scope);
+    const scopes = new Map<Opened | null, Map<Scope, GraphGroup>>(), groups: GraphGroup[] = [];
+    const frames = new Map<Opened, GraphGroup>();
+    /** The group of a call, in a body or not; a body's own where the call is around it. */
+    const groupOf = (scope: Scope | null, body: Opened | null): GraphGroup | null => {
+      if (body !== null && (scope === null || scope === this.#scopes.get(body.tuple))) return frameOf(body);
+      if (scope === null) return null;
+      const own = scopes.get(body) ?? new Map<Scope, GraphGroup>();
+      scopes.set(body, own);
+      let group = own.get(scope);
       if (group === undefined) {
-        group = { id: scopes.size, label: scope.kind };
-        scopes.set(scope, group);
+        group = { id: groups.length, label: scope.kind };
+        groups.push(group);
+        own.set(scope, group);
         if (scope.path !== "") group.name = scope.path;
-        if (scope.outer !== null) group.within = groupOf(scope.outer).id;
+        const outer = groupOf(scope.outer, body);
+        if (outer !== null) group.within = outer.id;
       }
       return group;
     };
+    const frameOf = (body: Opened): GraphGroup => {
+      let group = frames.get(body);
+      if (group === undefined) {
+        group = { id: groups.length, label: [this.#labelOf(body.tuple), body.label].join(" ").trim() };
+        groups.push(group);
+        frames.set(body, group);
+        const outer = groupOf(this.#scopes.get(body.tuple) ?? null, this.#bodyOf.get(body.tuple) ?? null);
+        if (outer !== null) group.within = outer.id;
+      }
+      return group;
+    };
+    const carried = new Set<Node>();
+    for (const body of this.#bodyOf.values()) {
+      for (const n of body.carried) if (!body.each.has(n)) carried.add(this.shownFor(n));
+    }
     const nodes = new Map(this.drawn.map((n): [Node, GraphNode] => {
       const isLeaf = this.isLeaf(n), { shape, dtype } = this.result(n), name = this.nameOf(n);
       const node: GraphNode = {
@@ -112,22 +177,55 @@ export class GraphNodes {
           : n.op.name === "constant"
           ? "constant"
           : "leaf",
-        label: label(n, isLeaf),
+        label: isLeaf ? leafLabel(n) : this.#labelOf(n),
         shape,
         dtype,
       };
       if (name !== null) node.name = name;
-      const scope = this.#scopes.get(n) ?? null;
-      if (scope !== null) node.within = groupOf(scope).id;
+      const body = this.#bodyOf.get(n) ?? null, own = this.#inside.get(n)?.bodies ?? [];
+      // What a loop or a segment gives stands in its frame.
+      const group = own.length === 1 ? frameOf(own[0]) : groupOf(this.#scopes.get(n) ?? null, body);
+      if (group !== null) node.within = group.id;
+      if (body?.each.has(n)) Object.assign(node, { kind: "leaf", label: body.each.get(n) });
+      if (carried.has(n)) node.carried = true;
       return [n, node];
     }));
     const edges = new Map<GraphEdge, readonly [Node, number]>();
     for (const n of this.drawn) {
       this.inputs(n).forEach((x, k) => {
-        edges.set({ from: id.get(this.shownFor(x))!, to: id.get(n)! }, [n, k]);
+        const edge: GraphEdge = { from: id.get(this.shownFor(x))!, to: id.get(n)! };
+        const label = this.#inside.get(n)?.labels[k] ?? "";
+        if (label !== "") edge.label = label;
+        edges.set(edge, this.source(n, k));
       });
     }
-    return { nodes, edges, groups: [...scopes.values()] };
+    return { nodes, edges, groups };
+  }
+
+  /** Notes which body a node was recorded in, and what is another value in each step; `all` has operands first. */
+  #enterBodies(all: readonly Node[]): void {
+    for (const body of [...this.#inside.values()].flatMap((inside) => inside?.bodies ?? [])) {
+      for (const n of [...body.interior, ...body.holes.keys()]) this.#bodyOf.set(n, body);
+      for (const n of body.each.keys()) this.#each.add(n);
+    }
+    for (const n of all) {
+      if (this.#bodyOf.has(n) && this.operands(n).some((x) => this.#each.has(x))) this.#each.add(n);
+    }
+  }
+
+  /** What an op is called, a loop with how often it runs. */
+  #labelOf(n: Node): string {
+    if (n.cell !== null) return leafLabel(n);
+    if (n.op.family === "output") return this.#inside.get(n.inputs[0])?.results[n.p.i] ?? `output ${n.p.i}`;
+    const times = this.#inside.get(n)?.times ?? "";
+    return times === "" ? n.op.name : `${n.op.name} × ${times}`;
+  }
+
+  /** The outermost tuple that a node was recorded in. */
+  #outermost(n: Node): Node {
+    let at = n;
+    for (let body = this.#bodyOf.get(at); body !== undefined; body = this.#bodyOf.get(at)) at = body.tuple;
+    return at;
   }
 
   #findOps(): void {
@@ -135,7 +233,9 @@ export class GraphNodes {
     for (const [n, inputs] of this.#inputs) for (const x of inputs) readers.get(x)!.push(n);
     for (const n of this.all) {
       const own = readers.get(n)!, isRead = own.length === 1 && own[0].op.family === "contraction";
-      if (isRead && turns(n) && this.isLeaf(this.inputs(n)[0]) && nodeNames.get(n) === undefined) {
+      if (
+        isRead && turns(n) && this.isLeaf(this.shownFor(this.inputs(n)[0])) && nodeNames.get(n) === undefined
+      ) {
         this.#turned.add(n);
       }
     }
@@ -191,10 +291,9 @@ function restores(n: Node, from: Shape, to: Shape): boolean {
     : from.length === 2 && to.length > 2 && to[to.length - 1] === from[1];
 }
 
-function label(n: Node, leaf: boolean): string {
-  if (n.op.family === "output") return leaf ? "value" : `output ${n.p.i}`;
+function leafLabel(n: Node): string {
+  if (n.op.family === "output") return "value";
   if (n.cell !== null) return n.cell.requiresGrad ? "parameter" : "cell";
-  if (!leaf) return n.op.name;
   // A realised value without graph, whatever op once made it.
   return n.op.name === "constant" || n.op.name === "placeholder"
     ? n.op.name
@@ -210,25 +309,20 @@ function isGiven(n: Node): boolean {
   return n.inputs.length === 0 || n.cell !== null || n.op.name in RANDOM;
 }
 
-/** Whether a node has elements that can be read. */
-export function isValue(n: Node): boolean {
-  return n.op.family !== "tuple" && n.op.name !== "placeholder";
-}
-
-/** All nodes below `roots`, operands first; nothing below what is given. */
-export function below(roots: readonly Node[], isGiven: (n: Node) => boolean): Node[] {
+/** All nodes below `roots`, operands first, by what `inputsOf` says. */
+export function below(roots: readonly Node[], inputsOf: (n: Node) => readonly Node[]): Node[] {
   const order: Node[] = [], seen = new Set<Node>();
   for (const root of roots) {
-    const stack: [Node, number][] = seen.has(root) ? [] : [[root, 0]];
+    const stack: [Node, number, readonly Node[]][] = seen.has(root) ? [] : [[root, 0, inputsOf(root)]];
     seen.add(root);
     while (stack.length > 0) {
-      const top = stack[stack.length - 1], x = isGiven(top[0]) ? undefined : top[0].inputs[top[1]++];
+      const top = stack[stack.length - 1], x = top[2][top[1]++];
       if (x === undefined) {
         order.push(top[0]);
         stack.pop();
       } else if (!seen.has(x)) {
         seen.add(x);
-        stack.push([x, 0]);
+        stack.push([x, 0, inputsOf(x)]);
       }
     }
   }

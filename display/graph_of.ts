@@ -10,7 +10,7 @@ import { fold } from "./graph_fold.ts";
 import { boxesOf, type Folded, framesOf } from "./graph_items.ts";
 import { instancesOf } from "./graph_flow.ts";
 import { formulas, type LocalNumbers } from "./graph_formulas.ts";
-import { GraphNodes, isValue } from "./graph_nodes.ts";
+import { GraphNodes } from "./graph_nodes.ts";
 import {
   CHEAP,
   type Cotangents,
@@ -59,14 +59,14 @@ class TensorGraph extends Drawing {
     }
     this.#nodes = new GraphNodes(root);
     this.#hasValues = recorded === undefined &&
-      this.#nodes.all.every(({ op, value }) => op.name !== "placeholder" || value !== null);
+      this.#nodes.all.every((n) => n.op.name !== "placeholder" || n.value !== null || this.#nodes.isEach(n));
   }
 
   override text(): string {
     const drawn = this.#draw();
     for (const [n, node] of drawn.nodes) {
       const { value, dtype, shape } = this.#nodes.result(n);
-      const isKnown = isValue(this.#nodes.result(n)) && value !== null && value.error === null;
+      const isKnown = this.#nodes.isValue(this.#nodes.result(n)) && value !== null && value.error === null;
       const bits = isKnown ? wrap(this.#nodes.result(n)).peek() : null;
       if (bits !== null && bits.length <= SHORT) node.value = elements(bits, dtype, shape);
     }
@@ -125,14 +125,14 @@ class TensorGraph extends Drawing {
     const nameOf = (n: Node): string | null => drawn.nodes.get(n)?.name ?? null;
     for (const [n, node] of drawn.nodes) {
       if (this.#nodes.isLeaf(n) || !seen.has(node)) continue;
-      const operands = this.#nodes.inputs(n), inputs = operands.map((x) => this.#nodes.shownFor(x));
+      const operands = this.#nodes.operands(n), inputs = operands.map((x) => this.#nodes.shownFor(x));
       const isTurned = (k: number): boolean => this.#nodes.isTurned(operands[k]);
       const { facts, chains } = formulas(n, inputs, nameOf, drawn.taken, isTurned, numbers.get(n));
       Object.assign(node, facts);
       if (chains.size > 0) all.set(n, chains);
     }
     for (const [edge, [n, k]] of drawn.edges) {
-      const x = this.#nodes.shownFor(this.#nodes.inputs(n)[k]), chain = all.get(n)?.get(x);
+      const x = this.#nodes.shownFor(this.#nodes.operands(n)[k]), chain = all.get(n)?.get(x);
       if (chain !== undefined) edge.numbers = chain;
     }
   }
@@ -161,7 +161,7 @@ class TensorGraph extends Drawing {
     for (const [n, node] of drawn.nodes) {
       if (!seen.has(node)) continue;
       const result = nodes.result(n), ct = cts.of.get(n) ?? cts.of.get(result);
-      if (isValue(result) && node.kind !== "constant") {
+      if (nodes.isValue(result) && node.kind !== "constant") {
         asked.set(node, wrap(result));
         shapes.set(node, result.shape);
       }
@@ -184,10 +184,13 @@ class TensorGraph extends Drawing {
         }
       }
     }
+    // What a body reads several times gets its cotangent once.
+    const given = new Map<Node, Set<number>>();
     for (const { edges } of folded.edges) {
       for (const edge of edges) {
-        const [n, k] = drawn.edges.get(edge)!, part = cts.parts.get(n)?.[k];
-        if (part === undefined) continue;
+        const [n, k] = drawn.edges.get(edge)!, part = cts.parts.get(n)?.[k], own = given.get(n) ?? new Set();
+        if (part === undefined || own.has(k)) continue;
+        given.set(n, own.add(k));
         asked.set(edge, part);
         shapes.set(edge, part.shape);
       }

@@ -37,6 +37,8 @@ export interface GraphNode {
   step?: number;
   /** Where its value goes: one more line. */
   memory?: string;
+  /** The next step of a loop begins with its value. */
+  carried?: boolean;
   /** What the kernel that begins with it does. */
   work?: Work;
   /** The group that it stands in. */

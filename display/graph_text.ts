@@ -22,7 +22,8 @@ function line(node: GraphNode, frame: GroupItem | null = null): string {
   const gradient = node.cotangent === undefined ? "" : `  grad ${consoleText(valueText(node.cotangent))}`;
   const fault = node.fault === undefined ? "" : `  (${plainLine(node.fault)})`;
   const memory = node.memory === undefined ? "" : `  (${plainLine(node.memory)})`;
-  return `${title}  ${typeText(node)}${value}${gradient}${memory}${fault}`;
+  const carried = node.carried ? "  ↻ next step" : "";
+  return `${title}  ${typeText(node)}${value}${gradient}${memory}${carried}${fault}`;
 }
 
 /** The graph as a tree with its outputs at the top; what was shown before is only named. */

@@ -8,7 +8,7 @@ import { readNodes } from "../ops/runs.ts";
 import { type Shape, sizeOf } from "../ops/shape.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { reverse } from "../ops/transforms/reverse.ts";
-import { type GraphNodes, isValue } from "./graph_nodes.ts";
+import type { GraphNodes } from "./graph_nodes.ts";
 import { formatNumber, formatWhole } from "./parts.ts";
 
 /** Tensors up to this size show their elements, larger ones their norm. */
@@ -57,7 +57,8 @@ export function cotangentsOf(root: Node): Cotangents {
 /** Operations of the forward pass. */
 export function workOf(nodes: GraphNodes): number {
   return nodes.all.reduce((sum, n) => {
-    if (nodes.isLeaf(n) || n.value !== null) return sum;
+    // A tuple counts what is recorded in it.
+    if (nodes.isLeaf(n) || n.value !== null || nodes.isInside(n)) return sum;
     return sum + costOf(n.op, nodes.inputs(n), n, n.p).flops;
   }, 0);
 }
@@ -131,7 +132,7 @@ export async function faultsOf(
   const index = new Map(nodes.all.map((n, i) => [n, i]));
   const worth = (t: Tensor): boolean => isFloat(t.dtype) && t.size > 0;
   nodes.all.forEach((n, i) => {
-    if (isValue(n) && worth(wrap(n))) tensors.set(`v${i}`, wrap(n));
+    if (nodes.isValue(n) && worth(wrap(n))) tensors.set(`v${i}`, wrap(n));
   });
   for (const [n, ct] of of) if (worth(ct)) tensors.set(`c${index.get(n)}`, ct);
   for (const [n, own] of parts) {

@@ -168,7 +168,7 @@ interface Planned {
 
 /** A run that computes the tensor, and gradients, as if nothing of it were known yet. */
 function runOf(root: Tensor, options: ProgramOptions): Planned {
-  const nodes = below([root.node], isGiven), copies = new Map<Node, Node>();
+  const nodes = below([root.node], (n) => isGiven(n) ? [] : n.inputs), copies = new Map<Node, Node>();
   flush(nodes.filter((n) => n.cell !== null && n.inputs.length > 0));
   return withAmbient({ noGrad: false, anomaly: null }, () => {
     for (const n of nodes) {
@@ -192,7 +192,7 @@ function runOf(root: Tensor, options: ProgramOptions): Planned {
       }
     }
     const behind = new Map<Node, Node>();
-    for (const n of below([...roots], (x) => x.inputs.length === 0)) {
+    for (const n of below([...roots], (n) => n.inputs)) {
       if (n.op.family === "identity" && n.value !== null && n.inputs.length > 0) behind.set(n, n.inputs[0]);
     }
     return { graph: collect([...roots], false), behind };

@@ -2,6 +2,7 @@
 import type { DType, TypedArray } from "./dtype.ts";
 import type { Shape } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
+import type { Program } from "./transforms/program.ts";
 
 /** Shape and element type of a value. */
 export interface Aval {
@@ -216,12 +217,33 @@ export interface Identity extends Common {
   readonly batch: BatchRule;
 }
 
+/** A recorded function inside a tuple, for pictures. */
+export interface Body {
+  /** When it runs: `if true`; empty where it always does. */
+  readonly label: string;
+  readonly program: Program;
+  /** The operand of the tuple behind each hole and then each constant; -1 for a constant that is none. */
+  readonly operands: readonly number[];
+  /** What a hole is called that is another value in each step, `null` for one that is its operand. */
+  readonly holes?: readonly (string | null)[];
+  /** What the outputs of the tuple are called. */
+  readonly results?: readonly string[];
+  /** How many outputs, from the first on, the next step begins with. */
+  readonly carried?: number;
+  /** How often it runs, for a loop. */
+  readonly times?: number;
+  /** Whether it is the body of the loop before, which has been drawn. */
+  readonly again?: boolean;
+}
+
 /** Several outputs, picked by `output` nodes; engines see its expansion. */
 export interface Tuple extends Common {
   readonly family: "tuple";
   readonly outputs: (x: readonly Aval[], p: Attributes) => Aval[];
   /** The work of a recorded program inside; default none, since all else is in the graph. */
   readonly flops?: (p: Attributes) => number;
+  /** What was recorded; none for a loop that goes on with another's body. */
+  readonly bodies?: (p: Attributes) => readonly Body[];
   /** The outputs in terms of other ops. */
   readonly expand: (x: Tensor[], p: Attributes) => Tensor[];
   readonly vjp: (ct: (Tensor | null)[], c: TupleContext) => (Tensor | null)[];

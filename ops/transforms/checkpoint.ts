@@ -19,6 +19,11 @@ const segment: Tuple = define({
   key: (p) => p.program.key,
   outputs: (_, p) => p.program.outputs,
   flops: (p) => p.program.flops,
+  bodies: ({ program }) => [{
+    label: "",
+    program,
+    operands: Array.from({ length: program.params.length + program.consts.length }, (_, i) => i),
+  }],
   expand: (x, p) => (p.program as Program).call(x),
   vjp: (cts, { x, p }) => {
     const program = p.program as Program;

@@ -49,6 +49,10 @@ const choice: Tuple = define({
   key: (p: CondAttributes) => `${p.yes.key}|${p.no.key}`,
   outputs: (_, p: CondAttributes): Aval[] => [...p.yes.outputs],
   flops: (p: CondAttributes) => p.yes.flops + p.no.flops,
+  bodies: (p: CondAttributes) => [
+    { label: "where it holds", program: p.yes, operands: placesOf(p, "yes") },
+    { label: "where it does not", program: p.no, operands: placesOf(p, "no") },
+  ],
   expand: (x, p: CondAttributes) => {
     const a = p.yes.call(inputsOf(x, p, "yes")), b = p.no.call(inputsOf(x, p, "no"));
     return a.map((t, i) =>

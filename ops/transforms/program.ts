@@ -58,6 +58,11 @@ export class Program {
     this.consts = consts;
   }
 
+  /** Operands of a node of the interior. */
+  operandsOf(k: number): readonly Node[] {
+    return this.#inputs[k];
+  }
+
   /** The outputs for other values in the holes and, if given, other constants. */
   fill(params: readonly Node[], consts: readonly Node[] = this.consts): Node[] {
     const to = new Map<Node, Node>();

@@ -21,6 +21,8 @@ interface ScanAttributes {
   readonly nX: number;
   readonly T: number;
   readonly reverse: boolean;
+  /** Of a loop over segments: one of their steps, how many each has, and whether it goes on after others. */
+  readonly step?: { readonly program: Program; readonly K: number; readonly again?: boolean };
 }
 
 /** Inputs are `[carry..., xs..., consts...]`; outputs `[last carry..., ys..., carry before each step...]`. */
@@ -41,6 +43,30 @@ const loop: Tuple = define({
       ...program.outputs.slice(nC).map(stacked),
       ...program.params.slice(0, nC).map(stacked),
     ];
+  },
+  bodies: ({ program, nC, nX, T, step }: ScanAttributes) => {
+    const one = step?.program ?? program;
+    const name = (i: number): string =>
+      i < nC ? "carry" : i < nC + nX - 1 ? "x of each step" : "number of the step";
+    return [{
+      label: "",
+      program: one,
+      operands: [
+        ...one.params.map((_, i) => i),
+        ...one.consts.map((c) => {
+          const place = program.consts.indexOf(c);
+          return place < 0 ? -1 : nC + nX + place;
+        }),
+      ],
+      holes: one.params.map((_, i) => name(i)),
+      results: [
+        ...one.outputs.map((_, i) => i < nC ? "last carry" : "y of all steps"),
+        ...one.params.slice(0, nC).map(() => "carry before each step"),
+      ],
+      carried: nC,
+      times: T * (step?.K ?? 1),
+      again: step?.again ?? false,
+    }];
   },
   // Engines see the loop unrolled; the plan is cached, and dead outputs cost nothing.
   expand: (x, { program, nC, nX, T, reverse }: ScanAttributes) => {
@@ -247,9 +273,10 @@ function loopOver(
   xs: Tensor[],
   T: number,
   reverse: boolean,
+  step?: ScanAttributes["step"],
 ): [Tensor[], Tensor[], Tensor[]] {
   const nC = init.length, nY = program.outputs.length - nC;
-  const p: ScanAttributes = { program, nC, nX: xs.length, T, reverse };
+  const p: ScanAttributes = { program, nC, nX: xs.length, T, reverse, ...step === undefined ? {} : { step } };
   const out = tupleOutputs(loop, [...init, ...xs, ...program.consts.map(wrap)], p);
   return [out.slice(0, nC), out.slice(nC, nC + nY), out.slice(nC + nY)];
 }
@@ -282,11 +309,15 @@ function scanSegments(
 ): [Tensor[], Tensor[]] {
   const nC = init.length, S = Math.floor(T / K), rest = T - S * K;
   const main = xs.map((t) => t.narrow(0, reverse ? rest : 0, S * K).reshape([S, K, ...t.shape.slice(1)]));
-  const [carry, ys] = loopOver(segmentOf(program, nC, K, reverse), init, main, S, reverse);
+  const [carry, ys] = loopOver(segmentOf(program, nC, K, reverse), init, main, S, reverse, { program, K });
   const rows = ys.map((t) => t.reshape([S * K, ...t.shape.slice(2)]));
   if (rest === 0) return [carry, rows];
   const last = xs.map((t) => t.narrow(0, reverse ? 0 : S * K, rest).unsqueeze(0)); // [1, rest, ...]
-  const [end, more] = loopOver(segmentOf(program, nC, rest, reverse), carry, last, 1, reverse);
+  const [end, more] = loopOver(segmentOf(program, nC, rest, reverse), carry, last, 1, reverse, {
+    program,
+    K: rest,
+    again: true,
+  });
   const joined = rows.map((t, i) => {
     const m = more[i].squeeze(0);
     return apply(cat, reverse ? [m, t] : [t, m], { axis: 0 });
