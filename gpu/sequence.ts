@@ -11,6 +11,9 @@ interface Unit {
   readonly reads: readonly number[];
   /** Its steps that stay in memory for others. */
   readonly writes: readonly number[];
+  readonly mayFail: boolean;
+  /** Whether it replaces an input. */
+  readonly replaces: boolean;
 }
 
 /**
@@ -35,21 +38,34 @@ export function inShortOrder(lowered: Lowered, limits: LoopLimits): Lowered {
       stack.pop();
     }
   };
-  for (const unit of inTurn(units, bytesInMemory(lowered))) unit.steps.forEach(place);
+  for (const unit of inTurn(steps, units, bytesInMemory(lowered))) unit.steps.forEach(place);
   lowered.roots.forEach(place);
   const to = new Int32Array(steps.length);
   order.forEach((i, at) => to[i] = at);
   return {
     steps: order.map((i): Step => ({ ...steps[i], inputs: steps[i].inputs.map((x) => to[x]) })),
     roots: lowered.roots.map((r) => to[r]),
+    replaced: lowered.replaced?.map((x) => x < 0 ? -1 : to[x]),
   };
 }
 
-/** Bytes that each step holds while others wait for it; roots hold theirs anyway. */
-function bytesInMemory({ steps, roots }: Lowered): Float64Array {
+/**
+ * Bytes that each step holds while others wait for it. Inputs and roots hold theirs anyway, but for a root that replaces an
+ * input: it takes its place if it comes when that is not read any more.
+ */
+function bytesInMemory({ steps, roots, replaced = [] }: Lowered): Float64Array {
   const bytes = Float64Array.from(steps, (step) => step.leaf === null ? bytesOf(step) : 0);
   for (const r of roots) bytes[behindViews(steps, r)] = 0;
+  roots.forEach((r, k) => {
+    const x = replaced[k] ?? -1;
+    if (x >= 0) bytes[x] = bytes[r] = bytesOf(steps[r]);
+  });
   return bytes;
+}
+
+/** Whether a step may fail, as where an index is out of range; what replaces inputs comes after, so that they can be kept. */
+export function mayFail({ op }: Step): boolean {
+  return op?.family === "custom";
 }
 
 /** The step whose memory a movement shows. */
@@ -59,8 +75,9 @@ function behindViews(steps: readonly Step[], i: number): number {
 }
 
 function unitsOf(lowered: Lowered, limits: LoopLimits): Unit[] {
-  const { steps } = lowered, { heads, members } = fuse(lowered, limits);
+  const { steps, roots, replaced = [] } = lowered, { heads, members } = fuse(lowered, limits);
   const isRead = new Uint8Array(steps.length), units: Unit[] = [];
+  const heirs = new Set(roots.filter((_, k) => (replaced[k] ?? -1) >= 0)), replacedSteps = new Set(replaced);
   steps.forEach(({ op }, head) => {
     if (op === null || op.family === "movement" || (op.family === "elementwise" && heads[head] !== head)) {
       return;
@@ -70,24 +87,28 @@ function unitsOf(lowered: Lowered, limits: LoopLimits): Unit[] {
     for (const m of own) {
       for (const x of steps[m].inputs) {
         const from = behindViews(steps, x);
-        if (!inside.has(from) && steps[from].leaf === null) reads.add(from);
+        if (!inside.has(from) && (steps[from].leaf === null || replacedSteps.has(from))) reads.add(from);
       }
     }
     for (const x of reads) isRead[x] = 1;
-    units.push({ steps: own, reads: [...reads], writes: [] });
+    units.push({
+      ...{ steps: own, reads: [...reads], writes: [], mayFail: mayFail(steps[head]) },
+      replaces: own.some((i) => heirs.has(i)),
+    });
   });
   return units.map((unit) => ({
     ...unit,
-    writes: unit.steps.filter((i, k) => isRead[i] === 1 || k === unit.steps.length - 1),
+    writes: unit.steps.filter((i, k) => isRead[i] === 1 || heirs.has(i) || k === unit.steps.length - 1),
   }));
 }
 
 /** The units, those first after which less memory is taken. */
-function inTurn(units: readonly Unit[], bytes: Float64Array): Unit[] {
+function inTurn(steps: readonly Step[], units: readonly Unit[], bytes: Float64Array): Unit[] {
   const out: Unit[] = [], isDone = new Uint8Array(units.length);
   /** Per step: the units that still have to read it, and the sum of their numbers: the last one, where it is one. */
   const readers: number[][] = [], left = new Int32Array(bytes.length), sum = new Float64Array(bytes.length);
-  const missing = Int32Array.from(units, (unit) => unit.reads.length);
+  const missing = Int32Array.from(units, (unit) => unit.reads.filter((x) => steps[x].leaf === null).length);
+  let unsure = units.reduce((n, unit) => n + Number(unit.mayFail), 0);
   units.forEach(({ reads }, u) => {
     for (const x of reads) {
       (readers[x] ??= []).push(u);
@@ -95,10 +116,16 @@ function inTurn(units: readonly Unit[], bytes: Float64Array): Unit[] {
       sum[x] += u;
     }
   });
+  /** What goes first, and what would replace an input before all is done that may fail. */
   const eager: number[] = [];
+  let waiting: number[] = [];
   const consider = (u: number): void => {
     if (missing[u] > 0 || isDone[u] === 1) return;
-    const { reads, writes } = units[u];
+    const { reads, writes, replaces } = units[u];
+    if (replaces && unsure > 0) {
+      waiting.push(u);
+      return;
+    }
     let more = 0;
     for (const y of writes) more += bytes[y];
     for (const x of reads) if (left[x] === 1) more -= bytes[x];
@@ -108,7 +135,12 @@ function inTurn(units: readonly Unit[], bytes: Float64Array): Unit[] {
     if (isDone[u] === 1) return;
     isDone[u] = 1;
     out.push(units[u]);
-    const { reads, writes } = units[u];
+    const { reads, writes, mayFail } = units[u];
+    if (mayFail && --unsure === 0) {
+      const list = waiting;
+      waiting = [];
+      list.forEach(consider);
+    }
     for (const x of reads) {
       sum[x] -= u;
       if (--left[x] === 1) consider(sum[x]);

@@ -23,6 +23,8 @@ export interface RunGraph {
   readonly key: RunKey;
   /** What a backward pass in it keeps, where its nodes do not tell: those of jit's copies are differentiated by nobody. */
   readonly saved?: Saved;
+  /** For each root: the position of an input that it replaces, or -1. Its array may become the root's while nothing else sees it. */
+  readonly replaced?: readonly number[] | undefined;
 }
 
 const NONE: readonly Node[] = [];
@@ -149,10 +151,12 @@ export interface Step extends Record<never, never> {
 export interface Lowered {
   readonly steps: readonly Step[];
   readonly roots: readonly number[];
+  /** For each root: the step of the input that it replaces, or -1. */
+  readonly replaced?: readonly number[] | undefined;
 }
 
 /** Turns a graph into steps: tuples are expanded, identities vanish. Holds no node, so it may be kept. */
-export function lower(graph: Pick<RunGraph, "nodes" | "roots">): Lowered {
+export function lower(graph: Pick<RunGraph, "nodes" | "roots" | "replaced">): Lowered {
   const source = new Map<Node, number>();
   graph.nodes.forEach((node, i) => source.set(node, i));
   const done = new Map<Node, number>();
@@ -248,5 +252,10 @@ export function lower(graph: Pick<RunGraph, "nodes" | "roots">): Lowered {
       else for (let i = missing.length - 1; i >= 0; i--) stack.push(missing[i]);
     }
   }
-  return { steps, roots: graph.roots.map((r) => done.get(graph.nodes[r])!) };
+  const stepOf = (place: number): number => done.get(graph.nodes[place]) ?? -1;
+  return {
+    steps,
+    roots: graph.roots.map(stepOf),
+    replaced: graph.replaced?.map((place) => place < 0 ? -1 : stepOf(place)),
+  };
 }

@@ -6,7 +6,7 @@ import type { Node } from "../../ops/node.ts";
 import { sizeOf } from "../../ops/shape.ts";
 import type { Kernel } from "./loops.ts";
 import { type Lifetime, placeAll } from "./placement.ts";
-import type { Constant, Dynamic, Schedule, Slot, SlotKind } from "./schedule.ts";
+import type { Constant, Dynamic, Schedule, Slot, SlotKind, Takeover } from "./schedule.ts";
 import { type Access, isRowMajor } from "./views.ts";
 
 /** A kernel, what it reads and writes, and the steps that it does. */
@@ -18,6 +18,8 @@ export interface Entry {
   readonly steps: readonly number[];
   /** Slots that it reads element by element as it writes: a result may take the place of one. */
   readonly passes?: readonly number[];
+  /** Whether it may throw; default no. */
+  readonly mayFail?: boolean;
 }
 
 export class Draft {
@@ -31,6 +33,7 @@ export class Draft {
   readonly #firstUse: number[] = [];
   readonly #lastUse: number[] = [];
   readonly #passes: (readonly number[])[] = [];
+  #lastThatMayFail = -1;
 
   constructor(readonly steps: readonly Step[], readonly nodes: readonly Node[]) {}
 
@@ -70,8 +73,9 @@ export class Draft {
     if (x.dynamic.length > 0) this.#dynamics.push({ g, index, base: x.view.offset, parts: x.dynamic });
   }
 
-  add({ kernel, geometry, reads, writes, steps, passes = [] }: Entry): void {
+  add({ kernel, geometry, reads, writes, steps, passes = [], mayFail = false }: Entry): void {
     const at = this.#kernels.length;
+    if (mayFail) this.#lastThatMayFail = at;
     this.#kernels.push(kernel);
     this.#geometry.push(geometry);
     this.#works.push(this.#work(reads, writes, steps));
@@ -83,8 +87,8 @@ export class Draft {
     }
   }
 
-  /** The schedule whose results are in these slots. */
-  finish(roots: readonly number[]): Schedule {
+  /** The schedule whose results are in these slots; for each the slot of an input that it replaces, or -1. */
+  finish(roots: readonly number[], replaced: readonly number[]): Schedule {
     const { slots } = this;
     return {
       kernels: this.#kernels,
@@ -95,11 +99,30 @@ export class Draft {
       constants: this.#constants,
       dynamics: this.#dynamics,
       roots,
+      takeovers: this.#takeovers(roots, replaced),
       bytes: this.#place(),
       results: slots.reduce((n, s) => s.kind === "root" ? n + s.size * workingBytes(s.dtype) : n, 0),
       largest: slots.reduce((n, s) => Math.max(n, s.size), 0),
       steps: this.steps.length,
     };
+  }
+
+  /** Where the kernel that writes a result reads last what it replaces, element by element, and nothing after it may fail. */
+  #takeovers(roots: readonly number[], replaced: readonly number[]): Takeover[] {
+    /** How often a slot is a result, or replaced by one. */
+    const uses = new Map<number, number>();
+    for (const slot of [...roots, ...replaced]) uses.set(slot, (uses.get(slot) ?? 0) + 1);
+    return roots.flatMap((root, k) => {
+      const input = replaced[k], kernel = this.#firstUse[root];
+      if (input < 0 || this.slots[root].kind !== "root" || kernel <= this.#lastThatMayFail) return [];
+      const x = this.slots[input],
+        y = this.slots[root],
+        isAlone = uses.get(root) === 1 && uses.get(input) === 1;
+      const fits = x.kind === "input" && x.dtype === y.dtype && x.size === y.size;
+      return isAlone && fits && this.#lastUse[input] === kernel && this.#passes[kernel].includes(input)
+        ? [{ root, input, kernel }]
+        : [];
+    });
   }
 
   /** Gives intermediates their places in the arena; bytes needed. */

@@ -16,8 +16,8 @@ import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { arrayAt } from "./memory.ts";
 import { planOf } from "./planner.ts";
-import type { Schedule } from "./schedule.ts";
-import { type ArenaBlock, HostStore, NOTHING } from "./store.ts";
+import type { Schedule, Takeover } from "./schedule.ts";
+import { type ArenaBlock, HostStore, NOTHING, type OwnedStorage, REPLACED } from "./store.ts";
 import { createRunner } from "./wasm/runner.ts";
 
 /** Limits of what {@linkcode HostEngine} keeps. */
@@ -42,7 +42,10 @@ interface Entry {
   frame: WeakRef<Frame> | null;
 }
 
-const REPLACED = new Error("Cannot use a value that an update in place has replaced");
+/** An input whose array becomes that of a result. */
+interface Taken extends Takeover {
+  readonly storage: OwnedStorage;
+}
 
 /** Computes on the host in generated JavaScript. */
 export class HostEngine implements Engine {
@@ -112,12 +115,13 @@ export class HostEngine implements Engine {
 
   /** Runs a schedule on the values of the graph's inputs; `start` is when the run began, for a recorder. */
   #execute(entry: Entry, graph: RunGraph, prepare: typeof setNumbers, start: number): void {
-    const { results, bytes, largest } = entry.schedule;
+    const { schedule } = entry, { bytes, largest } = schedule, taken = this.#taken(schedule, graph);
+    const results = taken.reduce((n, { storage }) => n - storage.data.byteLength, schedule.results);
     this.#store.admit(results, bytes, largest, "compute", graph);
     this.#store.withMemory(results + bytes, "compute", graph, () => {
       const frame = this.#running = this.#frame(entry);
-      prepare(entry.schedule, graph.nodes, frame);
-      this.#attempt(entry.schedule, graph, frame);
+      prepare(schedule, graph.nodes, frame);
+      this.#attempt(schedule, graph, frame, taken);
     });
     this.#store.note(bytes);
     this.#recorder?.run({
@@ -129,29 +133,49 @@ export class HostEngine implements Engine {
     this.#store.collector.check();
   }
 
-  /** Does all kernels of a run; where one fails, nothing has changed. */
-  #attempt(schedule: Schedule, { nodes, roots }: RunGraph, { values, numbers }: Frame): void {
+  /** The inputs whose arrays become those of results: nothing else sees them. */
+  #taken({ takeovers, slots }: Schedule, { nodes }: RunGraph): Taken[] {
+    return takeovers.flatMap((takeover) => {
+      const { isExclusive, value } = nodes[slots[takeover.input].source];
+      return isExclusive && this.#store.isOwn(value) ? [{ ...takeover, storage: value }] : [];
+    });
+  }
+
+  /** Does all kernels of a run; where one fails, nothing has changed: those that write over inputs come last and do not fail. */
+  #attempt(
+    schedule: Schedule,
+    { nodes, roots }: RunGraph,
+    { values, numbers }: Frame,
+    taken: readonly Taken[],
+  ): void {
     const { slots, bound, kernels, works, geometry } = schedule;
-    let isDone = false;
+    let isDone = false, at = 0;
     try {
+      for (const { root, storage } of taken) values[root] = elementsOf(storage);
       for (let k = 0; k < bound.length; k++) {
         const i = bound[k], { kind, dtype, size, source } = slots[i];
         if (kind === "input") values[i] = elementsOf(nodes[source].value as HostStorage);
-        else if (kind === "root") values[i] = this.#store.allocate(dtype, size);
-        else {
+        else if (kind === "root") {
+          if (values[i] === NOTHING) values[i] = this.#store.allocate(dtype, size);
+        } else {
           values[i] = allocate(dtype, size);
           values[i].set(nodes[source].p.value);
         }
       }
       const recorder = this.#recorder;
-      for (let i = 0; i < kernels.length; i++) {
+      for (; at < kernels.length; at++) {
         const start = recorder === null ? 0 : performance.now();
-        kernels[i](values, numbers, geometry[i], nodes);
-        recorder?.kernel({ ...works[i], device: "host", start, duration: performance.now() - start });
+        kernels[at](values, numbers, geometry[at], nodes);
+        recorder?.kernel({ ...works[at], device: "host", start, duration: performance.now() - start });
       }
-      this.#store.realise(nodes, roots, schedule, values);
+      this.#store.realise(nodes, roots, schedule, values, taken);
       isDone = true;
+    } catch (error) {
+      // Only memory that JavaScript itself lacks can end a run here.
+      for (const { kernel, storage } of taken) if (kernel <= at) this.#store.lose(storage, error);
+      throw error;
     } finally {
+      for (const { root } of taken) values[root] = NOTHING;
       for (let k = 0; k < bound.length; k++) {
         const i = bound[k];
         if (!isDone && slots[i].kind === "root") this.#store.giveBack(values[i]);

@@ -65,7 +65,11 @@ class Planner {
       if (to > from) groups.push({ steps: this.#together(step, i), from, to });
     });
     const roots = this.#lowered.roots.map((r) => this.#rootSlot(this.#access[r]));
-    return { schedule: draft.finish(roots), lowered: this.#lowered, groups };
+    const replaced = roots.map((_, k) => {
+      const x = this.#lowered.replaced?.[k] ?? -1;
+      return x < 0 ? -1 : this.#access[x].slot;
+    });
+    return { schedule: draft.finish(roots, replaced), lowered: this.#lowered, groups };
   }
 
   /** The steps that are computed where step `i` is. */
@@ -290,7 +294,7 @@ class Planner {
     const wholes = windows.map((access) => this.#draft.isWhole(access)), { shape, dtype, source, p } = step;
     const kernel = customKernel(op, x, { shape, dtype }, source, p, wholes, this.#runner);
     const passes = passesOn(op.name) ? windows.filter((_, k) => wholes[k]).map(({ slot }) => slot) : [];
-    this.#draft.add({ kernel, geometry, reads: windows, writes: [to], steps: [i], passes });
+    this.#draft.add({ kernel, geometry, reads: windows, writes: [to], steps: [i], passes, mayFail: true });
     return whole(to, step.shape);
   }
 

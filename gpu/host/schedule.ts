@@ -41,6 +41,15 @@ export interface Constant {
   readonly value: number;
 }
 
+/** A result that may be written where an input stands which it replaces, while nothing else sees that. */
+export interface Takeover {
+  /** The slots. */
+  readonly root: number;
+  readonly input: number;
+  /** The kernel from which on the input is gone. */
+  readonly kernel: number;
+}
+
 /** What a run of some structure does, over and over. */
 export interface Schedule {
   readonly kernels: readonly Kernel[];
@@ -54,6 +63,7 @@ export interface Schedule {
   readonly dynamics: readonly Dynamic[];
   /** The slot of each root. */
   readonly roots: readonly number[];
+  readonly takeovers: readonly Takeover[];
   /** Bytes of the arena that it needs. */
   readonly bytes: number;
   /** Bytes of its results. */

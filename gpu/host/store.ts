@@ -42,7 +42,7 @@ interface Held {
 }
 
 /** A value whose bytes are accounted for on their own, and given back when no storage has its array. */
-class OwnedStorage extends HostStorage {
+export class OwnedStorage extends HostStorage {
   constructor(data: StoredArray, label: Label | null, readonly owned: Owned<Held>) {
     super(data, label);
   }
@@ -62,6 +62,8 @@ const SHARED = 1 << 12, UNRETURNED = 1 << 28;
 /** The arena grows at least to this, and by at most so much more than a run needs. */
 const SMALLEST_ARENA = 1 << 16, MOST_GROWTH = 1 << 26;
 const LARGEST = "an array of the host has at most 2^31 - 1 elements";
+/** Why a value has none any more. */
+export const REPLACED: Error = new Error("Cannot use a value that an update in place has replaced");
 /** Stands where no array is. */
 export const NOTHING: TypedArray = new Float32Array(0);
 
@@ -104,6 +106,21 @@ export class HostStore {
     (storage as { data: StoredArray }).data = data.subarray(0, 0).slice();
     if (others > 0) this.#shared.set(data, others - 1);
     else if (storage instanceof OwnedStorage) this.collector.giveBack(storage.owned);
+  }
+
+  /** Whether a value alone has its array. */
+  isOwn(storage: Storage | null): storage is OwnedStorage {
+    return storage instanceof OwnedStorage && storage.error === null &&
+      !(storage.data instanceof Uint16Array) &&
+      (this.#shared.get(storage.data) ?? 0) === 0;
+  }
+
+  /** Marks a value as written over by a run that failed. */
+  lose(storage: OwnedStorage, cause: unknown): void {
+    this.free(
+      storage,
+      new Error("Cannot use a value that a step which failed had begun to replace", { cause }),
+    );
   }
 
   /** Bytes in use. */
@@ -250,14 +267,21 @@ export class HostStore {
   }
 
   /** Gives the roots their values, all at once. */
-  realise(nodes: readonly Node[], roots: readonly number[], schedule: Schedule, values: TypedArray[]): void {
+  realise(
+    nodes: readonly Node[],
+    roots: readonly number[],
+    schedule: Schedule,
+    values: TypedArray[],
+    taken: readonly { readonly root: number; readonly storage: OwnedStorage }[],
+  ): void {
     const { slots } = schedule,
       arrays = new Map<number, StoredArray>(),
-      made = new Map<number, HostStorage>();
+      made = new Map<number, HostStorage>(),
+      before = new Map(taken.map(({ root, storage }) => [root, storage]));
     // Before anything changes: there may be no memory for a copy.
     for (const slot of schedule.roots) {
       const { kind, dtype } = slots[slot];
-      if (kind === "input" || arrays.has(slot)) continue;
+      if (kind === "input" || arrays.has(slot) || before.has(slot)) continue;
       const data = this.#kept(values[slot], dtype);
       if (!isShared(data)) values[slot] = NOTHING; // its place is given back
       arrays.set(slot, data);
@@ -267,9 +291,14 @@ export class HostStore {
       const node = nodes[roots[i]];
       if (node.value !== null) continue;
       const slot = schedule.roots[i], { kind, source } = slots[slot];
-      const before = kind === "input" ? nodes[source].value as HostStorage : made.get(slot);
-      if (before !== undefined) {
-        node.value = this.#another(before, node);
+      const replaced = before.get(slot);
+      if (replaced !== undefined) {
+        node.value = this.#successor(replaced, node);
+        continue;
+      }
+      const same = kind === "input" ? nodes[source].value as HostStorage : made.get(slot);
+      if (same !== undefined) {
+        node.value = this.#another(same, node);
         continue;
       }
       const data = arrays.get(slot)!;
@@ -297,6 +326,15 @@ export class HostStore {
     return storage instanceof AccountedStorage
       ? new AccountedStorage(data, storage.account)
       : new HostStorage(data);
+  }
+
+  /** A storage with the array of another, which has none from now on. */
+  #successor(storage: OwnedStorage, node: Node): HostStorage {
+    const { data, owned } = storage, label = labelOf(node);
+    if (owned.held !== null) owned.held = { ...owned.held, label };
+    storage.error = REPLACED;
+    (storage as { data: StoredArray }).data = NOTHING;
+    return new OwnedStorage(data, label, owned);
   }
 
   #store(data: StoredArray, label: Label): HostStorage {

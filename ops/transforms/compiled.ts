@@ -52,7 +52,8 @@ export class Compiled {
   /** What it was made for; another engine of the device would not know it. */
   readonly engine: Engine;
 
-  constructor(readonly program: Program, readonly device: Device) {
+  /** `replaced` has the constants that outputs replace, by position. */
+  constructor(readonly program: Program, readonly device: Device, replaced: ReadonlyMap<number, number>) {
     const { params, consts } = program;
     this.engine = engineOf(device);
     const isKey = (c: Node): boolean => c.op === randomKey;
@@ -100,7 +101,16 @@ export class Compiled {
       this.#run = null;
     } else {
       const saved = savedForBackward({ nodes: program.interior });
-      const graph = { ...collect(slots.map((s) => s.root)), saved }, read = new Set(graph.nodes);
+      const collected = collect(slots.map((s) => s.root)), read = new Set(collected.nodes);
+      const places = new Map(collected.nodes.map((node, i) => [node, i]));
+      const graph = {
+        ...collected,
+        saved,
+        replaced: slots.map(({ output, uses }) => {
+          const at = uses === 1 ? replaced.get(output) : undefined;
+          return at === undefined ? -1 : places.get(filled[at]) ?? -1;
+        }),
+      };
       this.#bound = this.#holes.flatMap((h, i) => read.has(h) ? [i] : []);
       this.#run = this.engine.compile!(graph);
     }
@@ -117,7 +127,10 @@ export class Compiled {
       if (error !== null) throw error;
     }
     try {
-      for (const i of bound) holes[i].value = inputs[i].value;
+      for (const i of bound) {
+        holes[i].value = inputs[i].value;
+        holes[i].isExclusive = inputs[i].isExclusive;
+      }
       this.#keyLeaves.forEach((leaf, k) => leaf.p.value = keys[k]);
       return this.#run() ? this.slots.map(({ root }) => root.value!) : null;
     } finally {

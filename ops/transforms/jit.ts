@@ -51,17 +51,17 @@ interface Entry extends Dependencies {
   readonly refill: readonly ((() => Node) | null)[];
   /** Constants that are data of the recording's own. */
   readonly data: readonly Node[];
-  /** Handles assigned to, then handles whose gradient was written (null: it was cleared). */
+  /** Handles assigned to, then handles whose gradient was written (null: it was cleared), and whether it was read before. */
   readonly assigned: readonly Tensor[];
-  readonly grads: readonly { handle: Tensor; output: number | null }[];
+  readonly grads: readonly { handle: Tensor; output: number | null; isRead: boolean }[];
   readonly outputs: number;
   /** Where the random numbers stood before the recording, and how many keys it took. */
   readonly random: RngState;
   readonly draws: number;
   /** It captured part of a transform around it, so that it serves this call only. */
   readonly passing: boolean;
-  /** The constants' positions of the holes of handles that are assigned to: which inputs a call replaces. */
-  readonly replaced: ReadonlySet<number>;
+  /** By output, what it replaces: the position among the constants of a hole whose handle, or gradient, is assigned to. */
+  readonly replaced: ReadonlyMap<number, number>;
   /** Made at the first call that may use it; null where it cannot be. */
   compiled: Compiled | null | undefined;
 }
@@ -234,7 +234,8 @@ function recordEntry(
       const extra: Tensor[] = [];
       for (const handle of written.keys()) {
         const grad = handle.grad;
-        gradOutputs.push({ handle, output: grad === null ? null : outputs + extra.length });
+        const output = grad === null ? null : outputs + extra.length;
+        gradOutputs.push({ handle, output, isRead: looked.has(handle) });
         if (grad !== null) extra.push(grad);
       }
       return [...out.leaves, ...extra];
@@ -275,9 +276,14 @@ function recordEntry(
     random,
     draws,
     passing,
-    replaced: new Set(effects.flatMap((handle) => {
-      const at = program.consts.indexOf(holes.get(handle)!);
-      return at < 0 ? [] : [at];
+    replaced: new Map([
+      ...effects.map((handle, i) =>
+        [program.outputs.length - effects.length + i, holes.get(handle)] as const
+      ),
+      ...gradOutputs.map(({ handle, output }) => [output ?? -1, gradHoles.get(handle)?.node] as const),
+    ].flatMap(([output, hole]) => {
+      const at = hole === undefined ? -1 : program.consts.indexOf(hole);
+      return at < 0 || output < 0 ? [] : [[output, at]];
     })),
     compiled: undefined,
   };
@@ -297,7 +303,7 @@ function apply(entry: Entry, leaves: readonly Tensor[]): Tree {
 }
 
 /** The program of a recording for an engine, where that can be. */
-function compile({ program, refill, passing }: Entry): Compiled | null {
+function compile({ program, refill, passing, replaced }: Entry): Compiled | null {
   if (passing) return null;
   const device = (program.params[0] ?? program.outputs[0])?.device;
   if (device === undefined || engineOf(device).compile === undefined) return null;
@@ -305,7 +311,7 @@ function compile({ program, refill, passing }: Entry): Compiled | null {
   if ([...params, ...consts].some((n) => n.device !== device)) return null;
   // A hole of something around it, or one that leaked.
   if (consts.some((c, i) => c.op === placeholder && refill[i] === null)) return null;
-  return new Compiled(program, device);
+  return new Compiled(program, device, replaced);
 }
 
 /** The call as a run of its own, or null where others must see its graph: inside transforms, or looking for an anomaly. */
@@ -350,15 +356,22 @@ function take(entry: Entry, call: Call): { result: Tree } | null {
   const first = compiled.params.length;
   for (const { error } of call.inputs.flatMap((x) => x.value ?? [])) if (error !== null) throw error;
   const gradNodes = grads.map(({ output }) => output === null ? null : call.result(output));
+  // Gradients that the call writes without reading them make room for it.
+  for (const { handle, isRead } of grads) {
+    const before = isRead ? null : handle.replaceGrad(null);
+    if (before !== null) giveBack(before.node);
+  }
+  // Before the run, which gives what it replaces away where no result's graph leads there.
+  const holes = new Set(entry.replaced.values());
+  call.keepGraphs(new Set(compiled.consts.flatMap((at, i) => holes.has(at) ? [first + i] : [])), BY);
   const values = call.realise();
   if (values === null) return null;
   if (values instanceof Error) {
     noteTakenBack(values);
+    for (const node of [...ys, ...gradNodes]) if (node?.origin === call) node.inputs = [];
     return { result: entry.rebuild(ys.map(wrap)) };
   }
   advance(entry);
-  const replaced = new Set(compiled.consts.flatMap((at, i) => entry.replaced.has(at) ? [first + i] : []));
-  call.keepGraphs(replaced, BY);
   grads.forEach(({ handle, output }, i) => {
     const node = gradNodes[i], before = handle.replaceGrad(node === null ? null : wrap(node));
     if (before !== null) giveBack(before.node);
