@@ -102,49 +102,58 @@ function unitsOf(lowered: Lowered, limits: LoopLimits): Unit[] {
   }));
 }
 
+/** Most units that are considered together. */
+const TOGETHER = 16;
+
 /** The units, those first after which less memory is taken. */
 function inTurn(steps: readonly Step[], units: readonly Unit[], bytes: Float64Array): Unit[] {
   const out: Unit[] = [], isDone = new Uint8Array(units.length);
-  /** Per step: the units that still have to read it, and the sum of their numbers: the last one, where it is one. */
-  const readers: number[][] = [], left = new Int32Array(bytes.length), sum = new Float64Array(bytes.length);
+  /** Per step: the units that read it, and how many of them are still to come. */
+  const readers: number[][] = [], left = new Int32Array(bytes.length);
   const missing = Int32Array.from(units, (unit) => unit.reads.filter((x) => steps[x].leaf === null).length);
   let unsure = units.reduce((n, unit) => n + Number(unit.mayFail), 0);
   units.forEach(({ reads }, u) => {
     for (const x of reads) {
       (readers[x] ??= []).push(u);
       left[x]++;
-      sum[x] += u;
     }
   });
   /** What goes first, and what would replace an input before all is done that may fail. */
   const eager: number[] = [];
   let waiting: number[] = [];
+  const considerAll = (group: readonly number[]): void => {
+    const seen = new Map<number, number>();
+    let more = 0;
+    for (const u of group) {
+      if (missing[u] > 0 || (units[u].replaces && unsure > 0)) return;
+      for (const y of units[u].writes) more += bytes[y];
+      for (const x of units[u].reads) seen.set(x, (seen.get(x) ?? 0) + 1);
+    }
+    for (const [x, n] of seen) if (n === left[x]) more -= bytes[x];
+    if (more <= 0 && seen.size > 0) eager.push(...group);
+  };
+  /** All that still have to read a step: together they let it go, though none does so alone. */
+  const considerReaders = (x: number): void => {
+    if (bytes[x] === 0 || left[x] === 0 || left[x] > TOGETHER) return;
+    considerAll(readers[x].filter((u) => isDone[u] === 0));
+  };
   const consider = (u: number): void => {
     if (missing[u] > 0 || isDone[u] === 1) return;
-    const { reads, writes, replaces } = units[u];
-    if (replaces && unsure > 0) {
-      waiting.push(u);
-      return;
-    }
-    let more = 0;
-    for (const y of writes) more += bytes[y];
-    for (const x of reads) if (left[x] === 1) more -= bytes[x];
-    if (more <= 0 && reads.length > 0) eager.push(u);
+    if (units[u].replaces && unsure > 0) waiting.push(u);
+    considerAll([u]);
+    for (const x of units[u].reads) if (left[x] > 1) considerReaders(x);
   };
   const perform = (u: number): void => {
     if (isDone[u] === 1) return;
     isDone[u] = 1;
     out.push(units[u]);
     const { reads, writes, mayFail } = units[u];
+    for (const x of reads) left[x]--;
     if (mayFail && --unsure === 0) {
-      const list = waiting;
+      waiting.forEach(consider);
       waiting = [];
-      list.forEach(consider);
     }
-    for (const x of reads) {
-      sum[x] -= u;
-      if (--left[x] === 1) consider(sum[x]);
-    }
+    reads.forEach(considerReaders);
     for (const y of writes) {
       for (const r of readers[y] ?? []) {
         missing[r]--;

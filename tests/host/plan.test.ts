@@ -29,6 +29,19 @@ Deno.test("the gradient of a weight is computed when its cotangent appears, thou
   assert(need <= most, `${need} bytes, at most ${most} are needed`);
 });
 
+Deno.test("what only lets a value go together is computed together, though its results are needed late", () => {
+  const rng = generator(4), rows = 4096, width = 16, bytes = 4 * rows * width;
+  const w = random(rng, [width, width]), late: Node[] = [];
+  let x = op("matmul", [random(rng, [rows, width]), w]);
+  for (let i = 0; i < 8; i++) {
+    late.push(op("matmul", [transposed(x), x]), op("sum", [x], { axes: [0] }));
+    x = op("matmul", [x, w]);
+  }
+  const all = late.reduce((sum, y) => op("add", [sum, y]));
+  const need = arena([op("sum", [x], { axes: [0, 1] }), all]);
+  assert(need <= 2.2 * bytes, `${need} bytes, at most ${2.2 * bytes} are needed`);
+});
+
 Deno.test("a function's result takes the place of its operand, unless that is used again or read elsewhere", () => {
   const n = 1 << 14, bytes = 4 * n, x = random(generator(2), [128, 128]);
   const y = op("matmul", [x, x]), two = op("matmul", [op("sin", [y]), x]);
