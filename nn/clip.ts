@@ -1,5 +1,5 @@
 /** Limits to gradients between `backward` and `step`; part of the same run, nothing is read. */
-import { stack } from "../ops/functions.ts";
+import { cat } from "../ops/functions.ts";
 import { isHalf } from "../ops/dtype.ts";
 import type { Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
@@ -45,18 +45,21 @@ export function clipGradNorm(
   if (normType !== 2 && normType !== Infinity) {
     throw new RangeError(`Cannot clip by norm ${normType}: it is 2 or Infinity`);
   }
-  const norm = noGrad(() => {
-    const parts = list.map((p) => {
-      const g = isHalf(p.grad!.dtype) ? p.grad!.to("f32") : p.grad!;
-      return normType === 2 ? g.square().sum() : g.abs().amax();
-    });
-    return normType === 2 ? stack(parts).sum().sqrt() : stack(parts).amax();
-  });
+  // All of them as one, [P]: one each would be as many kernels as there are parameters.
+  const flat = noGrad(() =>
+    cat(list.map(({ grad }) => (isHalf(grad!.dtype) ? grad!.to("f32") : grad!).reshape([-1])))
+  );
+  const norm = noGrad(() => normType === 2 ? flat.square().sum().sqrt() : flat.abs().amax());
   norm.name = "gradient norm";
   const scale = (): Tensor =>
     noGrad(() => {
-      const factor = norm.add(1e-6).reciprocal().mul(maxNorm).minimum(1);
-      for (const p of list) p.grad = p.grad!.mul(factor.to(p.grad!.dtype));
+      const scaled = flat.mul(norm.add(1e-6).reciprocal().mul(maxNorm).minimum(1));
+      let at = 0;
+      for (const p of list) {
+        const { dtype, shape, size } = p.grad!;
+        p.grad = scaled.narrow(0, at, size).reshape(shape).to(dtype);
+        at += size;
+      }
       return norm;
     });
   if (options.errorIfNonfinite !== true) return scale();

@@ -88,12 +88,13 @@ export class PlanBuilder {
   #bytes = 0;
   #now: RunAttributes;
 
-  /** `specialises`: whether kernels with much to do are made for their shape. */
+  /** `specialises`: whether kernels with much to do are made for their shape; `steady`: whether slices start where they do now. */
   constructor(
     readonly lowered: Lowered,
     readonly limits: Limits,
     now: RunAttributes,
     readonly specialises: boolean,
+    readonly steady: boolean,
   ) {
     this.#now = now;
     this.steps = lowered.steps;
@@ -257,7 +258,7 @@ export class PlanBuilder {
   }
 
   /** Refuses to walk more elements than kernels can count, though they need no memory: broadcast ones, say. */
-  #countable({ op, shape, inputs }: Step): void {
+  countable({ op, shape, inputs }: Step): void {
     for (const walked of [shape, ...inputs.map((x) => this.steps[x].shape)]) {
       if (sizeOf(walked) < 2 ** 31) continue;
       throw new TooLargeError(
@@ -270,7 +271,7 @@ export class PlanBuilder {
   /** Counts all that `emit` dispatches as work of these steps. */
   working(steps: readonly number[], emit: () => void): void {
     const drafts = this.#drafts, from = drafts.length;
-    for (const i of steps) this.#countable(this.steps[i]);
+    for (const i of steps) this.countable(this.steps[i]);
     emit();
     let flops = 0;
     for (const i of steps) {

@@ -27,6 +27,8 @@ export interface Clusters {
   readonly isStored: (step: number, cluster: Cluster) => boolean;
   /** The step whose element t is element t of this one: what a reshape reshapes, or itself. */
   readonly behind: (step: number) => number;
+  /** Per step: the steps that use it, once for each use. */
+  readonly consumers: readonly (readonly number[])[];
 }
 
 /** Most functions in a loop, and after a fold or a product, whose text repeats it. */
@@ -200,5 +202,5 @@ export function cluster(
   });
   const order: (Cluster | number)[] = [];
   for (const slot of slots) for (const item of slot) if (item !== null) order.push(item);
-  return { order, isStored, behind };
+  return { order, isStored, behind, consumers };
 }

@@ -2,16 +2,17 @@
 import type { DType } from "../../ops/dtype.ts";
 import type { Lowered } from "../../ops/lower.ts";
 import type { Aval, Custom, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
-import { type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
+import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { noSuchClass } from "../../ops/definitions/fused.ts";
 import { type FlatIndex, noPlace } from "../../ops/definitions/places.ts";
 import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
+import { Batches } from "./batches.ts";
 import { joinEqual } from "../simplify.ts";
 import { type Chain, storeOnly } from "./chain.ts";
 import { type Cluster, cluster, type Clusters } from "./clusters.ts";
-import { emitChain, emitElementwise } from "./emit_elementwise.ts";
+import { emitChain, emitChains } from "./emit_elementwise.ts";
 import { emitFold, type Folded, foldsInParts } from "./emit_folds.ts";
 import { emitMatmul } from "./emit_matmul.ts";
 import type { ChainStep } from "./kernels/chain.ts";
@@ -26,6 +27,8 @@ import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 export interface PlanOptions {
   /** Whether steps share kernels, equal steps are joined, and large work is compiled for its shape; default true. */
   readonly fusion?: boolean;
+  /** Whether all runs have the attributes of this one, but for random keys: where slices start is no data then. */
+  readonly steady?: boolean;
   /** Is told, for pictures, which steps which dispatches compute. */
   readonly trace?: PlanTrace;
 }
@@ -43,16 +46,27 @@ export function makePlan(
   now: RunAttributes,
   options: PlanOptions = {},
 ): Plan {
-  const { fusion = true, trace } = options;
+  const { fusion = true, steady = false, trace } = options;
   const lowered = fusion ? joinEqual(graph, now) : graph;
   if (trace !== undefined) trace.lowered = lowered;
-  const b = new PlanBuilder(lowered, limits, now, fusion);
+  const b = new PlanBuilder(lowered, limits, now, fusion, steady);
   const isRoot = new Set(lowered.roots);
   const results = new Map<number, Operand>();
+  let from = 0;
+  const tell = (steps: readonly number[]): void => {
+    if (b.dispatches > from) trace?.groups.push({ steps, from, to: b.dispatches });
+    from = b.dispatches;
+  };
+  const batches = new Batches(b, tell);
   const keepRoot = (i: number): void => {
     if (!isRoot.has(i)) return;
     const operand = b.operands[i];
-    results.set(i, isWhole(operand) ? operand : copyOf(b, i));
+    if (isWhole(operand)) results.set(i, operand);
+    else {
+      const { shape, dtype } = b.steps[i], result = b.result(i, shape, dtype);
+      batches.add(copying(operand, result), b.steps[i].op === null ? [] : [i], false);
+      results.set(i, result);
+    }
   };
   lowered.steps.forEach((step, i) => {
     checkType(step.dtype, limits);
@@ -61,25 +75,28 @@ export function makePlan(
     keepRoot(i);
   });
   const clusters = cluster(lowered, limits, now, !fusion);
-  let from = b.dispatches;
-  const tell = (steps: readonly number[]): void => {
-    if (b.dispatches > from) trace?.groups.push({ steps, from, to: b.dispatches });
-    from = b.dispatches;
-  };
   for (const item of clusters.order) {
     if (typeof item === "number") {
+      const x = b.operands[lowered.steps[item].inputs[0]];
       // What only its own kernel uses has no memory to look at.
-      if (b.operands[lowered.steps[item].inputs[0]] === undefined) continue;
-      b.operands[item] = movement(b, item, lowered.steps[item].op as Movement);
-      keepRoot(item);
+      if (x === undefined) continue;
+      b.operands[item] = movement(b, batches, item, lowered.steps[item].op as Movement);
       tell([item]);
+      keepRoot(item);
+    } else if (item.core < 0) {
+      for (const i of item.members) b.countable(b.steps[i]);
+      batches.add(loopOf(b, item, clusters, -1), item.members, true);
+      for (const i of item.members) keepRoot(i);
+      if (!fusion) batches.flush();
     } else {
-      const core = item.core < 0 ? [] : [item.core];
-      b.working([...item.before, ...core, ...item.members], () => emitCluster(b, item, clusters));
-      for (const i of item.core < 0 ? item.members : [item.core, ...item.members]) keepRoot(i);
-      tell([...item.before, ...item.core < 0 ? [] : [item.core], ...item.members]);
+      batches.flush();
+      const steps = [...item.before, item.core, ...item.members];
+      b.working(steps, () => emitCore(b, item, clusters));
+      tell(steps);
+      for (const i of [item.core, ...item.members]) keepRoot(i);
     }
   }
+  batches.flush();
   return b.finish(lowered.roots.map((i) => results.get(i)!));
 }
 
@@ -111,8 +128,7 @@ function leaf(b: PlanBuilder, i: number): Operand {
   return { value, view: wholeView(shape), dtype, moving: -1 };
 }
 
-function emitCluster(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
-  if (k.core < 0) return emitChain(b, loopOf(b, k, clusters, -1));
+function emitCore(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
   const op = b.steps[k.core].op!;
   switch (op.family) {
     case "reduction":
@@ -195,11 +211,20 @@ function operandsFit(b: PlanBuilder, { members }: Cluster): boolean {
   );
 }
 
+/** The chain that copies an operand to a result. */
+function copying(operand: Operand, result: Operand): Chain {
+  return {
+    operands: [operand],
+    steps: [{ expression: "a0", dtype: result.dtype, isUsed: false }],
+    stores: [{ value: "t0", result }],
+    shape: result.view.shape,
+  };
+}
+
 /** A copy of what step `i` stands for, in row-major order. */
 function copyOf(b: PlanBuilder, i: number): Operand {
-  const { shape, dtype } = b.steps[i];
-  const result = b.result(i, shape, dtype);
-  emitElementwise(b, "a0", [b.operands[i]], shape, result);
+  const { shape, dtype } = b.steps[i], result = b.result(i, shape, dtype);
+  emitChain(b, copying(b.operands[i], result));
   return result;
 }
 
@@ -208,16 +233,17 @@ function contiguous(b: PlanBuilder, j: number): Operand {
   return b.contiguous(j, (k) => copyOf(b, k));
 }
 
-function movement(b: PlanBuilder, i: number, op: Movement): Operand {
+function movement(b: PlanBuilder, batches: Batches, i: number, op: Movement): Operand {
   const { inputs: [from], shape, dtype } = b.steps[i];
   const x = b.operands[from], p = b.attributes(i);
   const view = op.view(x.view, p, { shape, dtype });
   if (view !== null) {
     // Where a slice starts is data; so is where anything on top of it does.
-    const moves = op.key !== undefined || x.moving >= 0;
+    const moves = !b.steady && (op.key !== undefined || x.moving >= 0);
     if (moves) b.moves(i, from);
     return { value: x.value, view, dtype, moving: moves ? i : -1 };
   }
+  if (batches.has(x.value)) batches.flush();
   const copy = contiguous(b, from);
   return { ...copy, view: op.view(wholeView(x.view.shape), p, { shape, dtype }) ?? wholeView(shape) };
 }
@@ -257,23 +283,60 @@ function folded(b: PlanBuilder, { before }: Cluster): Folded | Operand {
 
 function contraction(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
   const { inputs: [l, r], shape, dtype } = b.steps[k.core];
+  if (isTransposed(b, k, clusters)) {
+    // (l r)ᵀ = rᵀ lᵀ
+    const result = b.result(k.core, swapLast(shape), dtype);
+    emitMatmul(b, transposed(b.operands[r]), transposed(b.operands[l]), dtype, storeOnly(result));
+    b.operands[k.core] = transposed(result);
+    return;
+  }
   const [finish, rest] = afterCore(b, k, clusters, sizeOf(shape) > 0);
   emitMatmul(b, b.operands[l], b.operands[r], dtype, finish);
   if (rest !== null) emitChain(b, rest);
 }
 
-/** Concatenation is a copy of each operand into its window of the result. */
+/** Whether all that use a product see it transposed, as the gradient of a transposed weight is: then it is stored so. */
+function isTransposed(b: PlanBuilder, { core, members }: Cluster, { consumers }: Clusters): boolean {
+  const { shape } = b.steps[core], users = consumers[core];
+  if (members.length > 0 || users.length === 0 || b.lowered.roots.includes(core)) return false;
+  const swapped = swapLast([...shape.keys()]);
+  return users.every((u) => b.steps[u].op!.name === "permute" && sameShape(b.attributes(u).axes, swapped));
+}
+
+/** A list with its last two swapped. */
+function swapLast(list: readonly number[]): number[] {
+  const n = list.length;
+  return [...list.slice(0, n - 2), list[n - 1], list[n - 2]];
+}
+
+function transposed(x: Operand): Operand {
+  const { shape, strides, offset } = x.view;
+  return { ...x, view: { shape: swapLast(shape), strides: swapLast(strides), offset } };
+}
+
+/** Concatenation is a copy of each operand into its window of the result, or nothing where they lie so. */
 function cat(b: PlanBuilder, i: number): Operand {
   const { inputs, shape, dtype } = b.steps[i];
   const { axis } = b.attributes(i) as { axis: number };
+  const [first] = inputs.map((j) => b.operands[j]);
+  let next = first.view.offset;
+  const lieSo = sizeOf(shape.slice(0, axis)) === 1 && first.moving < 0 && inputs.every((j) => {
+    const { value, view, moving } = b.operands[j], isNext = view.offset === next;
+    next += sizeOf(view.shape);
+    return value === first.value && isContiguous(view) && isNext && moving < 0;
+  });
+  if (lieSo) return { ...first, view: { ...wholeView(shape), offset: first.view.offset } };
   const result = b.result(i, shape, dtype), strides = stridesOf(shape);
   let at = 0;
-  for (const j of inputs) {
-    const part: Shape = b.steps[j].shape;
-    const window: View = { shape: part, strides, offset: at * splitAt(shape, axis)[2] };
-    emitElementwise(b, "a0", [b.operands[j]], part, { ...result, view: window });
-    at += part[axis];
-  }
+  emitChains(
+    b,
+    inputs.map((j) => {
+      const part: Shape = b.steps[j].shape;
+      const window: View = { shape: part, strides, offset: at * splitAt(shape, axis)[2] };
+      at += part[axis];
+      return copying(b.operands[j], { ...result, view: window });
+    }),
+  );
   return result;
 }
 

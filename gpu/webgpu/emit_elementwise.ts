@@ -3,7 +3,15 @@ import { sizeOf } from "../../ops/shape.ts";
 import type { Binding, Operand, PlanBuilder } from "./builder.ts";
 import { bindChain, type BoundChain, type Chain, type LaidChain, layChain } from "./chain.ts";
 import type { Fours } from "./kernels/chain.ts";
-import { ELEMENTWISE, elementwiseKernel, goesByFours } from "./kernels/elementwise.ts";
+import {
+  besideAt,
+  ELEMENTWISE,
+  elementwiseKernel,
+  goesByFours,
+  SIDE_BY_SIDE,
+  sideBySideKernel,
+} from "./kernels/elementwise.ts";
+import { besideElements } from "./heuristics.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
 /** Elements of a piece start at multiples of this, so that their bytes start where bindings may. */
@@ -53,6 +61,91 @@ export function emitChain(b: PlanBuilder, chain: Chain): void {
     const threads = fours === null ? n : n / 4;
     b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, [n, first, 0, ...bound.words]);
   }
+}
+
+/** A chain beside others. */
+interface Beside {
+  readonly chain: Chain;
+  readonly laid: LaidChain;
+  readonly n: number;
+}
+
+/** Most chains in a kernel, whose text has all of them. */
+const BESIDE = 64;
+
+/** Computes chains which do not read each other's results, as many in a kernel as it can bind. */
+export function emitChains(b: PlanBuilder, chains: readonly Chain[]): void {
+  const { limits } = b, byFours: Beside[] = [], byOnes: Beside[] = [], most = besideElements(limits);
+  for (const chain of chains) {
+    const n = sizeOf(chain.shape);
+    if (n === 0) continue;
+    const laid = layChain(b, chain), each = { chain, laid, n };
+    const values = [
+      ...chain.operands.filter((_, j) => laid.modes[j] !== "constant"),
+      ...chain.stores.map((s) => s.result),
+    ];
+    if (!b.specialises || n > most || values.some((o) => o.value.bytes > limits.binding)) emitChain(b, chain);
+    else {
+      const bound = bindChain(b, laid, []), fours = n % 4 === 0 ? foursOf(laid, bound) : null;
+      (fours !== null && goesByFours(bound.form, fours) ? byFours : byOnes).push(each);
+    }
+  }
+  if (byFours.reduce((sum, { n }) => sum + n, 0) < MANY) byOnes.push(...byFours.splice(0));
+  emitBeside(b, byFours, true);
+  emitBeside(b, byOnes, false);
+}
+
+function emitBeside(b: PlanBuilder, list: readonly Beside[], byFours: boolean): void {
+  const most = besideElements(b.limits);
+  let first = 0;
+  while (first < list.length) {
+    let bindings: Binding[] = [], last = first, total = 0;
+    const bound: BoundChain[] = [], fours: Fours[] = [];
+    for (; last < list.length && last - first < BESIDE; last++) {
+      const more = [...bindings], own = bindChain(b, list[last].laid, more);
+      total += list[last].n;
+      const by = byFours ? [...fours, foursOf(list[last].laid, own)!] : fours;
+      if (
+        last > first &&
+        (total > most || more.length > b.limits.storageBuffers || !areRead([...bound, own], by))
+      ) break;
+      bindings = more;
+      bound.push(own);
+      if (byFours) fours.push(by[by.length - 1]);
+    }
+    const part = list.slice(first, last);
+    first = last;
+    if (part.length === 1) {
+      emitChain(b, part[0].chain);
+      continue;
+    }
+    const forms = bound.map(({ form }) => form), at = besideAt(forms);
+    const kernel = sideBySideKernel(forms, b.access(bindings), byFours ? fours : null),
+      to = b.reserve(kernel);
+    const words = [0];
+    let end = 0;
+    bound.forEach((own, i) => {
+      const { n } = part[i];
+      end += Math.ceil((byFours ? n / 4 : n) / THREADS);
+      own.patch(to, at[i] + SIDE_BY_SIDE.chain);
+      words.push(end, n, ...own.words);
+    });
+    b.dispatch(kernel, bindings, end, to, words);
+  }
+}
+
+/** Whether no memory is read both by fours and by ones. */
+function areRead(bound: readonly BoundChain[], fours: readonly Fours[]): boolean {
+  const quads = new Map<number, boolean>();
+  const agrees = (binding: number, byFours: boolean): boolean => {
+    const known = quads.get(binding);
+    quads.set(binding, byFours);
+    return binding < 0 || known === undefined || known === byFours;
+  };
+  return fours.every((by, i) =>
+    bound[i].form.operands.every(({ binding }, j) => agrees(binding, by[j])) &&
+    bound[i].form.stores.every(({ binding }) => agrees(binding, true))
+  );
 }
 
 /** Computes `expression` of `a0`, `a1` ... into the view of `result`. */

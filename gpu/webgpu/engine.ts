@@ -206,7 +206,7 @@ export class WebGpuEngine implements Engine {
 
   compile(graph: RunGraph): () => boolean {
     const attributes = (source: number): Attributes => graph.nodes[source].p;
-    const plan = makeRunPlan(graph, this.#runtime, this.#plans.fusion !== "never");
+    const plan = makeRunPlan(graph, this.#runtime, { fusion: this.#plans.fusion !== "never", steady: true });
     this.counts.planned++;
     // Of what is data only random keys change from now on.
     let isKey = false;

@@ -97,6 +97,11 @@ function powerFrom(n: number, most: number): number {
   return power;
 }
 
+/** Most elements of chains that share a kernel: each of a rasteriser's threads goes through the text of all of them. */
+export function besideElements({ isSoftware }: Device): number {
+  return isSoftware ? 2 ** 14 : Infinity;
+}
+
 /** Least of K that is worth a split of its own, and most: some devices end a thread's loops after 65,535 turns. */
 const LEAST_SHARE = 256, MOST_SHARE = 32768;
 

@@ -5,7 +5,7 @@ import { namesOf, savedForBackward } from "../../ops/out_of_memory.ts";
 import type { Attributes } from "../../ops/primitive.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { TooLargeError } from "./builder.ts";
-import { makePlan } from "./emit.ts";
+import { makePlan, type PlanOptions } from "./emit.ts";
 import type { Plan } from "./plan.ts";
 import type { Runtime } from "./runtime.ts";
 import { type Upgrade, Upgrades } from "./upgrades.ts";
@@ -30,12 +30,15 @@ interface Entry {
 export function makeRunPlan(
   graph: RunGraph,
   runtime: Runtime,
-  fusion: boolean,
+  { fusion = true, steady = false }: PlanOptions,
   lowered: Lowered = lower(graph),
 ): Plan {
   const saved = savedForBackward(graph);
   try {
-    return { ...makePlan(lowered, runtime.limits, (source) => graph.nodes[source].p, { fusion }), saved };
+    return {
+      ...makePlan(lowered, runtime.limits, (source) => graph.nodes[source].p, { fusion, steady }),
+      saved,
+    };
   } catch (error) {
     if (!(error instanceof TooLargeError)) throw error;
     const action = `compute ${namesOf(graph)}`;
@@ -83,9 +86,9 @@ export class Plans {
     this.#entries.set(graph.key, entry);
     switch (areDeterministicAlgorithmsEnabled() ? "always" : this.fusion) {
       case "never":
-        return entry.apart ??= this.#keep(entry, makeRunPlan(graph, runtime, false));
+        return entry.apart ??= this.#keep(entry, makeRunPlan(graph, runtime, { fusion: false }));
       case "always":
-        return entry.fused ??= this.#keep(entry, makeRunPlan(graph, runtime, true));
+        return entry.fused ??= this.#keep(entry, makeRunPlan(graph, runtime, { fusion: true }));
       case "returning": {
         const { fused, apart } = entry;
         if (fused === null && apart === null) return this.#first(entry, graph, runtime);
@@ -99,13 +102,13 @@ export class Plans {
     const lowered = lower(graph);
     if (lowered.steps.length > LONG) {
       // An unrolled loop: a handful of kernels, over and over.
-      const plan = makeRunPlan(graph, runtime, true, lowered),
+      const plan = makeRunPlan(graph, runtime, { fusion: true }, lowered),
         kernels = new Set(plan.dispatches.map((d) => d.kernel));
       if (kernels.size * REPEATED < lowered.steps.length - plan.dispatches.length) {
         return entry.fused = this.#keep(entry, plan);
       }
     }
-    return entry.apart = this.#keep(entry, makeRunPlan(graph, runtime, false, lowered));
+    return entry.apart = this.#keep(entry, makeRunPlan(graph, runtime, { fusion: false }, lowered));
   }
 
   /** The fused plan of a structure that returns, or null while it is on its way. */

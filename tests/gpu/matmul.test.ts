@@ -1,6 +1,6 @@
 /** Matrix products of every shape in every variant of their kernel: what a GPU gets is tested on a rasteriser as well. */
 import { assert, assertEquals } from "@std/assert";
-import { type Tensor, tensor } from "../../mod.ts";
+import { manualSeed, randn, type Tensor, tensor } from "../../mod.ts";
 import type { Limits } from "../../gpu/webgpu/device.ts";
 import { foldsProduct, productTile, tileBytes, tileSides } from "../../gpu/webgpu/heuristics.ts";
 import type { DType } from "../../ops/dtype.ts";
@@ -155,4 +155,23 @@ test("tiles are chosen by shape and by what the device has", () => {
   }
   assert(foldsProduct({ M: 1, N: 4096, K: 4096, batches: 1 }, gpu));
   assert(!foldsProduct({ M: 2, N: 4096, K: 4096, batches: 1 }, gpu));
+});
+
+test("a product that is only used transposed is stored so, with the same bits", async () => {
+  manualSeed(4);
+  const x = randn([3, 40, 24]).keep(), y = randn([3, 40, 33]).keep();
+  await read([x, y]);
+  await onBoth(async () => {
+    const e = engine(), { dispatches } = e.counts;
+    const [turned] = await read([x.mT().matmul(y).mT()]);
+    assertEquals(e.counts.dispatches - dispatches, 1);
+    const [plain] = await read([x.mT().matmul(y)]);
+    for (let b = 0; b < 3; b++) {
+      for (let m = 0; m < 24; m++) {
+        for (let n = 0; n < 33; n++) {
+          assertEquals(turned[(b * 33 + n) * 24 + m], plain[(b * 24 + m) * 33 + n]);
+        }
+      }
+    }
+  });
 });
