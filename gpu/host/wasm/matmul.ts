@@ -1,18 +1,22 @@
-/** The matrix product in WebAssembly: packed panels, a tile of 6 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
+/** The matrix product in WebAssembly: packed panels, a tile of 5 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
 import { add, get, i32, locals, loop, madd, min, mul, params, set, step, sub } from "./text.ts";
 
-/** Rows and columns of the tile that a thread keeps in registers. */
-const ROWS = 6, COLUMNS = 8;
+/** Rows and columns of the tile that a thread keeps in registers: ten sums, two of b, four of a, and one of these in all lanes. */
+export const ROWS = 5, COLUMNS = 8;
 /** Steps of the depth in one turn of the loop. */
 const UNROLLED = 4;
 /** Depth, rows and columns of what is packed at once: a panel of b stays in L1, a block of a in L2. */
-const DEPTH = 256, HEIGHT = 96, WIDTH = 512;
+const DEPTH = 256, HEIGHT = 100, WIDTH = 512;
 
 /** Bytes of scratch memory that one product needs: packed a, packed b, and a tile. */
 export const MATMUL_SCRATCH = 4 * (HEIGHT * DEPTH + WIDTH * DEPTH + ROWS * COLUMNS);
 
 const each = (n: number, f: (i: number) => string): string =>
   Array.from({ length: n }, (_, i) => f(i)).join("\n");
+/** Lanes of a shuffle that bring one of four f32 to all. */
+const LANES = [0, 1, 2, 3].map((lane) =>
+  Array.from({ length: 16 }, (_, byte) => 4 * lane + byte % 4).join(" ")
+);
 /** `size` elements that lie one behind the other, from p to q. */
 const copy = (size: number): string =>
   each(
@@ -79,25 +83,23 @@ function micro(fused: boolean): string {
     set(acc(i, j), madd(fused, get("a"), get(`b${j}`), get(acc(i, j))));
   const names = Array.from({ length: ROWS }, (_, i) => `${acc(i, 0)} ${acc(i, 1)}`).join(" ");
   const at = (offset: number): string => offset > 0 ? `offset=${offset} ` : "";
+  /** The e-th element of a from here, in all lanes; `fours` are loaded at once, since a runtime may check each load's bounds. */
+  const element = (e: number, fours: boolean): string => {
+    if (!fours) return set("a", `(v128.load32_splat ${at(4 * e)}${get("pa")})`);
+    const load = e % 4 > 0 ? "" : set("a4", `(v128.load ${at(4 * e)}${get("pa")})`);
+    return `${load} ${set("a", `(i8x16.shuffle ${LANES[e % 4]} ${get("a4")} ${get("a4")})`)}`;
+  };
   /** One column of a times one row of b, the k-th from here. */
-  const column = (k: number): string =>
+  const column = (k: number, fours: boolean): string =>
     `${set("b0", `(v128.load ${at(4 * COLUMNS * k)}${get("pb")})`)}
     ${set("b1", `(v128.load ${at(4 * COLUMNS * k + 16)}${get("pb")})`)}
-    ${
-      each(
-        ROWS,
-        (i) =>
-          `${set("a", `(v128.load32_splat ${at(4 * (ROWS * k + i))}${get("pa")})`)} ${sum(i, 0)} ${
-            sum(i, 1)
-          }`,
-      )
-    }`;
-  return `(func $micro ${params("depth pa pb c line first")} ${locals(`a b0 b1 ${names}`, "v128")}
+    ${each(ROWS, (i) => `${element(ROWS * k + i, fours)} ${sum(i, 0)} ${sum(i, 1)}`)}`;
+  return `(func $micro ${params("depth pa pb c line first")} ${locals(`a a4 b0 b1 ${names}`, "v128")}
 ${
     loop(
       "fours",
       `(i32.ge_s ${get("depth")} ${i32(UNROLLED)})`,
-      `${each(UNROLLED, column)}
+      `${each(UNROLLED, (k) => column(k, true))}
       ${step("pa", i32(4 * ROWS * UNROLLED))} ${step("pb", i32(4 * COLUMNS * UNROLLED))}
       ${step("depth", i32(-UNROLLED))}`,
     )
@@ -106,7 +108,7 @@ ${
     loop(
       "ones",
       `(i32.gt_s ${get("depth")} ${i32(0)})`,
-      `${column(0)}
+      `${column(0, false)}
       ${step("pa", i32(4 * ROWS))} ${step("pb", i32(4 * COLUMNS))} ${step("depth", i32(-1))}`,
     )
   }

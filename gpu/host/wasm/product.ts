@@ -1,6 +1,7 @@
 /** Products of matrices in WebAssembly or by the system's library, shared out among threads by whole tiles. */
 import { areDeterministicAlgorithmsEnabled } from "../../../ops/determinism.ts";
 import { blas, layout, wanted } from "../blas.ts";
+import { COLUMNS, ROWS } from "./matmul.ts";
 import type { Runner } from "./runner.ts";
 
 /** A matrix in shared memory: where it begins, and its steps from row to row and from column to column, in bytes. */
@@ -78,7 +79,7 @@ function parts([M, N]: readonly number[], a: Placed, b: Placed, c: number, line:
   const byRows = M >= N;
   return {
     n: byRows ? M : N,
-    grain: byRows ? 6 : 8,
+    grain: byRows ? ROWS : COLUMNS,
     part: (from: number, to: number) => ({
       rows: byRows ? to - from : M,
       columns: byRows ? N : to - from,
