@@ -152,20 +152,24 @@ export class MultiheadAttention extends Module {
           `[B, T, width], or all [T, width]`,
       );
     }
-    const weights = this.inProjWeight === null
-      ? [this.qProjWeight!, this.kProjWeight!, this.vProjWeight!]
-      : [0, 1, 2].map((i) => this.inProjWeight!.narrow(0, i * E, E));
+    const packed = this.inProjWeight, weights = [this.qProjWeight, this.kProjWeight, this.vProjWeight];
+    inputs.forEach((t, i) => {
+      const width = (packed ?? weights[i]!).shape[1];
+      if (t.shape[rank - 1] === width) return;
+      throw new RangeError(
+        `Cannot ${action} to a tensor of shape ${
+          showShape(t.shape)
+        }: its last axis must have length ${width}`,
+      );
+    });
+    const project = (t: Tensor, weight: Tensor, from: number): Tensor => {
+      const y = t.matmul(weight.mT());
+      return this.inProjBias === null ? y : y.add(this.inProjBias.narrow(0, from, weight.shape[0]));
+    };
+    const isSelf = packed !== null && query === key && key === value;
+    const all = isSelf ? project(inputs[0], packed, 0) : null; // one product for all three
     const [q, k, v] = inputs.map((t, i) => {
-      const width = weights[i].shape[1];
-      if (t.shape[rank - 1] !== width) {
-        throw new RangeError(
-          `Cannot ${action} to a tensor of shape ${
-            showShape(t.shape)
-          }: its last axis must have length ${width}`,
-        );
-      }
-      const y = t.matmul(weights[i].mT()), b = this.inProjBias;
-      const z = b === null ? y : y.add(b.narrow(0, i * E, E));
+      const z = all?.narrow(-1, i * E, E) ?? project(t, packed?.narrow(0, i * E, E) ?? weights[i]!, i * E);
       return z.reshape([...t.shape.slice(0, -1), H, E / H]).movedim(-2, -3); // [..., H, T, D]
     });
     const { mask, keyPaddingMask: padding } = options;

@@ -6,6 +6,7 @@ import type { Tuple } from "../primitive.ts";
 import { isReplaced } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { hookChanges, nodeHooks, retained, Tensor } from "../tensor.ts";
+import { FanOut } from "./fan_out.ts";
 
 /** Which differentiation walks (`mask` of {@linkcode Node.track}) and where it ends. */
 export interface Walk {
@@ -30,13 +31,14 @@ export function reverse(
   for (const node of order) {
     if (walk.isTarget(node) || node.inputs.some((x) => needs.has(x))) needs.add(node);
   }
-  const cts = new Map<Node, Tensor>();
+  const cts = new Map<Node, FanOut>();
   const tupleCts = new Map<Node, (Tensor | null)[]>();
   const found = new Map<Node, Tensor>();
   const add = (node: Node, ct: Tensor | null): void => {
     if (ct === null || !needs.has(node)) return;
-    const before = cts.get(node);
-    cts.set(node, before === undefined ? ct : before.add(ct)); // fan-out: contributions add up
+    let sum = cts.get(node);
+    if (sum === undefined) cts.set(node, sum = new FanOut());
+    sum.add(ct);
   };
   const give = (node: Node, k: number, ct: Tensor | null): void => {
     if (ct !== null) walk.part?.(node, k, ct);
@@ -52,9 +54,10 @@ export function reverse(
       if (list !== undefined) pullTuple(node, node.op, list, needs, give);
       return;
     }
-    let ct = cts.get(node);
-    if (ct === undefined) return;
+    const sum = cts.get(node);
+    if (sum === undefined) return;
     cts.delete(node);
+    let ct = sum.total();
     const { cell } = node, hooks = nodeHooks.get(cell ?? node);
     if (cell !== null) {
       readGuarded(

@@ -23,9 +23,9 @@ const copy = (size: number): string =>
     size >> 2,
     (i) => `(v128.store offset=${16 * i} ${get("q")} (v128.load offset=${16 * i} ${get("p")}))`,
   ) +
-  each((size & 3) >> 1, () => {
-    const at = `offset=${4 * (size & ~3)}`;
-    return `(f64.store ${at} ${get("q")} (f64.load ${at} ${get("p")}))`;
+  each(size & 3, (i) => {
+    const at = `offset=${4 * ((size & ~3) + i)}`;
+    return `(f32.store ${at} ${get("q")} (f32.load ${at} ${get("p")}))`;
   });
 
 /**
