@@ -25,8 +25,7 @@ const BATCH = 64 * 2 ** 20;
 const SPARE = 64 * 2 ** 20;
 /**
  * Versions of Deno in which asking waits for the device: `getMappedRange` may be called without awaiting `mapAsync`, on
- * buffers that were mapped before, and all is done once `onSubmittedWorkDone` returns. That saves 11 ms of sleep. Elsewhere
- * it could end the process, or wait for nothing. It was tested on software rasterisers only.
+ * buffers that were mapped before. That saves 11 ms of sleep. Elsewhere it could end the process. It was tested on software rasterisers only.
  */
 const SYNCHRONOUS = new Set(["2.9.6"]);
 
@@ -84,18 +83,15 @@ export class Reader {
 
   /** Waits until everything submitted is done, and its faults are known. */
   async sync(): Promise<void> {
-    if (this.runtime.faults.unchecked > 0) await this.#transfer([]);
-    else {
-      const { submitted, device } = this.runtime;
-      if (submitted !== this.#awaited) {
-        // Asking waits for the device; the answer comes 11 ms later.
-        const done = device.queue.onSubmittedWorkDone();
-        if (this.#synchronous) done.catch(() => {}); // the device is lost, which is told elsewhere
-        else await done;
-      }
-      this.#awaited = submitted;
-      await this.runtime.checked;
+    const { faults, submitted, device } = this.runtime;
+    if (faults.unchecked > 0) await this.#transfer([]);
+    else if (submitted !== this.#awaited) {
+      // Reading nothing waits for the device as well, without the 11 ms that the answer to a question takes.
+      if (this.#synchronous) await this.#transfer([]);
+      else await device.queue.onSubmittedWorkDone();
     }
+    this.#awaited = submitted;
+    await this.runtime.checked;
   }
 
   async #start(): Promise<void> {
@@ -140,6 +136,7 @@ export class Reader {
       const synchronous = this.#synchronous && staging.known;
       const encoder = device.createCommandEncoder();
       if (unchecked > 0) encoder.copyBufferToBuffer(faults.buffer, 0, staging.buffer, 0, faults.bytes);
+      else if (batch.length === 0) encoder.clearBuffer(staging.buffer, 0, 4); // what is mapped must be in use
       batch.forEach(({ storage, dtype, size }, i) => {
         encoder.copyBufferToBuffer(
           storage.buffer,

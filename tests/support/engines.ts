@@ -97,8 +97,9 @@ export async function byReference<T>(backend: Backend, f: () => Promise<T>): Pro
   }
 }
 
-/** Waits for what an engine compiles between turns, so that the next test has its ops to itself. */
+/** Waits for what an engine does and compiles between turns, so that the next test has its ops to itself. */
 async function settled({ engine }: Backend): Promise<void> {
+  await engine?.sync().catch(() => {}); // a device that the test lost
   const compiling = engine as { readonly isCompiling?: boolean } | null;
   while (compiling?.isCompiling) await new Promise((resolve) => setTimeout(resolve));
 }
