@@ -14,7 +14,7 @@ import { wrapped } from "./chart.ts";
 import { ink, plainLine } from "./parts.ts";
 import { figure, type VegaLiteSpec } from "./vega.ts";
 
-const PAGE_WIDTH = 620; // Of a narrow notebook.
+const PAGE_WIDTH = 550; // With padding and the menu that front ends add, that of a narrow notebook: 600.
 const SMALLEST_SCALE = 0.75; // Smaller text is not read: then the drawing is wider than the page.
 const FEW = 24; // Boxes whose values are all worth their room.
 const NOTE_LETTERS = 66; // Longer lines are counted as wider than the page where an SVG is made.

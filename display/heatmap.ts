@@ -26,8 +26,11 @@ const MOST_CELLS = 4096; // Averaged beyond that.
  * A heat map of a matrix, as of a Jacobian, a Hessian or attention weights, with its values on hover. Colours diverge
  * around 0 where the values have both signs. A tensor with more axes is a map for each matrix.
  */
-export function heatmap(values: Tensor | HeatmapOptions): Chart {
-  const options = values instanceof Tensor ? { values } : values;
+export function heatmap(
+  values: Tensor | HeatmapOptions,
+  more: Omit<HeatmapOptions, "values"> = {},
+): Chart {
+  const options = values instanceof Tensor ? { ...more, values } : values;
   checkHolds("a heat map", options, "values", "heatmap(x) or heatmap({ values: x })");
   const given = options.values;
   if (given instanceof Tensor) {

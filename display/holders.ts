@@ -8,6 +8,7 @@ import type { Optimizer } from "../nn/optimizer.ts";
 import { Drawing, type Presentation } from "./bundle.ts";
 import { normOfAll } from "./layer_plots.ts";
 import { costOfCall, type ModelCost } from "./module_cost.ts";
+import { findRepeats } from "./graph_repeats.ts";
 import { formatBytes, formatCount, formatNumber, kindOf, plainLine } from "./parts.ts";
 import { normOf, plain, Readings } from "./readings.ts";
 import { table } from "./table.ts";
@@ -44,6 +45,15 @@ function lastCall(model: Module): ModelCost | null {
   }
 }
 
+/** Lines from which on blocks that repeat are one. */
+const MANY = 24;
+
+/** `blocks.0…11.norm1` of `blocks.0.norm1` and `blocks.11.norm1`. */
+function spanned(first: string, last: string): string {
+  const ends = last.split(".");
+  return first.split(".").map((part, i) => part === ends[i] ? part : `${part}…${ends[i]}`).join(".");
+}
+
 interface Line {
   readonly name: string;
   readonly module: Module;
@@ -56,7 +66,11 @@ class Summary extends Drawing {
 
   constructor(readonly model: Module, readonly cost: ModelCost | null) {
     super();
-    for (const [path, module] of Object.entries(model.namedModules())) {
+    // Objects have names that are numbers first, which layers in a row need not be.
+    const first = ([path]: [string, Module]): number => path === "" ? -1 : Number(path.split(".")[0]);
+    const entries = Object.entries(model.namedModules());
+    if (entries.every((entry) => !Number.isNaN(first(entry)))) entries.sort((a, b) => first(a) - first(b));
+    for (const [path, module] of entries) {
       // By path, since a module may contain one that contains it.
       const children = Object.keys(module.children()), members = module.members();
       const inner = new Set(
@@ -71,9 +85,12 @@ class Summary extends Drawing {
 
   #table(): Drawing {
     const { cost } = this, isGraded = this.#norms.size > 0;
-    const rows = this.#lines.map(({ name, module, own }) => {
-      const c = cost?.layers.get(module), size = own.reduce((n, p) => n + p.size, 0);
-      const frozen = own.length > 0 && own.every((p) => !p.requiresGrad);
+    const rows = this.#folded().map(({ name, lines }) => {
+      const [{ module, own }] = lines, calls = lines.map((l) => cost?.layers.get(l.module)), [c] = calls;
+      const all = lines.flatMap((l) => l.own), size = all.reduce((n, p) => n + p.size, 0);
+      const frozen = own.length > 0 && all.every((p) => !p.requiresGrad);
+      const work = (pass: "forward" | "backward"): string =>
+        c === undefined ? "" : counted(calls.reduce((n, call) => n + (call?.[pass] ?? 0), 0));
       return [
         name,
         plainLine(module.constructor.name) + (c !== undefined && c.calls > 1 ? ` × ${c.calls}` : "") +
@@ -82,11 +99,9 @@ class Summary extends Drawing {
           ? []
           : [c === undefined ? "not called" : c.outputs.map((s) => `[${s.join(", ")}]`).join(" ")]),
         size === 0 ? undefined : size,
-        size === 0 ? "" : formatBytes(bytesOfAll(own)),
-        ...(cost === null
-          ? []
-          : [c === undefined ? "" : counted(c.forward), c === undefined ? "" : counted(c.backward)]),
-        ...(isGraded ? [this.#norms.get(module)] : []),
+        size === 0 ? "" : formatBytes(bytesOfAll(all)),
+        ...(cost === null ? [] : [work("forward"), work("backward")]),
+        ...(isGraded ? [this.#gradient(lines)] : []),
       ];
     });
     if (cost !== null) rows.push(...this.#elsewhere(cost, isGraded));
@@ -112,6 +127,33 @@ class Summary extends Drawing {
       title,
       digits: 3,
     });
+  }
+
+  /** Blocks that repeat are one each where there are many lines: their sums, and the range of their gradients. */
+  #folded(): { name: string; lines: readonly Line[] }[] {
+    const lines = this.#lines, known = new Map<string, number>();
+    if (lines.length <= MANY) return lines.map((line) => ({ name: line.name, lines: [line] }));
+    const sequence = lines.map(({ name, module, own }) => {
+      const call = this.cost?.layers.get(module),
+        shapes = own.map((p) => `${p.dtype}[${p.shape}]${p.requiresGrad}`);
+      const outputs = call === undefined ? "" : `${call.calls}${call.outputs.map((s) => `[${s}]`)}`;
+      const key = `${name.replaceAll(/\d+/g, "#")} ${module.constructor.name} ${shapes} ${outputs}`;
+      known.set(key, known.get(key) ?? known.size);
+      return known.get(key)!;
+    });
+    return findRepeats(sequence, lines.map(() => 1), 4).flatMap(({ at, period, times }) =>
+      Array.from({ length: period }, (_, i) => {
+        const own = Array.from({ length: times }, (_, k) => lines[at + k * period + i]);
+        return { name: spanned(own[0].name, own[times - 1].name), lines: own };
+      })
+    );
+  }
+
+  #gradient(lines: readonly Line[]): number | string | undefined {
+    const norms = lines.flatMap(({ module }) => this.#norms.get(module) ?? []);
+    if (norms.length < 2) return norms[0];
+    const low = Math.min(...norms), high = Math.max(...norms);
+    return Number.isNaN(low) ? NaN : `${formatNumber(low, 2)} to ${formatNumber(high, 2)}`;
   }
 
   /** Operations that are in no line: those of containers, and of the derivatives of loops. */

@@ -90,15 +90,16 @@ export class ProgramPicture {
     };
     const isLarge = this.kernels.length >= MANY;
     const places = this.kernels.map((kernel) => this.#placeOf(kernel));
-    this.kernels.forEach((kernel, k) => {
-      const { dispatches, flops, read, written } = kernel;
+    const order = isLarge ? this.#together(places) : this.kernels.map((_, k) => k);
+    order.forEach((k, at) => {
+      const kernel = this.kernels[k], { dispatches, flops, read, written } = kernel;
       let outer = call(places[k]);
       if (outer === undefined && isLarge) {
         // What runs between calls of modules, as a loss does, is one box.
-        if (k === 0 || places[k - 1] !== null) {
-          let end = k;
-          while (places[end] === null) end++;
-          const own = this.kernels.slice(k, end).flatMap(({ steps }) => steps);
+        if (at === 0 || places[order[at - 1]] !== null) {
+          let end = at;
+          while (places[order[end]] === null) end++;
+          const own = order.slice(at, end).flatMap((i) => this.kernels[i].steps);
           between = { id: `from ${k}`, label: contents(own.map((i) => opName(this.#steps[i]))) };
           groups.push(between);
         }
@@ -131,6 +132,47 @@ export class ProgramPicture {
       });
     });
     return { nodes: [...leaves.values(), ...nodes], edges, groups };
+  }
+
+  /**
+   * Kernels so that those of a call of a module stand together, each as late as its readers allow: an engine may run them in
+   * an order that takes less memory.
+   */
+  #together(places: readonly (Scope | null)[]): number[] {
+    const kernelOf = new Map<number, number>();
+    this.kernels.forEach(({ steps }, k) => steps.forEach((i) => kernelOf.set(i, k)));
+    const waits = this.kernels.map(() => 0);
+    const operands = this.kernels.map(({ steps }, k) => {
+      const found = steps.flatMap((i) => this.#steps[i].inputs.map((x) => kernelOf.get(this.#base(x))));
+      return [...new Set(found)].filter((from) => from !== undefined && from !== k) as number[];
+    });
+    for (const from of operands.flat()) waits[from]++;
+    const paths = places.map((scope) => {
+      const path: Scope[] = [];
+      for (let s = scope; s !== null; s = s.outer) path.unshift(s);
+      return path;
+    });
+    const order: number[] = [], ready = waits.flatMap((n, k) => n === 0 ? [k] : []);
+    let last: readonly Scope[] = [];
+    // Most of the path in common with what comes behind it, then derivatives, then what the engine runs last.
+    const rank = (k: number): readonly number[] => {
+      const path = paths[k];
+      let common = 0;
+      while (common < path.length && path[common] === last[common]) common++;
+      return [common, path[0]?.backward === path[0] ? 1 : 0, k];
+    };
+    while (ready.length > 0) {
+      let best = 0, most = rank(ready[0]);
+      for (let i = 1; i < ready.length; i++) {
+        const own = rank(ready[i]), j = own.findIndex((n, at) => n !== most[at]);
+        if (own[j] > most[j]) [best, most] = [i, own];
+      }
+      const [k] = ready.splice(best, 1);
+      order.push(k);
+      last = paths[k];
+      for (const from of operands[k]) if (--waits[from] === 0) ready.push(from);
+    }
+    return order.reverse();
   }
 
   #node(i: number): GraphNode {

@@ -18,6 +18,8 @@ export interface TableOptions {
 
 const MOST_ROWS = 60;
 const WIDEST_CELL = 60;
+/** Letters of a cell from which on its column may wrap. */
+const LONG_CELL = 16;
 
 /** A table of rows, each an array of cells or a record by column. Long ones keep their first and last rows. */
 export function table(
@@ -75,17 +77,23 @@ class Table extends Drawing {
 
   protected override render(): Promise<Presentation> {
     const { columns, lines, left } = this.#layOut();
+    const wraps = columns.map((_, j) => lines.some((cells) => (cells[j]?.text.length ?? 0) >= LONG_CELL));
     const line = "border-bottom:1px solid rgba(128,128,128,.3)";
     const style = (j: number, extra = "") =>
-      ` style="padding:3px 8px;${line};white-space:nowrap;text-align:${
-        left[j] ? "left" : "right"
+      // Words of names wrap where the page is narrow; numbers and units stay in one piece.
+      ` style="padding:3px 6px;${line};text-align:${left[j] ? "left" : "right"};${
+        wraps[j] ? "white-space:normal" : "white-space:nowrap"
       };font-variant-numeric:tabular-nums${extra}"`;
-    const head = columns.map((name, j) => `<th${style(j, ";font-weight:600")}>${escapeHtml(name)}</th>`).join(
+    // Names of columns wrap at their spaces, which keeps columns of short numbers narrow.
+    const head = columns.map((name, j) =>
+      `<th${style(j, ";font-weight:600;white-space:normal")}>${escapeHtml(name)}</th>`
+    ).join(
       "",
     );
     const body = lines.map((cells) =>
       `<tr style="background:none">${
-        cells.map(({ text }, j) => `<td${style(j)}>${escapeHtml(text)}</td>`).join("")
+        cells.map(({ text }, j) => `<td${style(j)}>${wraps[j] ? breakable(text) : escapeHtml(text)}</td>`)
+          .join("")
       }</tr>`
     ).join("\n");
     const title = this.options.title === undefined
@@ -95,7 +103,7 @@ class Table extends Drawing {
       }</caption>`;
     const top = columns.length === 0 ? "" : `<thead><tr style="background:none">${head}</tr></thead>\n`;
     const html =
-      `<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0;color:inherit;font-size:13px">${title}${top}<tbody>\n${body}\n</tbody></table></div>`;
+      `<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0;color:inherit;font-size:12px">${title}${top}<tbody>\n${body}\n</tbody></table></div>`;
     return Promise.resolve({ data: { "text/html": html } });
   }
 
@@ -126,6 +134,11 @@ class Table extends Drawing {
     if (typeof value === "bigint") return { text: String(value), number: true };
     return { text: shorten(plainLine(textOf(value)), WIDEST_CELL), number: false };
   }
+}
+
+/** Text as HTML that may break behind the parts of paths and the words of names. */
+function breakable(text: string): string {
+  return text.split(/(?<=[.…])|(?<=[a-z])(?=[A-Z])/).map(escapeHtml).join("<wbr>");
 }
 
 function isList(row: readonly unknown[] | Readonly<Record<string, unknown>>): row is readonly unknown[] {

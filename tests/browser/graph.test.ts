@@ -90,10 +90,7 @@ Deno.test("graphs are drawn, explain themselves, walk the backward pass and zoom
     assert(!lit.equals(await neuron.screenshot()), "Ctrl and the wheel change nothing");
     await notebook.screenshot("graph-zoomed", neuron);
 
-    await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Settings$/ }).click();
-    await page.locator(".lm-Menu-item", { hasText: /^Theme$/ }).first().click();
-    await page.locator(".lm-Menu-item", { hasText: /^JupyterLab Dark$/ }).click();
-    await page.waitForTimeout(1000);
+    await notebook.theme("JupyterLab Dark");
     await page.setViewportSize({ width: 1000, height: 1600 });
     for (const [i, drawing] of drawings.entries()) {
       await notebook.screenshot(`graph-dark-${cells[i].id}`, drawing);

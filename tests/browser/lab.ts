@@ -1,7 +1,7 @@
 /** JupyterLab in a headless Chromium: opening a notebook and doing with it what a reader does. */
 
 import { type Browser, chromium, type Locator, type Page } from "playwright-core";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { root } from "../../tasks/process.ts";
 import { type Lab, startLab } from "../../tasks/lab.ts";
 import { ensureChromium } from "../../tasks/system.ts";
@@ -20,6 +20,12 @@ const flags = [
 
 const workFolder = join(root, "out/lab-test");
 const screens = join(root, "out/screens");
+
+/** Writes a notebook of the given cells. */
+export async function writeNotebook(path: string, cells: readonly CodeCell[]): Promise<void> {
+  await Deno.mkdir(dirname(path), { recursive: true });
+  await Deno.writeTextFile(path, JSON.stringify({ ...emptyNotebook(), cells }));
+}
 
 /** Copies the notebooks to where a test may change them and the kernel still finds the repository's `deno.json`. */
 async function copyNotebooks(): Promise<void> {
@@ -49,8 +55,8 @@ export interface CodeCell {
   id: string;
   source: string;
   metadata: { tags?: string[] };
-  outputs: [];
-  execution_count: null;
+  outputs: unknown[];
+  execution_count: number | null;
 }
 
 export function codeCell(id: string, source: string): CodeCell {
@@ -75,6 +81,8 @@ export interface OpenNotebook {
   errors(): Promise<string[]>;
   /** Starts all cells. */
   startAll(): Promise<void>;
+  /** Changes the theme: `JupyterLab Dark`. */
+  theme(name: string): Promise<void>;
   /** The notebook toolbar's Stop. */
   stop(): Promise<void>;
   /** Saves what the window shows, with the element in view, as `out/screens/<name>.png`. */
@@ -187,6 +195,12 @@ async function notebookIn(page: Page, cells: CodeCell[]): Promise<OpenNotebook> 
     async startAll() {
       await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Run$/ }).click();
       await page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click();
+    },
+    async theme(name) {
+      await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Settings$/ }).click();
+      await page.locator(".lm-Menu-itemLabel", { hasText: /^Theme$/ }).hover();
+      await page.locator(".lm-Menu-itemLabel", { hasText: new RegExp(`^${name}$`) }).click();
+      await page.waitForTimeout(500);
     },
     async stop() {
       await panel.locator('[data-command="notebook:interrupt-kernel"], [title^="Interrupt"]').first().click();

@@ -1,6 +1,6 @@
 /** Plots as a reader of JupyterLab sees them: drawn, live and then still, with values on hover, light and dark. */
 import { assert, assertEquals } from "@std/assert";
-import { codeCell, isDrawn, type OpenNotebook, svgImages, vegaDrawings, withNotebook } from "./lab.ts";
+import { codeCell, isDrawn, svgImages, vegaDrawings, withNotebook } from "./lab.ts";
 
 const cells = [
   codeCell(
@@ -35,14 +35,6 @@ void 0;`,
   codeCell("functions", `ct.functionChart({ tanh: (x) => x.tanh(), silu: (x) => x.silu() })`),
 ];
 const drawn = [1, 2, 3, 4, 5, 9, 10];
-
-async function theme(notebook: OpenNotebook, name: string): Promise<void> {
-  const { page } = notebook;
-  await page.locator(".lm-MenuBar-itemLabel", { hasText: /^Settings$/ }).click();
-  await page.locator(".lm-Menu-itemLabel", { hasText: /^Theme$/ }).hover();
-  await page.locator(".lm-Menu-itemLabel", { hasText: new RegExp(`^${name}$`) }).click();
-  await page.waitForTimeout(500);
-}
 
 Deno.test(
   "plots are drawn in JupyterLab: live and then still, in dark and light, with values on hover",
@@ -83,7 +75,7 @@ Deno.test(
       await notebook.page.locator("#vg-tooltip-element.visible", { hasText: "value" }).waitFor();
       await notebook.screenshot("plots-light", notebook.cell(2));
       await notebook.page.setViewportSize({ width: 600 + 320, height: 1600 });
-      await theme(notebook, "JupyterLab Dark");
+      await notebook.theme("JupyterLab Dark");
       for (const i of [2, 4, 6, 9]) await notebook.screenshot(`plots-dark-${i}`, notebook.cell(i));
       assertEquals(messages, []);
     });

@@ -12,6 +12,13 @@ interface Row {
 
 const rowsOf = (chart: Chart): Row[] => (chart.spec.data as { values: Row[] }).values;
 
+Deno.test("a heat map of a tensor takes a title behind it, as other charts do", async () => {
+  assertStringIncludes(
+    (await heatmap(tensor([[1, 2], [3, 4]]), { title: "J" }).present()).data["text/plain"] as string,
+    "J",
+  );
+});
+
 Deno.test("a chart has a Vega-Lite v5 spec, an SVG and text, and no HTML that would outrank them", async () => {
   const bundle = await lineChart({ series: { a: [1, 2], b: [2, 1] }, title: "T" })[displayHook]();
   assertEquals(Object.keys(bundle), ["application/vnd.vegalite.v5+json", "image/svg+xml", "text/plain"]);

@@ -71,6 +71,18 @@ test("summing up computes nothing, draws nothing and changes no statistics", asy
   assertEquals(model.call(randn([2, 1, 8, 8])).shape, [2, 8]);
 });
 
+test("blocks that repeat are one in the table of a deep model: their sums, and the range of their gradients", async () => {
+  const block = () =>
+    new Sequential(new Linear(4, 4), new Linear(4, 4), new ReLU(), new Linear(4, 4), new ReLU());
+  const model = new Sequential(...Array.from({ length: 12 }, block), new Linear(4, 2));
+  model.call(randn([3, 4])).square().sum().backward();
+  const { "text/plain": text } = await shown(model);
+  assertEquals(text.split("\n").length, 3 + 6, text);
+  assertMatch(text, /^0…11\.1 +Linear +\[3, 4\] +240 .* to /m);
+  assertMatch(text, /^12 +Linear +\[3, 2\] +10 /m);
+  assertMatch(text.split("\n").at(-1)!, /^12 /, "layers are in their order");
+});
+
 class Recurrent extends Module {
   cell = new RNNCell(3, 4);
   spare = new Linear(2, 2).freeze();
