@@ -3,7 +3,7 @@ import { type Node, type Scope } from "../ops/node.ts";
 import { type Shape } from "../ops/shape.ts";
 import { nodeNames } from "../ops/tensor.ts";
 import { type Inside, insideOf, type Opened } from "./graph_bodies.ts";
-import type { GraphEdge, GraphGroup, GraphNode } from "./graph_picture.ts";
+import { type GraphEdge, type GraphGroup, type GraphNode, numberLeaves } from "./graph_picture.ts";
 
 /** Random numbers, by the op that makes them of bits: their keys and bits are not drawn. */
 const RANDOM: Record<string, string> = {
@@ -190,6 +190,7 @@ export class GraphNodes {
       if (carried.has(n)) node.carried = true;
       return [n, node];
     }));
+    numberLeaves(Array.from(nodes.values(), (node) => [node]));
     const edges = new Map<GraphEdge, readonly [Node, number]>();
     for (const n of this.drawn) {
       this.inputs(n).forEach((x, k) => {

@@ -13,6 +13,8 @@ export interface GraphNode {
   label: string;
   /** What the program calls it. */
   name?: string;
+  /** Tells it from others with the same label and no name: `parameter 2`. */
+  number?: number;
   /** Axis lengths; empty for a scalar. */
   shape: readonly number[];
   /** The type of its elements. */
@@ -115,5 +117,22 @@ export function valueText(value: string | number): string {
 
 /** How the drawing names a node: `name`, or the label. */
 export function nodeTitle(node: GraphNode): string {
-  return shorten(plainLine(node.name || node.label), 28);
+  return shorten(plainLine(ownName(node)), 28);
+}
+
+/** `name`, or the label, with a number where others have it too. */
+export function ownName({ name, label, number }: GraphNode): string {
+  return name || (number === undefined ? label : `${label} ${number}`);
+}
+
+/** Numbers leaves without a name where several have one label; `nodes` are in lists that show the same leaf. */
+export function numberLeaves(nodes: Iterable<readonly GraphNode[]>): void {
+  const alike = new Map<string, (readonly GraphNode[])[]>();
+  for (const same of nodes) {
+    const [{ kind, name, label }] = same;
+    if (kind === "leaf" && !name) alike.set(label, [...alike.get(label) ?? [], same]);
+  }
+  for (const lists of alike.values()) {
+    if (lists.length > 1) lists.forEach((same, i) => same.forEach((node) => node.number = i + 1));
+  }
 }

@@ -6,6 +6,7 @@ import {
   type GraphNode,
   type GraphPicture,
   nodeTitle,
+  ownName,
   typeText,
   valueText,
 } from "./graph_picture.ts";
@@ -16,7 +17,7 @@ const MOST_LINES = 80;
 
 function line(node: GraphNode, frame: GroupItem | null = null): string {
   const op = node.kind === "op" || (node.kind === "output" && node.name !== undefined);
-  const own = shorten(localName(node.name || node.label, frame), 28);
+  const own = shorten(localName(ownName(node), frame), 28);
   const title = op && node.name ? `${own} = ${plainLine(node.label)}` : own;
   const value = node.value === undefined ? "" : `  data ${consoleText(valueText(node.value))}`;
   const gradient = node.cotangent === undefined ? "" : `  grad ${consoleText(valueText(node.cotangent))}`;

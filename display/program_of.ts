@@ -192,8 +192,9 @@ function runOf(root: Tensor, options: ProgramOptions): Planned {
       }
     }
     const behind = new Map<Node, Node>();
-    for (const n of below([...roots], (n) => n.inputs)) {
-      if (n.op.family === "identity" && n.value !== null && n.inputs.length > 0) behind.set(n, n.inputs[0]);
+    for (const n of below([...roots], (n) => isGiven(n) ? [] : n.inputs)) {
+      const isAlias = n.op.family === "identity" && n.cell === null && n.value !== null;
+      if (isAlias && n.inputs.length > 0) behind.set(n, n.inputs[0]);
     }
     return { graph: collect([...roots], false), behind };
   });

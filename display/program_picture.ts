@@ -7,7 +7,13 @@ import { nodeNames } from "../ops/tensor.ts";
 import { texText } from "../ops/tex.ts";
 import { UNSTORED } from "./graph_cards.ts";
 import { contents } from "./graph_items.ts";
-import type { GraphEdge, GraphGroup, GraphNode, GraphPicture } from "./graph_picture.ts";
+import {
+  type GraphEdge,
+  type GraphGroup,
+  type GraphNode,
+  type GraphPicture,
+  numberLeaves,
+} from "./graph_picture.ts";
 import { workText } from "./graph_work.ts";
 import { formatBytes, formatNumber, plainLine, shorten } from "./parts.ts";
 
@@ -131,6 +137,12 @@ export class ProgramPicture {
         }
       });
     });
+    const same = new Map<number, GraphNode[]>();
+    for (const leaf of leaves.values()) {
+      const step = parseInt(String(leaf.id));
+      same.set(step, [...same.get(step) ?? [], leaf]);
+    }
+    numberLeaves(same.values());
     return { nodes: [...leaves.values(), ...nodes], edges, groups };
   }
 

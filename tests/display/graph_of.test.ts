@@ -10,6 +10,7 @@ import {
   Linear,
   Module,
   ones,
+  program,
   randn,
   Sequential,
   SGD,
@@ -277,4 +278,16 @@ Deno.test("a graph whose parameters were replaced keeps its values and says why 
   const text = String((await drawing.present()).data["text/plain"]);
   assertStringIncludes(text, "Without gradients: Cannot differentiate a graph built before SGD.step 1");
   assertStringIncludes(text, "data [4, 9]");
+});
+
+Deno.test("parameters and data without names are told apart by numbers", async () => {
+  const [w, v] = [[1, 2], [3, 4]].map((values) => tensor(values, { requiresGrad: true }));
+  const loss = w.mul(v).add(tensor([1, 2])).mul(tensor([0, 1])).add(v).sum();
+  const { data } = await graph(loss).present(), text = String(data["text/plain"]);
+  for (const part of ["parameter 1  f32[2]", "parameter 2  f32[2]", "data 1  f32[2]", "data 2  f32[2]"]) {
+    assertStringIncludes(text, part);
+  }
+  assertStringIncludes(String(data["image/svg+xml"]), "parameter 2");
+  assertStringIncludes(String((await program(loss).present()).data["image/svg+xml"]), "parameter 2");
+  assert(!graph(w.square().sum()).text().includes("parameter 1"), "one needs no number");
 });
