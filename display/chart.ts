@@ -192,7 +192,7 @@ function lineParts(options: LineChartOptions, series: Series[]): ChartParts {
     encoding: { ...color, tooltip: tooltip(options, series.length > 1) },
   };
   const base = {
-    ...frame(options, 300, notes(counts, options)),
+    ...frame(options, 300, notes(counts, options, series)),
     data: { values: rows },
     encoding,
   };
@@ -243,10 +243,11 @@ function scatterParts(options: ScatterChartOptions, series: Series[]): ChartPart
       tooltip: tooltip(options, series.length > 1),
     },
   };
-  const base = { ...frame(options, 340, notes(counts, options)), data: { values: rows } };
+  const base = { ...frame(options, 340, notes(counts, options, series)), data: { values: rows } };
   const still = figure({ ...base, ...unit });
   const spec = series.length > 1 ? figure({ ...base, ...dimming(unit), ...legendChoice }) : still;
   const text = (): string => {
+    if (series.length === 0) return heading(options, NOTHING);
     const points = series.flatMap(({ x, y }) => Array.from(y, (value, i) => [x[i], value] as const));
     const across = extent(points.map(([x]) => x)), up = extent(points.map(([, y]) => y));
     const names = series.map(({ name, y }) => `${name === "" ? "points" : name} (${y.length})`).join(", ");
@@ -388,9 +389,16 @@ export function frame(options: ChartOptions, height: number, subtitle: string[])
   };
 }
 
+/** What is said of a chart that was given no series. */
+const NOTHING = "nothing to draw: no series was given";
+
 /** What a reader must know of points that are not drawn. */
-function notes(counts: { hidden: number; thinned: number }, scales: Scales): string[] {
-  const lines: string[] = [];
+function notes(
+  counts: { hidden: number; thinned: number },
+  scales: Scales,
+  series: readonly Series[],
+): string[] {
+  const lines: string[] = series.length === 0 ? [NOTHING] : [];
   const log = scales.xScale === "log" || scales.yScale === "log";
   if (counts.hidden > 0) {
     lines.push(
@@ -424,5 +432,5 @@ function lineText(options: LineChartOptions, series: Series[]): string {
   const axes = [options.yTitle, options.xTitle].filter((title) => title !== undefined).map(plainLine).join(
     " over ",
   );
-  return [heading(options, axes), ...lines].filter(Boolean).join("\n");
+  return [heading(options, axes), ...series.length === 0 ? [NOTHING] : lines].filter(Boolean).join("\n");
 }

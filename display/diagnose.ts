@@ -12,7 +12,7 @@ import { customRules, probabilities, randomBackward } from "./diagnose/check_ops
 import { equalUnits, reach } from "./diagnose/check_reach.ts";
 import { leftOver, movements, progress, usedGradients, usedNorm } from "./diagnose/check_step.ts";
 import type { Context, DiagnosedOptimizer } from "./diagnose/context.ts";
-import { type Cause, type Finding, worstFirst } from "./diagnose/finding.ts";
+import { type Cause, type Finding, refusal, worstFirst } from "./diagnose/finding.ts";
 import { LayerWatch } from "./layers.ts";
 import { Observation } from "./diagnose/observe.ts";
 import { Diagnosis, type LayerFacts } from "./diagnose/report.ts";
@@ -56,6 +56,20 @@ export async function diagnose<M extends Module>(
   options: DiagnoseOptions = {},
 ): Promise<Diagnosis> {
   check(model, loss, options);
+  try {
+    return await examine(model, loss, options);
+  } catch (error) {
+    const finding = refusal(error);
+    if (finding === null) throw error;
+    return new Diagnosis(model.constructor.name, model.parameterCount(), [finding], [], NaN, []);
+  }
+}
+
+async function examine<M extends Module>(
+  model: M,
+  loss: LossOrStep<M>,
+  options: DiagnoseOptions,
+): Promise<Diagnosis> {
   const { optimizer = null, steps = 10 } = options;
   let current: Observation | null = null;
   const watch: Watch = {

@@ -20,7 +20,16 @@ export interface HeatmapOptions extends ChartOptions {
   numbers?: boolean;
 }
 
-const MOST_CELLS = 4096; // Averaged beyond that.
+// Averaged beyond that: cells would be smaller than four pixels, or too many.
+const MOST_CELLS = 4096, MOST_ROWS = 105, MOST_COLUMNS = 120;
+
+/** A matrix whose cells are means of blocks. */
+interface Coarse {
+  readonly values: readonly Values[];
+  /** Rows and columns in a block. */
+  readonly down: number;
+  readonly across: number;
+}
 
 /**
  * A heat map of a matrix, as of a Jacobian, a Hessian or attention weights, with its values on hover. Colours diverge
@@ -58,14 +67,14 @@ export function heatmap(
 }
 
 function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartParts {
-  const { values, factor } = coarsen(matrix);
+  const { values, down, across } = coarsen(matrix);
   const all = extent(values.flatMap((line) => Array.from(line)));
   const bound = Math.max(Math.abs(all.low), Math.abs(all.high));
   // Decimals that the largest has too: more of a small one would not fit its cell. Zero has no sign.
   const decimals = Math.max(0, Math.min(100, 2 - Math.floor(Math.log10(bound || 1))));
   const written = (value: number): number => bound < 1e-4 ? value : Number(value.toFixed(decimals)) + 0;
-  const rows = values.length, columns = Math.max(0, ...values.map((line) => line.length));
-  const rowLabels = distinct(rows, factor, options.y), columnLabels = distinct(columns, factor, options.x);
+  const rows = values.length, columns = widthOf(values);
+  const rowLabels = distinct(rows, down, options.y), columnLabels = distinct(columns, across, options.x);
   const cells = values.flatMap((line, i) =>
     Array.from(line, (value, j) => ({
       row: rowLabels[i],
@@ -101,9 +110,11 @@ function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartPar
       domain: false,
     },
   });
-  const { other } = extent(matrix.flatMap((line) => Array.from(line)));
+  const other = matrix.reduce((n, line) => n + extent(Array.from(line)).other, 0);
   const subtitle = other > 0 ? [`${other} value${other > 1 ? "s" : ""} not finite`] : [];
-  if (factor > 1) subtitle.push(`each cell is the mean of ${factor} × ${factor} values`);
+  if (down * across > 1) {
+    subtitle.push(`each cell is the mean of ${formatNumber(down)} × ${formatNumber(across)} values`);
+  }
   const encoding = {
     x: axis("column", options.xTitle, columnLabels, options.x !== undefined),
     y: axis("row", options.yTitle, rowLabels, options.y !== undefined),
@@ -148,21 +159,32 @@ function distinct(count: number, factor: number, labels: readonly (string | numb
   });
 }
 
-/** Averages blocks of a matrix with too many cells. */
-function coarsen(values: readonly Values[]): { values: readonly Values[]; factor: number } {
-  const columns = Math.max(0, ...values.map((line) => line.length));
-  const factor = Math.ceil(Math.sqrt(values.length * columns / MOST_CELLS));
-  if (factor <= 1) return { values, factor: 1 };
-  const blocks = Array.from(
-    { length: Math.ceil(values.length / factor) },
-    (_, i) =>
-      Array.from({ length: Math.ceil(columns / factor) }, (_, j) => {
-        const block = values.slice(i * factor, (i + 1) * factor)
-          .flatMap((line) => Array.from(line).slice(j * factor, (j + 1) * factor)).filter(Number.isFinite);
-        return block.length === 0 ? NaN : block.reduce((sum, value) => sum + value, 0) / block.length;
-      }),
-  );
-  return { values: blocks, factor };
+/** Averages blocks of a matrix with too many rows, columns or cells. */
+function coarsen(values: readonly Values[]): Coarse {
+  const rows = values.length, columns = widthOf(values);
+  let down = Math.max(1, Math.ceil(rows / MOST_ROWS)),
+    across = Math.max(1, Math.ceil(columns / MOST_COLUMNS));
+  if (Math.ceil(rows / down) * Math.ceil(columns / across) > MOST_CELLS) {
+    const both = Math.ceil(Math.sqrt(rows * columns / MOST_CELLS));
+    [down, across] = [Math.max(down, both), Math.max(across, both)];
+  }
+  if (down === 1 && across === 1) return { values, down, across };
+  const blocks = Array.from({ length: Math.ceil(rows / down) }, (_, i) => {
+    const sums = new Float64Array(Math.ceil(columns / across)), counts = new Float64Array(sums.length);
+    for (const line of values.slice(i * down, (i + 1) * down)) {
+      for (let j = 0; j < line.length; j++) {
+        if (!Number.isFinite(line[j])) continue;
+        sums[Math.floor(j / across)] += line[j];
+        counts[Math.floor(j / across)]++;
+      }
+    }
+    return sums.map((sum, j) => sum / counts[j]); // NaN where none is finite
+  });
+  return { values: blocks, down, across };
+}
+
+function widthOf(values: readonly Values[]): number {
+  return values.reduce((most, line) => Math.max(most, line.length), 0);
 }
 
 /** An expression that is true where dark digits would not be read. */
@@ -179,7 +201,7 @@ function heatText(
   all: ReturnType<typeof extent>,
 ): string {
   const shades = " ░▒▓█";
-  const columns = Math.max(0, ...cells.map((line) => line.length));
+  const columns = widthOf(cells);
   const rowStep = Math.ceil(cells.length / 20), columnStep = Math.ceil(columns / 40);
   const lines: string[] = [];
   for (let i = 0; i < cells.length; i += rowStep) {
@@ -191,7 +213,7 @@ function heatText(
     }
     lines.push(line);
   }
-  const size = `${matrix.length} × ${Math.max(0, ...matrix.map((line) => line.length))}`;
+  const size = `${matrix.length} × ${widthOf(matrix)}`;
   const thinned = rowStep * columnStep > 1 ? ", not every cell shown" : "";
   return [heading(options, `${size}, ${range(all)}${thinned}`), ...lines].join("\n");
 }

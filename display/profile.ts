@@ -71,6 +71,10 @@ export interface Trace {
 const PROCESSES: Readonly<Record<Device, number>> = { host: 1, webgpu: 2 };
 const KERNELS = 1, RUNS = 2;
 
+/** What is said of a function that computed nothing. */
+const NOTHING =
+  "and nothing was computed: ops wait until somebody reads their values; return the tensors, or read them, as in profile(() => loss.item())";
+
 /** What a function did: shown as a table by kernel, the slowest first. */
 export class Profile<T> extends Drawing {
   /** Made by {@linkcode profile}. */
@@ -117,12 +121,12 @@ export class Profile<T> extends Drawing {
 
   /** The table, by kernel. */
   override text(): string {
-    return this.#table().text();
+    return this.calls.length === 0 ? `${this.duration.toPrecision(4)} ms, ${NOTHING}` : this.#table().text();
   }
 
   /** The table for a notebook. */
   protected override render(): Promise<Presentation> {
-    return this.#table().present();
+    return this.calls.length === 0 ? Promise.resolve({ data: {} }) : this.#table().present();
   }
 
   /** Every kernel and run on a line of time. */

@@ -1,7 +1,10 @@
 /** What a diagnosis says: findings in words, worst first, with their evidence and what to change. */
+import { plainLine } from "../parts.ts";
 
 /** What is wrong, as a word that programs can compare. */
 export type Cause =
+  | "device-lost"
+  | "stale-loss"
   | "not-finite"
   | "log-of-zero"
   | "half-overflow"
@@ -43,6 +46,8 @@ export interface Finding {
 
 // Worst first: what makes training impossible, then what makes it wrong, then what makes it slow.
 const ORDER: readonly Cause[] = [
+  "device-lost",
+  "stale-loss",
   "log-of-zero",
   "half-overflow",
   "not-finite",
@@ -74,6 +79,26 @@ const ORDER: readonly Cause[] = [
 /** The findings, worst first. */
 export function worstFirst(findings: readonly Finding[]): Finding[] {
   return [...findings].sort((a, b) => ORDER.indexOf(a.cause) - ORDER.indexOf(b.cause));
+}
+
+/** The finding that an error is, of what no step can be taken with; null where it is the caller's own. */
+export function refusal(error: unknown): Finding | null {
+  if (!(error instanceof Error)) return null;
+  if (error.name === "DeviceLostError") {
+    return {
+      cause: "device-lost",
+      message: "The model's values went with their device",
+      evidence: plainLine(error.message),
+      remedy: "load a checkpoint, or make the model anew",
+    };
+  }
+  if (!error.message.startsWith("Cannot differentiate a graph built before")) return null;
+  return {
+    cause: "stale-loss",
+    message: "The loss was computed before the last step of the optimiser",
+    evidence: plainLine(error.message),
+    remedy: "compute the loss inside of the function that is given, from the model as it is then",
+  };
 }
 
 /** A few names of many. */

@@ -47,9 +47,13 @@ export class Diagnosis extends Drawing {
       : [`loss ${formatNumber(from)} to ${formatNumber(to!)} in ${this.losses.length - 1} steps`];
     return [
       `${formatNumber(this.parameters)} parameters`,
-      `${this.layers.length} layer${this.layers.length === 1 ? "" : "s"}`,
+      ...(this.layers.length === 0
+        ? []
+        : [`${this.layers.length} layer${this.layers.length === 1 ? "" : "s"}`]),
       ...loss,
-      `gradient norm ${formatNumber(this.gradient)}`,
+      ...(from === undefined && Number.isNaN(this.gradient)
+        ? ["no step was taken"]
+        : [`gradient norm ${formatNumber(this.gradient)}`]),
     ].join(", ");
   }
 
