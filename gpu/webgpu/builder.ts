@@ -76,6 +76,8 @@ interface Draft {
 /** State of a plan in the making. */
 export class PlanBuilder {
   readonly steps: readonly Step[];
+  /** Per step: 1 for roots. */
+  readonly isRoot: Uint8Array;
   readonly operands: Operand[] = [];
   readonly faults: { word: number; message: FaultMessage }[] = [];
   readonly #values: Value[] = [];
@@ -98,6 +100,8 @@ export class PlanBuilder {
   ) {
     this.#now = now;
     this.steps = lowered.steps;
+    this.isRoot = new Uint8Array(lowered.steps.length);
+    for (const r of lowered.roots) this.isRoot[r] = 1;
   }
 
   /** How many dispatches there are so far. */

@@ -1,9 +1,10 @@
 /** Chains before they have memory: how operands and results are addressed, and what is bound. */
 import { isContiguous } from "../../ops/definitions/movement.ts";
+import type { Elementwise } from "../../ops/primitive.ts";
 import type { Shape } from "../../ops/shape.ts";
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import type { ChainForm, ChainStep, Mode } from "./kernels/chain.ts";
-import { storedBytes } from "./kernels/kernel.ts";
+import { storedBytes, valueType } from "./kernels/kernel.ts";
 import { broadcastStrides, collapse, type Walk } from "./views.ts";
 
 /** Elementwise steps over one shape, some of which are stored. */
@@ -38,6 +39,19 @@ export interface BoundChain {
 /** Whether an operand is a number in the parameters. */
 export function isNumber(b: PlanBuilder, { value }: Operand): boolean {
   return value.kind === "constant" && b.steps[value.step].leaf === "constant";
+}
+
+/** WGSL of elementwise step `m` of these operands: `a` and a number from memory, `t` and a number earlier steps. */
+export function expressionOf(b: PlanBuilder, m: number, x: string[]): string {
+  const { op, inputs, dtype } = b.steps[m];
+  // Compilers take x - x for 0, which it is not for infinities and NaN; two operands may be the same memory.
+  if (
+    op!.name === "sub" && valueType(dtype) === "f32" &&
+    (x[0] === x[1] || (x[0][0] === "a" && x[1][0] === "a"))
+  ) {
+    x[1] = `held(${x[1]})`;
+  }
+  return (op as Elementwise).wgsl(x, inputs.map((i) => b.steps[i].dtype), b.attributes(m));
 }
 
 /** Chooses how each operand and each result is addressed. */

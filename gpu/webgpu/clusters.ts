@@ -35,6 +35,11 @@ export interface Clusters {
 const LOOP = 40, AFTER = 20;
 /** Most buffers in a kernel, where a device would take more. */
 const BUFFERS = 24;
+
+/** Most buffers in a kernel on a device. */
+export function mostBuffers({ storageBuffers }: Limits): number {
+  return Math.min(storageBuffers, BUFFERS);
+}
 /** How far apart (in steps) what is computed together may stand: its results live from one to the other. */
 const NEAR = 64;
 /** Loops over no more bytes run as early as they can: step counts and the like, which large loops wait for. */
@@ -52,7 +57,7 @@ export function cluster(
   apart: boolean,
 ): Clusters {
   const { steps, roots } = lowered;
-  const most = Math.min(limits.storageBuffers, BUFFERS);
+  const most = mostBuffers(limits);
   const isOperand = (i: number): boolean => steps[i].leaf !== "constant";
   const fits = (i: number): boolean => sizeOf(steps[i].shape) * 4 <= limits.binding;
   const { heads, members, consumers } = fuse(lowered, {

@@ -10,13 +10,15 @@ import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
 import { Batches } from "./batches.ts";
 import { joinEqual } from "../simplify.ts";
-import { type Chain, storeOnly } from "./chain.ts";
+import { type Chain, expressionOf, storeOnly } from "./chain.ts";
 import { type Cluster, cluster, type Clusters } from "./clusters.ts";
 import { emitChain, emitChains } from "./emit_elementwise.ts";
 import { emitFold, type Folded, foldsInParts } from "./emit_folds.ts";
 import { emitMatmul } from "./emit_matmul.ts";
 import type { ChainStep } from "./kernels/chain.ts";
+import { emitRowProgram } from "./emit_row_program.ts";
 import { emitRows, rowOp } from "./emit_rows.ts";
+import { foldOf, programFrom } from "./row_programs.ts";
 import { emitLong } from "./emit_long.ts";
 import { emitMap } from "./emit_map.ts";
 import { valueType } from "./kernels/kernel.ts";
@@ -50,7 +52,6 @@ export function makePlan(
   const lowered = fusion ? joinEqual(graph, now) : graph;
   if (trace !== undefined) trace.lowered = lowered;
   const b = new PlanBuilder(lowered, limits, now, fusion, steady);
-  const isRoot = new Set(lowered.roots);
   const results = new Map<number, Operand>();
   let from = 0;
   const tell = (steps: readonly number[]): void => {
@@ -59,7 +60,7 @@ export function makePlan(
   };
   const batches = new Batches(b, tell);
   const keepRoot = (i: number): void => {
-    if (!isRoot.has(i)) return;
+    if (b.isRoot[i] === 0) return;
     const operand = b.operands[i];
     if (isWhole(operand)) results.set(i, operand);
     else {
@@ -75,27 +76,34 @@ export function makePlan(
     keepRoot(i);
   });
   const clusters = cluster(lowered, limits, now, !fusion);
-  for (const item of clusters.order) {
+  const done = new Set<Cluster>();
+  clusters.order.forEach((item, n) => {
     if (typeof item === "number") {
       const x = b.operands[lowered.steps[item].inputs[0]];
       // What only its own kernel uses has no memory to look at.
-      if (x === undefined) continue;
+      if (x === undefined) return;
       b.operands[item] = movement(b, batches, item, lowered.steps[item].op as Movement);
       tell([item]);
       keepRoot(item);
-    } else if (item.core < 0) {
+    } else if (done.has(item)) return;
+    else if (item.core < 0) {
       for (const i of item.members) b.countable(b.steps[i]);
       batches.add(loopOf(b, item, clusters, -1), item.members, true);
       for (const i of item.members) keepRoot(i);
       if (!fusion) batches.flush();
     } else {
       batches.flush();
-      const steps = [...item.before, item.core, ...item.members];
-      b.working(steps, () => emitCore(b, item, clusters));
+      const isReduction = b.steps[item.core].op!.family === "reduction";
+      const program = fusion && isReduction ? programFrom(b, clusters, n, (k) => done.has(k)) : null;
+      const steps = program === null
+        ? [...item.before, item.core, ...item.members]
+        : [...program.steps.keys()];
+      b.working(steps, () => program === null ? emitCore(b, item, clusters) : emitRowProgram(b, program));
       tell(steps);
-      for (const i of [item.core, ...item.members]) keepRoot(i);
+      for (const k of program?.clusters ?? []) done.add(k);
+      for (const i of steps) keepRoot(i);
     }
-  }
+  });
   batches.flush();
   return b.finish(lowered.roots.map((i) => results.get(i)!));
 }
@@ -132,7 +140,7 @@ function emitCore(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
   const op = b.steps[k.core].op!;
   switch (op.family) {
     case "reduction":
-      return reduction(b, k, clusters, op);
+      return reduction(b, k, clusters);
     case "contraction":
       return contraction(b, k, clusters);
     case "custom":
@@ -154,7 +162,7 @@ function stepsOf(
   const operands: Operand[] = [], steps: Omit<ChainStep, "isUsed">[] = [], first = names.size;
   const used = new Set<string>();
   for (const m of list) {
-    const { op, inputs, dtype } = b.steps[m];
+    const { inputs, dtype } = b.steps[m];
     const x = inputs.map((i) => {
       let name = names.get(i);
       // A reshape of a value at hand is at hand; one of an operand is another operand.
@@ -163,15 +171,7 @@ function stepsOf(
       used.add(name);
       return name;
     });
-    const types = inputs.map((i) => b.steps[i].dtype);
-    // Compilers take x - x for 0, which it is not for infinities and NaN; two operands may be the same memory.
-    if (
-      op!.name === "sub" && valueType(dtype) === "f32" &&
-      (x[0] === x[1] || (x[0][0] === "a" && x[1][0] === "a"))
-    ) {
-      x[1] = `held(${x[1]})`;
-    }
-    steps.push({ expression: (op as Elementwise).wgsl(x, types, b.attributes(m)), dtype });
+    steps.push({ expression: expressionOf(b, m, x), dtype });
     names.set(m, `t${first + steps.length - 1}`);
   }
   return { operands, steps: steps.map((s, k) => ({ ...s, isUsed: used.has(`t${first + k}`) })) };
@@ -248,22 +248,13 @@ function movement(b: PlanBuilder, batches: Batches, i: number, op: Movement): Op
   return { ...copy, view: op.view(wholeView(x.view.shape), p, { shape, dtype }) ?? wholeView(shape) };
 }
 
-function reduction(b: PlanBuilder, k: Cluster, clusters: Clusters, op: Reduction): void {
+function reduction(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
   const { inputs: [from], shape, dtype } = b.steps[k.core];
   const { axes } = b.attributes(k.core) as { axes: number[] };
-  const through = dtype === "bool" ? "u32" : dtype === "i32" || dtype === "u32" ? dtype : "f32";
   const x = k.before.length === 0 ? b.operands[from] : folded(b, k);
   const whole = "operands" in x || !foldsInParts(b, x);
   const [finish, rest] = afterCore(b, k, clusters, whole && sizeOf(shape) > 0);
-  emitFold(b, {
-    fold: (acc, value) => op.wgsl(acc, value, through),
-    init: op.init(x.dtype),
-    through,
-    x,
-    axes,
-    dtype,
-    finish,
-  });
+  emitFold(b, { ...foldOf(b, k.core), x, axes, dtype, finish });
   if (rest !== null) emitChain(b, rest);
 }
 
@@ -298,7 +289,7 @@ function contraction(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
 /** Whether all that use a product see it transposed, as the gradient of a transposed weight is: then it is stored so. */
 function isTransposed(b: PlanBuilder, { core, members }: Cluster, { consumers }: Clusters): boolean {
   const { shape } = b.steps[core], users = consumers[core];
-  if (members.length > 0 || users.length === 0 || b.lowered.roots.includes(core)) return false;
+  if (members.length > 0 || users.length === 0 || b.isRoot[core] === 1) return false;
   const swapped = swapLast([...shape.keys()]);
   return users.every((u) => b.steps[u].op!.name === "permute" && sameShape(b.attributes(u).axes, swapped));
 }

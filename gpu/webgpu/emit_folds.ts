@@ -51,7 +51,7 @@ export function emitFold(b: PlanBuilder, f: Fold): void {
   const kept = view.shape.map((_, i) => i).filter((i) => !f.axes.includes(i));
   const outputs = sizeOf(kept.map((i) => view.shape[i])), folded = sizeOf(f.axes.map((i) => view.shape[i]));
   if (outputs === 0) return;
-  const lanesFirst = step(view, f.axes) <= step(view, kept);
+  const lanesFirst = lanesAreNeighbours(view, f.axes);
   const s = spread(outputs, folded, lanesFirst, b.limits);
   if (s.splits === 1) return emitPass(b, f, kept, s, lanesFirst);
   const shape = [s.splits, outputs];
@@ -95,6 +95,11 @@ function emitParts(b: PlanBuilder, f: Fold, operand: Operand): void {
     emitFold(b, { ...f, axes, x, dtype: to.dtype, finish });
   }
   if (partial !== null) emitFold(b, { ...f, x: partial, axes: [0] });
+}
+
+/** Whether what is folded lies closer together than what is kept apart. */
+export function lanesAreNeighbours(view: View, axes: readonly number[]): boolean {
+  return step(view, axes) <= step(view, [...view.shape.keys()].filter((i) => !axes.includes(i)));
 }
 
 /** The smallest distance in memory along some axes. */

@@ -166,7 +166,12 @@ function storedValue({ value }: FormStore, steps: readonly ChainStep[]): string 
 
 /** WGSL statements `let t0 = ...` of the steps that others use. */
 export function stepLines(steps: readonly ChainStep[]): string[] {
-  return steps.flatMap((s, k) => s.isUsed ? [`let t${k} = ${asStored(s.dtype, s.expression)};`] : []);
+  return steps.flatMap((s, k) => s.isUsed ? [stepLine(k, s)] : []);
+}
+
+/** WGSL statement of step `k`. */
+export function stepLine(k: number, { dtype, expression }: ChainStep): string {
+  return `let t${k} = ${asStored(dtype, expression)};`;
 }
 
 /**

@@ -26,18 +26,22 @@ import {
   word,
 } from "./kernel.ts";
 
-/** Everything about a folding kernel that is not a parameter. */
-export interface ReductionForm {
+/** How values are folded. */
+export interface FoldStep {
   /** WGSL of the fold of `acc` and `x`. */
   readonly fold: (acc: string, x: string) => string;
   readonly init: number;
+  /** Type that it accumulates in. */
+  readonly through: "f32" | "i32" | "u32";
+}
+
+/** Everything about a folding kernel that is not a parameter. */
+export interface ReductionForm extends FoldStep {
   /** Operands, by strides, of the chain whose value, of type `from`, is folded. */
   readonly operands: readonly FormOperand[];
   readonly steps: readonly ChainStep[];
   readonly value: string;
   readonly from: DType;
-  /** Type that it accumulates in. */
-  readonly through: "f32" | "i32" | "u32";
   readonly to: DType;
   /** What becomes of a result `s` of type `to`. */
   readonly finish: ChainForm;
@@ -69,9 +73,10 @@ export function finishAt(f: ReductionForm): number {
 }
 
 /** Serial steps of a lane which are summed by themselves before they join the lane's sum. */
-const BLOCK = 64;
+export const TURNS_APART = 64;
 
-function literal(value: number, type: "f32" | "i32" | "u32"): string {
+/** WGSL of the value that a fold begins with. */
+export function literal(value: number, type: "f32" | "i32" | "u32"): string {
   if (type === "f32") {
     return value === Infinity ? "inf()" : value === -Infinity ? "-inf()" : `${value.toFixed(1)}`;
   }
@@ -127,7 +132,7 @@ export function reductionKernel(f: ReductionForm): Kernel {
     var k = begin + i32(lane);
     while (k < end) {
       var part = ${init};
-      let stop = min(end, k + ${BLOCK} * i32(lanes));
+      let stop = min(end, k + ${TURNS_APART} * i32(lanes));
       for (; k < stop; k += i32(lanes)) {
         ${splitIndex("k", "k", f.foldedRank, folded)}
         ${[...loads, ...stepLines(f.steps)].join("\n        ")}
