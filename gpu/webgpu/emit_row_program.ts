@@ -1,8 +1,10 @@
 /** Programs over rows as kernels: what each pass loads, computes, folds and stores. */
+import { sizeOf, stridesOf } from "../../ops/shape.ts";
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import { expressionOf, isNumber } from "./chain.ts";
-import { foldOf, type Kind, type ProgramStep, type RowProgram, type Source } from "./row_programs.ts";
-import type { FormOperand, Mode } from "./kernels/chain.ts";
+import { type Spread, spread } from "./heuristics.ts";
+import type { FormOperand } from "./kernels/chain.ts";
+import { THREADS } from "./kernels/kernel.ts";
 import {
   ROW_PROGRAM,
   type RowFold,
@@ -12,32 +14,87 @@ import {
   type RowStep,
   type RowStore,
 } from "./kernels/row_program.ts";
-import { THREADS } from "./kernels/kernel.ts";
-import { stridesOf } from "../../ops/shape.ts";
+import { foldOf, type Kind, type ProgramStep, type RowProgram, type Source } from "./row_programs.ts";
 import { collapse } from "./views.ts";
+
+/** An operand or a result, with its steps along the kept axes, then along the folded ones. */
+interface Walking {
+  readonly operand: Operand;
+  readonly strides: readonly number[];
+  readonly bySplit?: boolean;
+}
+
+/** Rows: lengths of their axes and of those along them. */
+interface Rows {
+  readonly kept: readonly number[];
+  readonly folded: readonly number[];
+}
 
 /** Computes a program. */
 export function emitRowProgram(b: PlanBuilder, program: RowProgram): void {
-  const { shape, axes, kept, spread: { lanes }, outputs, lanesFirst } = program;
-  const bindings: Binding[] = [], steps = [...program.steps.values()];
+  const { shape, axes, kept, lanesFirst } = program, steps = [...program.steps.values()];
   const numbers = new Map(steps.map(({ step }, i) => [step, i]));
-  const operands = program.operands.map(({ operand, strides }): FormOperand => {
-    const mode: Mode = isNumber(b, operand) ? "constant" : strides.every((n) => n === 0) ? "one" : "walk";
-    const binding = mode === "constant" ? -1 : bindOnce(bindings, b.whole(operand.value));
-    return { dtype: operand.dtype, mode, binding };
+  const rows: Rows = { kept: kept.map((a) => shape[a]), folded: axes.map((a) => shape[a]) };
+  const ordered = (strides: readonly number[]): number[] => [...kept, ...axes].map((a) => strides[a]);
+  const ofRows = [...stridesOf(rows.kept), ...axes.map(() => 0)];
+  const reads = program.operands.map(({ operand, strides }): Walking => ({
+    operand,
+    strides: ordered(strides),
+  }));
+  const stored = steps.filter(({ step }) => program.isStored(step));
+  const writes = stored.map(({ step, kind }): Walking => {
+    const { shape: own, dtype } = b.steps[step], operand = b.operands[step] = b.result(step, own, dtype);
+    return { operand, strides: kind === "row" ? ofRows : ordered(stridesOf(shape)) };
   });
-  const keptStrides = stridesOf(kept.map((i) => shape[i]));
-  const stored: { readonly step: ProgramStep; readonly store: RowStore; readonly strides: number[] }[] = [];
-  for (const step of steps) {
-    if (!program.isStored(step.step)) continue;
-    const { shape: own, dtype } = b.steps[step.step];
-    const result = b.operands[step.step] = b.result(step.step, own, dtype);
-    const binding = bindOnce(bindings, b.whole(result.value)), walk = operands.length + stored.length;
-    const strides = step.kind === "element"
-      ? stridesOf(shape)
-      : shape.map((_, a) => axes.includes(a) ? 0 : keptStrides[kept.indexOf(a)]);
-    stored.push({ step, store: { value: `t${numbers.get(step.step)}`, dtype, binding, walk }, strides });
+  const passes = passesOf(b, program, stored, numbers);
+  if (program.spread.splits === 1) {
+    return emitPasses(b, rows, reads, writes, passes, program.spread, lanesFirst);
   }
+  // Splits of rows are folded by themselves, then what they gave.
+  const [{ folds, after, ...first }] = passes, { splits } = program.spread, { outputs } = program;
+  const partial = folds.map(({ name, through }) => b.result(steps[name].step, [splits, outputs], through));
+  const parts = partial.map((operand): Walking => ({ operand, strides: [], bySplit: true }));
+  const stores = folds.map(({ name }, write): RowStore => ({ value: `t${name}`, write }));
+  const alone: RowPass = {
+    ...first,
+    folds: folds.map((f) => ({ ...f, to: f.through })),
+    after: { loads: [], steps: [], stores },
+  };
+  emitPasses(b, rows, reads, parts, [alone], program.spread, lanesFirst);
+  const last: RowPass = {
+    loads: partial.map((_, i) => reads.length + i),
+    steps: [],
+    folds: folds.map((f, i) => ({ ...f, value: `a${reads.length + i}`, from: f.through })),
+    stores: [],
+    after,
+  };
+  const along = (
+    strides: readonly number[],
+    step: number,
+  ): number[] => [...strides.slice(0, kept.length), step];
+  const { lanes } = spread(outputs, splits, outputs === 1, b.limits);
+  emitPasses(
+    b,
+    { kept: rows.kept, folded: [splits] },
+    [
+      ...reads.map((r): Walking => ({ ...r, strides: along(r.strides, 0) })),
+      ...partial.map((operand): Walking => ({ operand, strides: along(ofRows, outputs) })),
+    ],
+    writes.map((w) => ({ ...w, strides: along(w.strides, 0) })),
+    [last],
+    { lanes, splits: 1, share: splits },
+    outputs === 1,
+  );
+}
+
+/** The passes of a program; `stored` in the order of its results. */
+function passesOf(
+  b: PlanBuilder,
+  program: RowProgram,
+  stored: readonly ProgramStep[],
+  numbers: ReadonlyMap<number, number>,
+): RowPass[] {
+  const steps = [...program.steps.values()];
   const nameOf = (s: Source): string => "operand" in s ? `a${s.operand}` : `t${numbers.get(s.step)}`;
   const isFold = ({ step }: ProgramStep): boolean => b.steps[step].op!.family === "reduction";
   const asStep = ({ step, inputs }: ProgramStep): RowStep => ({
@@ -46,80 +103,99 @@ export function emitRowProgram(b: PlanBuilder, program: RowProgram): void {
     dtype: b.steps[step].dtype,
     isUsed: true,
   });
+  const asFold = ({ step, inputs }: ProgramStep): RowFold => ({
+    ...foldOf(b, step),
+    name: numbers.get(step)!,
+    value: nameOf(inputs[0]),
+    from: b.steps[b.steps[step].inputs[0]].dtype,
+    to: b.steps[step].dtype,
+  });
   const storesOf = (kind: Kind, level: number): RowStore[] =>
-    stored.filter(({ step }) => step.kind === kind && step.level === level).map(({ store }) => store);
-  const walks = (j: number): boolean => operands[j].mode === "walk";
-  const loaded = new Set<number>();
+    stored.flatMap((s, write) =>
+      s.kind === kind && s.level === level ? [{ value: `t${numbers.get(s.step)}`, write }] : []
+    );
   const loadsOf = (list: readonly ProgramStep[]): number[] => [
-    ...new Set(
-      list.flatMap(({ inputs }) =>
-        inputs.flatMap((s) => "operand" in s && walks(s.operand) ? [s.operand] : [])
-      ),
-    ),
+    ...new Set(list.flatMap(({ inputs }) => inputs.flatMap((s) => "operand" in s ? [s.operand] : []))),
   ];
-  const passes: RowPass[] = [];
-  const last = Math.max(...steps.filter((s) => isFold(s) || program.isStored(s.step)).map((s) => s.level));
+  const loaded = new Set<number>(), passes: RowPass[] = [];
+  const last = Math.max(...steps.filter((s) => isFold(s) || stored.includes(s)).map((s) => s.level));
   for (let level = 0; level <= last; level++) {
-    const folds = steps.filter((s) => isFold(s) && s.level === level);
-    const wanted = new Set<number>();
+    const folds = steps.filter((s) => isFold(s) && s.level === level), wanted = new Set<ProgramStep>();
     const want = ({ inputs }: ProgramStep): void => {
       for (const s of inputs) if ("step" in s) add(program.steps.get(s.step)!);
     };
     const add = (s: ProgramStep): void => {
-      if (s.kind === "row" || wanted.has(s.step)) return;
-      wanted.add(s.step);
+      if (s.kind === "row" || wanted.has(s)) return;
+      wanted.add(s);
       want(s);
     };
     folds.forEach(want);
-    for (const { step } of stored) if (step.kind === "element" && step.level === level) add(step);
-    const inside = steps.filter((s) => wanted.has(s.step));
+    for (const s of stored) if (s.kind === "element" && s.level === level) add(s);
+    const inside = steps.filter((s) => wanted.has(s));
     const rows = steps.filter((s) => s.kind === "row" && !isFold(s) && s.level === level);
-    const first = loadsOf(rows).filter((j) => !loaded.has(j));
-    for (const j of first) loaded.add(j);
+    const fresh = loadsOf(rows).filter((j) => !loaded.has(j));
+    for (const j of fresh) loaded.add(j);
     passes.push({
       loads: loadsOf([...inside, ...folds]),
       steps: inside.map(asStep),
-      folds: folds.map((s): RowFold => {
-        const from = b.steps[s.step].inputs[0];
-        return {
-          ...foldOf(b, s.step),
-          name: numbers.get(s.step)!,
-          value: nameOf(s.inputs[0]),
-          from: b.steps[from].dtype,
-          to: b.steps[s.step].dtype,
-        };
-      }),
+      folds: folds.map(asFold),
       stores: storesOf("element", level),
-      after: { loads: first, steps: rows.map(asStep), stores: storesOf("row", level) },
+      after: { loads: fresh, steps: rows.map(asStep), stores: storesOf("row", level) },
     });
   }
-  const all = [...program.operands.map(({ strides }) => strides), ...stored.map(({ strides }) => strides)];
-  const walk = (list: readonly number[]) =>
-    collapse(list.map((a) => shape[a]), all.map((strides) => list.map((a) => strides[a])));
-  const k = walk(kept), r = walk(axes);
+  return passes;
+}
+
+function emitPasses(
+  b: PlanBuilder,
+  rows: Rows,
+  reads: readonly Walking[],
+  writes: readonly Walking[],
+  passes: readonly RowPass[],
+  { lanes, splits, share }: Spread,
+  lanesFirst: boolean,
+): void {
+  const bindings: Binding[] = [], rank = rows.kept.length;
+  const used = new Set(passes.flatMap(({ loads, after }) => [...loads, ...after.loads]));
+  const isPatched = (j: number): boolean => used.has(j) && isNumber(b, reads[j].operand);
+  const operands = reads.map(({ operand, strides }, j): FormOperand => {
+    const { dtype } = operand;
+    if (!used.has(j) || isPatched(j)) return { dtype, mode: "constant", binding: -1 };
+    const binding = bindOnce(bindings, b.whole(operand.value));
+    return { dtype, mode: strides.every((n) => n === 0) ? "one" : "walk", binding };
+  });
+  const all = [...reads, ...writes].map(({ strides }) => strides);
+  const walk = (lengths: readonly number[], from: number) =>
+    collapse(lengths, all.map((s) => lengths.map((_, a) => s[from + a] ?? 0)));
+  const k = walk(rows.kept, 0), r = walk(rows.folded, rank);
   const form: RowProgramForm = {
     operands,
+    writes: writes.map(({ operand, bySplit = false }) => ({
+      dtype: operand.dtype,
+      binding: bindOnce(bindings, b.whole(operand.value)),
+      bySplit,
+    })),
     passes,
-    stores: stored.length,
     keptRank: k.lengths.length,
     foldedRank: r.lengths.length,
     alone: lanes === 1,
     access: b.access(bindings),
   };
-  const kernel = rowProgramKernel(form), at = b.reserve(kernel);
-  const reads: readonly Operand[] = program.operands.map(({ operand }) => operand);
-  reads.forEach((o, j) => {
-    if (operands[j].mode === "constant") b.patchConstant(at / 4 + ROW_PROGRAM.offsets + j, o.value.step);
-    else b.patchOffset(at, ROW_PROGRAM.offsets + j, o);
+  const kernel = rowProgramKernel(form), at = b.reserve(kernel), first = ROW_PROGRAM.offsets;
+  reads.forEach(({ operand }, j) => {
+    if (isPatched(j)) b.patchConstant(at / 4 + first + j, operand.value.step);
+    else if (used.has(j)) b.patchOffset(at, first + j, operand);
   });
-  b.dispatch(kernel, bindings, Math.ceil(outputs / (THREADS / lanes)), at, [
+  const outputs = sizeOf(rows.kept), blocks = Math.ceil(outputs / (THREADS / lanes));
+  b.dispatch(kernel, bindings, blocks * splits, at, [
     outputs,
-    program.folded,
+    sizeOf(rows.folded),
+    share,
     lanes,
     lanesFirst ? 1 : 0,
+    blocks,
     0,
-    ...reads.map((o, j) => operands[j].mode === "constant" ? 0 : o.view.offset),
-    ...stored.map(() => 0),
+    ...operands.map(({ mode }, j) => mode === "constant" ? 0 : reads[j].operand.view.offset),
     ...k.lengths,
     ...r.lengths,
     ...all.flatMap((_, j) => [...k.steps[j], ...r.steps[j]]),

@@ -138,6 +138,12 @@ export class RowProgram {
   }
 
   #fits(k: Cluster): boolean {
+    // Where rows are split over workgroups, nothing of an element can wait for its row.
+    if (this.spread.splits > 1) {
+      for (const { step, kind, level } of this.steps.values()) {
+        if (level > 0 || (kind === "element" && this.isStored(step))) return false;
+      }
+    }
     if (this.steps.size > STEPS || this.#folds > FOLDS) return false;
     const bound = new Set(this.operands.map(({ operand }) => operand.value));
     let stored = 0;
@@ -219,7 +225,7 @@ export function programFrom(
 ): RowProgram | null {
   const { order } = clusters, first = order[n] as Cluster;
   const program = new RowProgram(b, clusters, first);
-  if (program.spread.splits > 1 || program.outputs === 0 || program.folded === 0 || !program.add(first)) {
+  if (program.outputs === 0 || program.folded === 0 || !program.add(first)) {
     return null;
   }
   const { segment } = b.steps[first.core];

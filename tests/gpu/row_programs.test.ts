@@ -92,6 +92,15 @@ test("reductions of the same rows share a kernel, with several results", async (
   await together("of both axes", 2, () => [x.sum(0), x.sum(1)]);
 });
 
+test("long rows are split over workgroups, and share the kernels of both halves", async () => {
+  manualSeed(8);
+  const x = await input([20_000, 5]), ct = await input([20_000, 5]), w = await input([5]);
+  await together("sums of columns", 2, () => [ct.sum(0), ct.mul(x).sum(0), x.square().mean(0).mul(w).add(1)]);
+  await together("of all", 2, () => [x.abs().amax(), x.sum(), x.square().sum().sqrt()]);
+  // What reads a sum for each element is a kernel of its own.
+  await together("centred", 4, () => [x.sub(x.mean(0)).square().sum(0), x.amin(0)]);
+});
+
 test("gradients of normalisations written by hand have the same bits in fewer kernels", async () => {
   manualSeed(5);
   const x = await input([12, 40]), w = await input([40]), ct = await input([12, 40]);

@@ -40,18 +40,22 @@ export interface RowFold extends FoldStep {
   readonly to: DType;
 }
 
-/** What is stored of each element, or of each row. */
+/** A value that is stored, and the number of the result that it is. */
 export interface RowStore {
   readonly value: string;
+  readonly write: number;
+}
+
+/** A result, of each element or row; or of each split of a row, which others will fold. */
+export interface RowWrite {
   readonly dtype: DType;
   readonly binding: number;
-  /** Its number among the walks. */
-  readonly walk: number;
+  readonly bySplit: boolean;
 }
 
 /** One time over the rows, and what follows of each row. */
 export interface RowPass {
-  /** Operands that it loads. */
+  /** Operands that it reads. */
   readonly loads: readonly number[];
   readonly steps: readonly RowStep[];
   readonly folds: readonly RowFold[];
@@ -67,7 +71,7 @@ export interface RowPass {
 export interface RowProgramForm {
   readonly operands: readonly FormOperand[];
   readonly passes: readonly RowPass[];
-  readonly stores: number;
+  readonly writes: readonly RowWrite[];
   readonly keptRank: number;
   readonly foldedRank: number;
   /** Whether a thread has a row for itself. */
@@ -75,18 +79,26 @@ export interface RowProgramForm {
   readonly access: string;
 }
 
-/** Where the parameters stand: `lanesFirst` as in reductions; offsets of operands and of stores, lengths, steps of each. */
-export const ROW_PROGRAM = { outputs: 0, folded: 1, lanes: 2, lanesFirst: 3, zero: 4, offsets: 5 };
+/** Where the parameters stand: as in reductions; then offsets of operands, lengths, steps of each operand and result. */
+export const ROW_PROGRAM = {
+  outputs: 0,
+  folded: 1,
+  share: 2,
+  lanes: 3,
+  lanesFirst: 4,
+  blocks: 5,
+  zero: 6,
+  offsets: 7,
+};
 
 /** Parameter words of a form. */
-export function rowProgramWords({ operands, stores, keptRank, foldedRank }: RowProgramForm): number {
-  const walks = operands.length + stores;
-  return ROW_PROGRAM.offsets + walks + (keptRank + foldedRank) * (1 + walks);
+export function rowProgramWords({ operands, writes, keptRank, foldedRank }: RowProgramForm): number {
+  return ROW_PROGRAM.offsets + operands.length +
+    (keptRank + foldedRank) * (1 + operands.length + writes.length);
 }
 
 function keyOf(f: RowProgramForm): string {
-  const stores = (list: readonly RowStore[]): string =>
-    list.map((s) => `${s.value}${s.dtype}${s.binding}.${s.walk}`).join();
+  const stores = (list: readonly RowStore[]): string => list.map((s) => `${s.value}>${s.write}`).join();
   const steps = (list: readonly RowStep[]): string => `${list.map((s) => s.name)}:${stepsKey(list)}`;
   return `p|${operandsKey(f.operands)}|${
     f.passes.map((p) =>
@@ -101,46 +113,48 @@ function keyOf(f: RowProgramForm): string {
         stores(p.after.stores),
       ].join("/")
     ).join("|")
-  }|${f.stores}|${f.keptRank}|${f.foldedRank}|${f.alone}|${f.access}`;
+  }|${
+    f.writes.map((w) => `${w.dtype}${w.binding}${w.bySplit}`)
+  }|${f.keptRank}|${f.foldedRank}|${f.alone}|${f.access}`;
 }
 
 /** The kernel of a form. */
 export function rowProgramKernel(f: RowProgramForm): Kernel {
   return cachedKernel(keyOf(f), () => {
-    const R = ROW_PROGRAM, { operands, passes, keptRank, foldedRank, alone } = f;
-    const kept = R.offsets + operands.length + f.stores,
-      folded = kept + keptRank,
-      walks = folded + foldedRank;
+    const R = ROW_PROGRAM, { operands, writes, passes, keptRank, foldedRank, alone } = f;
+    const kept = R.offsets + operands.length, folded = kept + keptRank, walks = folded + foldedRank;
     const each = keptRank + foldedRank, types = new Array<string>(f.access.length);
     for (const o of operands) if (o.binding >= 0) types[o.binding] = storedType(o.dtype);
-    for (const { stores, after } of passes) {
-      for (const s of [...stores, ...after.stores]) types[s.binding] = resultType(s.dtype);
-    }
-    const base = (walk: number): string => word(R.offsets + walk) + dot("o", keptRank, walks + walk * each);
-    const place = (walk: number): string =>
-      `base${walk}${dot("k", foldedRank, walks + walk * each + keptRank)}`;
-    const bases: string[] = [];
-    operands.forEach((o, j) => {
-      if (o.mode === "constant") bases.push(`let a${j} = ${constant(o.dtype, word(R.offsets + j))};`);
-      else if (o.mode === "one") {
-        bases.push(`let a${j} = ${load(o.dtype, `b${o.binding}`, word(R.offsets + j))};`);
-      } else bases.push(`let base${j} = ${base(j)};`);
+    for (const w of writes) types[w.binding] = resultType(w.dtype);
+    const base = (walk: number): string => dot("o", keptRank, walks + walk * each);
+    const along = (walk: number): string => dot("k", foldedRank, walks + walk * each + keptRank);
+    const bases = operands.map((o, j) => {
+      const offset = word(R.offsets + j);
+      if (o.mode === "constant") return `let a${j} = ${constant(o.dtype, offset)};`;
+      if (o.mode === "one") return `let a${j} = ${load(o.dtype, `b${o.binding}`, offset)};`;
+      return `let base${j} = ${offset}${base(j)};`;
     });
-    for (let j = operands.length; j < operands.length + f.stores; j++) {
-      bases.push(`let base${j} = ${base(j)};`);
-    }
+    writes.forEach((_, j) => bases.push(`let to${j} = 0${base(operands.length + j)};`));
     const loading = (list: readonly number[], index: (j: number) => string): string[] =>
-      list.map((j) => `let a${j} = ${load(operands[j].dtype, `b${operands[j].binding}`, index(j))};`);
+      list.filter((j) => operands[j].mode === "walk").map((j) =>
+        `let a${j} = ${load(operands[j].dtype, `b${operands[j].binding}`, index(j))};`
+      );
+    const storing = (list: readonly RowStore[], index: (j: number) => string): string[] =>
+      list.map(({ value, write }) => {
+        const { dtype, binding, bySplit } = writes[write];
+        const at = bySplit ? `i32(split) * ${word(R.outputs)} + output` : index(write);
+        return store(dtype, `b${binding}`, at, value);
+      });
     const computing = (list: readonly RowStep[]): string[] => list.map((s) => stepLine(s.name, s));
     const functions: string[] = [];
     let count = 0;
     const body = passes.map(({ loads, steps, folds, stores, after }) => {
       const lines = [
         ...loads.length + stores.length > 0 ? [splitIndex("k", "k", foldedRank, folded)] : [],
-        ...loading(loads, place),
+        ...loading(loads, (j) => `base${j}${along(j)}`),
         ...computing(steps),
       ];
-      const puts = stores.map((s) => store(s.dtype, `b${s.binding}`, place(s.walk), s.value));
+      const puts = storing(stores, (j) => `to${j}${along(operands.length + j)}`);
       const numbers = folds.map(() => count++);
       folds.forEach((r, i) => {
         const n = numbers[i];
@@ -153,12 +167,12 @@ export function rowProgramKernel(f: RowProgramForm): Kernel {
       const each = (f: (n: number, r: RowFold) => string): string =>
         folds.map((r, i) => f(numbers[i], r)).join(" ");
       const over = folds.length === 0
-        ? stores.length === 0 ? "" : `for (var k = i32(lane); k < end; k += i32(lanes)) {
+        ? stores.length === 0 ? "" : `for (var k = begin + i32(lane); k < end; k += i32(lanes)) {
         ${inner([...lines, ...puts])}
     }`
         : `${each((n, r) => `var sum${n} = ${literal(r.init, r.through)};`)}
     {
-    var k = i32(lane);
+    var k = begin + i32(lane);
     while (k < end) {
       ${each((n, r) => `var part${n} = ${literal(r.init, r.through)};`)}
       let stop = min(end, k + ${TURNS_APART} * i32(lanes));
@@ -189,7 +203,7 @@ export function rowProgramKernel(f: RowProgramForm): Kernel {
           isUsed: true,
         })
       );
-      const rows = after.stores.map((s) => store(s.dtype, `b${s.binding}`, `base${s.walk}`, s.value));
+      const rows = storing(after.stores, (j) => `to${j}`);
       return [
         over,
         joined,
@@ -205,9 +219,12 @@ export function rowProgramKernel(f: RowProgramForm): Kernel {
     let across = ${word(R.lanesFirst)} == 1;
     let lane = select(lid / slots, lid % lanes, across);
     let slot = select(lid % slots, lid / lanes, across);
-    let output = i32(group * slots + slot);
+    let blocks = u32(${word(R.blocks)});
+    let split = group / blocks;
+    let output = i32((group % blocks) * slots + slot);
     let inside = output < ${word(R.outputs)};
-    let end = select(0, ${word(R.folded)}, inside);
+    let begin = i32(split) * ${word(R.share)};
+    let end = select(0, min(${word(R.folded)}, begin + ${word(R.share)}), inside);
     let step = select(slots, 1u, across);
     let leader = select(slot, slot * lanes, across);
     ${splitIndex("o", "output", keptRank, kept)}
