@@ -1,7 +1,7 @@
 /** From the steps of a run to kernels: how each family of primitives is computed. */
 import type { DType } from "../../ops/dtype.ts";
 import type { Lowered } from "../../ops/lower.ts";
-import type { Aval, Custom, Elementwise, Movement, Reduction, View } from "../../ops/primitive.ts";
+import type { Aval, Custom, Movement, View } from "../../ops/primitive.ts";
 import { sameShape, type Shape, sizeOf, splitAt, stridesOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { noSuchClass } from "../../ops/definitions/fused.ts";
@@ -21,7 +21,6 @@ import { emitRows, rowOp } from "./emit_rows.ts";
 import { foldOf, programFrom } from "./row_programs.ts";
 import { emitLong } from "./emit_long.ts";
 import { emitMap } from "./emit_map.ts";
-import { valueType } from "./kernels/kernel.ts";
 import { MAP } from "./kernels/map.ts";
 import type { FaultMessage, Plan, RunAttributes } from "./plan.ts";
 
