@@ -414,7 +414,14 @@ export { program, ProgramDrawing, ProgramKernel } from "./display/program_of.ts"
 export type { ProgramOptions } from "./display/program_of.ts";
 export type { Bundle, Drawing, Presentation } from "./display/bundle.ts";
 export { drawGraph } from "./display/graph.ts";
-export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./display/graph.ts";
+export type {
+  GraphEdge,
+  GraphGroup,
+  GraphNode,
+  GraphOptions,
+  GraphPicture,
+  KernelWork,
+} from "./display/graph.ts";
 export { lineChart, scatterChart } from "./display/chart.ts";
 export type {
   Chart,

@@ -3,13 +3,20 @@
 import { Drawing, type Presentation } from "./bundle.ts";
 import { fold } from "./graph_fold.ts";
 import { type Folded } from "./graph_items.ts";
-import type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture } from "./graph_picture.ts";
+import type {
+  GraphEdge,
+  GraphGroup,
+  GraphNode,
+  GraphOptions,
+  GraphPicture,
+  KernelWork,
+} from "./graph_picture.ts";
 import { graphSpec } from "./graph_spec.ts";
 import { outline, tree } from "./graph_text.ts";
 import { plainLine } from "./parts.ts";
 import { presentFigure } from "./vega.ts";
 
-export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture };
+export type { GraphEdge, GraphGroup, GraphNode, GraphOptions, GraphPicture, KernelWork };
 
 /** More nodes than this are told as an outline in a terminal. */
 const TREE = 60;

@@ -42,13 +42,13 @@ export interface GraphNode {
   /** The next step of a loop begins with its value. */
   carried?: boolean;
   /** What the kernel that begins with it does. */
-  work?: Work;
+  work?: KernelWork;
   /** The group that it stands in. */
   within?: string | number;
 }
 
 /** What kernels do in a run. */
-export interface Work {
+export interface KernelWork {
   /** How many there are. */
   readonly kernels: number;
   /** Floating-point operations. */

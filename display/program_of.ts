@@ -58,6 +58,7 @@ export class ProgramKernel extends Drawing {
     return `${this.title}\n\n${this.source.trim()}`;
   }
 
+  /** Text says it all. */
   protected override render(): Promise<Presentation> {
     return Promise.resolve({ data: {} });
   }
