@@ -43,8 +43,8 @@ const FUSED =
   `(func $f (param $x v128) (result v128) (f32x4.relaxed_madd (local.get $x) (local.get $x) (local.get $x)))`;
 /** Words of a kernel's geometry. */
 const WORDS = 1024;
-/** Work, in steps of about a nanosecond, from which on threads are woken: it takes them some 30 microseconds. */
-const WORTH = 150_000;
+/** Work, in steps of about a nanosecond, from which on threads are woken: it takes them some 30 microseconds where they sleep. */
+const WORTH = 60_000;
 
 /** Parts for each thread where they cost nothing, so that one which is late, or slow, is not waited for. */
 export const TURNS = 4;
