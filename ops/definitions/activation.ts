@@ -2,6 +2,7 @@
 import { composite } from "../composite.ts";
 import { elementwise } from "../families.ts";
 import { isFloat } from "../dtype.ts";
+import { apply } from "../node.ts";
 import type { Sample } from "../primitive.ts";
 import { ndtr } from "../special.ts";
 import type { Tensor } from "../tensor.ts";
@@ -95,6 +96,24 @@ export const mish = elementwise({
   flops: 25,
 });
 
+const density = (x: number): number => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
+
+/** The derivative of gelu: Φ and φ share their exponential. */
+const geluDerivative = elementwise({
+  name: "geluDerivative",
+  tex: ([x]) => `\\operatorname{gelu}'(${x})`,
+  texPartials: ([x]) => [`\\frac{2 - {${x}}^2}{\\sqrt{2 \\pi}} e^{-{${x}}^2 / 2}`],
+  accepts: "float",
+  host: (x) => ndtr(x) + Math.max(-40, Math.min(x, 40)) * density(x),
+  wgsl: ([x]) => `geluDerivativef(${x})`,
+  partials: [({ x: [x] }) => {
+    const t = limited(x, 40), square = t.square();
+    return square.mul(-0.5).exp().mul(square.neg().add(2)).mul(1 / Math.sqrt(2 * Math.PI));
+  }],
+  domain: BOTH,
+  flops: 35,
+});
+
 /** x Φ(x): Hendrycks and Gimpel (2016), "Gaussian error linear units". */
 export const gelu = elementwise({
   name: "gelu",
@@ -103,11 +122,7 @@ export const gelu = elementwise({
   accepts: "float",
   host: (x) => x * ndtr(x),
   wgsl: ([x]) => `geluf(${x})`,
-  partials: [({ x: [x] }) => {
-    const t = limited(x, 40);
-    const density = t.square().mul(-0.5).exp().mul(1 / Math.sqrt(2 * Math.PI));
-    return t.mul(-Math.SQRT1_2).erfc().mul(0.5).add(t.mul(density));
-  }],
+  partials: [({ x: [x] }) => apply(geluDerivative, [x])],
   domain: BOTH,
   flops: 30,
 });

@@ -3,7 +3,7 @@
  * output and the logarithm of the sum of its weights, from which the backward kernels compute the weights again.
  */
 import { custom } from "../families.ts";
-import { apply } from "../node.ts";
+import { apply, wrap } from "../node.ts";
 import type { Aval, Custom, HostArray } from "../primitive.ts";
 import { sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -157,11 +157,11 @@ export const attention: Custom = custom({
   flops: flops(2),
   vjp: (ct, c) => {
     const { x, y, p, needs } = c, [q, k, v, ...more] = x, E = v.shape[3], D = q.shape[3];
-    const lse = y.narrow(-1, E, 1), up = ct.narrow(-1, 0, E);
+    const lse = y.narrow(-1, E, 1), up = part(ct, 0, E)!, ofLse = part(ct, E, 1);
     // With weights w = exp(z - lse) and their cotangents dw, that of z is w (dw - delta).
     // A query that sees nothing passes nothing on, whatever comes back to its -Infinity.
-    const delta = up.mul(y.narrow(-1, 0, E)).sum(-1, { keepdim: true }).sub(ct.narrow(-1, E, 1))
-      .where(lse.ne(-Infinity), 0);
+    const along = up.mul(y.narrow(-1, 0, E)).sum(-1, { keepdim: true });
+    const delta = (ofLse === null ? along : along.sub(ofLse)).where(lse.ne(-Infinity), 0);
     const operands = [q, k, v, up, apply(cat, [lse, delta], { axis: 3 }), ...more];
     const both = needs[1] || needs[2] ? apply(keyValueGrad, operands, p) : null;
     return x.map((_, i) => {
@@ -175,6 +175,17 @@ export const attention: Custom = custom({
   jvp: jvpOf(definition),
   batch: batchRule(() => attention, 3),
 });
+
+/** Columns of a cotangent, or null where it was made with zeros there: mostly the output alone is used. */
+function part(ct: Tensor, from: number, n: number): Tensor | null {
+  const { op, p, inputs: [x] } = ct.node, last = ct.rank - 1;
+  const isWindow = op.name === "scatterWindow" && p.steps.every((k: number) => k === 1) &&
+    x.shape.every((n: number, a: number) => a === last || n === ct.shape[a]);
+  if (!isWindow) return ct.narrow(last, from, n);
+  const start = p.starts[last], end = start + x.shape[last];
+  if (start === from && end === from + n) return wrap(x);
+  return end <= from || from + n <= start ? null : ct.narrow(last, from, n);
+}
 
 /** The cotangent of queries from [q, k, v, that of the output, [lse | delta]]: scale Σ_j w_j (dw_j - delta) k_j. */
 export const queryGrad: Custom = custom({

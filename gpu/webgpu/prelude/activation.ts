@@ -14,6 +14,17 @@ export const activation: Record<string, string> = {
   return select(x * (n / (n + 2.0)), x, x > 20.0 || isNan(x));
 }`,
   geluf: `fn geluf(x: f32) -> f32 { return x * ndtrf(x); }`,
+  // Φ(x) + x φ(x), by the tail Φ(-|x|) - |x| φ(x).
+  geluDerivativef: `fn geluDerivativef(x: f32) -> f32 {
+  if (isNan(x)) { return x; }
+  let a = min(abs(x), 15.0);
+  let e = expMinusSquare(a, 0.5);
+  let b = a * 0.7071067811865476;
+  var tail = 0.5 - 0.5 * erff(min(b, 0.46875));
+  if (b > 0.46875) { tail = 0.5 * e * erfcxAbove(b); }
+  tail -= 0.3989422804014327 * a * e;
+  return select(1.0 - tail, tail, x < 0.0);
+}`,
   // (1 + tanh(u)) / 2 is sigmoid(2 u), which does not cancel.
   geluTanhf: `fn geluTanhf(x: f32) -> f32 {
   let u = x * fma(0.07135481282, x * x, 1.5957691216057308);

@@ -59,6 +59,12 @@ export const special: Record<string, string> = {
   let a = min(abs(x), 14.4);${erfcTail("0.5", "(a * 0.7071067811865476)", "2.98023223876953125e-8")}
   return select(1.0 - tail, tail, x < 0.0);
 }`,
+  // e^(-a²/2) stands in the tail, too.
+  geluDerivativef: `fn geluDerivativef(x: f32) -> f32 {
+  let a = min(abs(x), 14.4);${erfcTail("0.5", "(a * 0.7071067811865476)", "2.98023223876953125e-8")}
+  let below = fma(-2.37788129e-8 * a, p * ${power()}, tail);
+  return select(1.0 - below, below, x < 0.0);
+}`,
   // ln Γ of positive numbers: steps down to 2.5, of which there are six at most, are written out.
   lgammaAbove: `fn lgammaAbove(x: f32) -> f32 {
   var r = 0.0;
