@@ -202,8 +202,11 @@ export class Runtime implements Home {
   admit(needs: Needs): void {
     const wanted = needs.results.reduce((n, bytes) => n + classOf(bytes), 0);
     const lacks = (): string | null => {
-      const { total } = this.pool, more = wanted + this.#arenaGrowth(needs.chunks);
-      if (total + this.arenaBytes + more > this.budget) return `the budget is ${showBytes(this.budget)}`;
+      // As it is reported: what is free in pages that small values share is not counted.
+      const { live, pooled } = this.pool, more = wanted + this.#arenaGrowth(needs.chunks);
+      if (live + pooled + this.arenaBytes + more > this.budget) {
+        return `the budget is ${showBytes(this.budget)}`;
+      }
       if (more < LARGE_REQUEST || !this.open.info.isSoftware) return null;
       const available = availableMemory() + this.pool.pooled;
       return more > available ? `the machine has ${showBytes(available)} left` : null;

@@ -138,6 +138,23 @@ test("too much memory is an error of that run", async () => {
   e.destroy();
 });
 
+test("a budget counts what small tensors take, not the pages that they share", async () => {
+  const e = (await createWebGpuEngine())!;
+  setEngine(e);
+  const x = zeros([1000]).add(1).keep(); // 4,000 bytes, in a page of 64 such
+  await x.data();
+  e.setBudget(e.memory().live + 2 ** 16);
+  const results: Tensor[] = [];
+  for (let i = 0; i < 8; i++) {
+    results.push(x.mul(i).keep());
+    flush();
+  }
+  assertEquals((await results[7].data())[999], 7);
+  for (let i = 8; i < 24; i++) results.push(x.mul(i).keep());
+  assertStringIncludes((await rejection(results[23].data())).message, "the budget is");
+  e.destroy();
+});
+
 test("a GPU that has no more memory fails the run with what holds it, and the next run works", async () => {
   const e = (await createWebGpuEngine())!;
   setEngine(e);
