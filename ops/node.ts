@@ -152,6 +152,8 @@ export interface Trace {
   } | null;
   /** Only jit: something beside tensors that the recording depends on; a change makes it record anew. */
   readonly guard: ((read: () => unknown, what: string) => void) | null;
+  /** Only jit: how to take a hook back that was registered inside, should the recording be thrown away. */
+  readonly hooked: ((remove: () => void) => void) | null;
   /** Only vmap: what `randomness` was chosen. */
   readonly randomness: "error" | "same" | "different";
   /** Turns a random key into the one of this element or iteration. */
@@ -168,6 +170,7 @@ export function bareTrace(kind: Trace["kind"], start: number): Trace {
     capture: null,
     grads: null,
     guard: null,
+    hooked: null,
     randomness: "different",
     foldKey: null,
     outer: null,

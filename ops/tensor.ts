@@ -622,12 +622,14 @@ export class Tensor {
     nodeHooks.set(at, hooks);
     hooks.push(hook);
     note();
-    return () => {
+    const remove = (): void => {
       const i = hooks.indexOf(hook);
       if (i < 0) return;
       hooks.splice(i, 1);
       note();
     };
+    for (let t = currentTrace(); t !== null; t = t.outer) t.hooked?.(remove);
+    return remove;
   }
 
   /** The same value without graph: nothing flows back through it. */

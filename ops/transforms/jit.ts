@@ -156,6 +156,7 @@ function recordEntry(
   const refills = new Map<Node, () => Node>();
   const gradHoles = new Map<Tensor, Tensor>();
   const written = new Map<Tensor, Tensor | null>();
+  const removals: (() => void)[] = [];
   const guards: Guard[] = [], captured: Captured[] = [], looked = new Set<Tensor>();
   let passing = false;
   const guard = (read: () => unknown, what: string): void => {
@@ -245,6 +246,7 @@ function recordEntry(
       capture,
       grads,
       guard,
+      hooked: (remove) => removals.push(remove),
     });
   } catch (error) {
     failure = error;
@@ -255,8 +257,10 @@ function recordEntry(
   }
   const changed = new Set([...recording?.effects ?? [], ...written.keys(), ...looked]);
   const mine = flat.leaves.map((x, i) => own[i] ?? (assignedTo[i] || isChanged(x, changed) ? x : null));
+  const isAgain = mine.some((x, i) => x !== own[i]);
+  if (isAgain || recording === undefined) removals.forEach((remove) => remove());
   // As a hole it may have failed, since only the tensor itself is trained once it is assigned to.
-  if (mine.some((x, i) => x !== own[i])) return recordEntry(f, flat, mine);
+  if (isAgain) return recordEntry(f, flat, mine);
   if (recording === undefined) throw failure;
   // A recording around this one depends on the same gradients and modes.
   for (const { read } of guards) read();

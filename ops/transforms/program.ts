@@ -185,7 +185,7 @@ export { outputsOf, tupleOutputs } from "../definitions/structural.ts";
 /** Options of `record`. */
 export type RecordOptions =
   & { kind: Trace["kind"]; device: Device }
-  & Partial<Pick<Trace, "capture" | "grads" | "guard" | "randomness">>
+  & Partial<Pick<Trace, "capture" | "grads" | "guard" | "hooked" | "randomness">>
   & { foldKey?: (key: Tensor, trace: Trace) => Tensor };
 
 /** What recording gives: the program, and the handles assigned to inside, whose new values are the last outputs. */
@@ -212,6 +212,7 @@ export function record(
     capture: options.capture ?? null,
     grads: options.grads ?? null,
     guard: options.guard ?? null,
+    hooked: options.hooked ?? null,
     randomness: options.randomness ?? "different",
     foldKey: options.foldKey === undefined ? null : (key) => options.foldKey!(key, trace),
     outer: currentTrace(),

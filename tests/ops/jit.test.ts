@@ -558,3 +558,30 @@ testEach(
     assertEquals(rngState(), before);
   },
 );
+
+testEach(
+  "a hook that a jitted function registers on its argument acts once, though it is recorded twice",
+  async () => {
+    const w = tensor([1, 2], { requiresGrad: true });
+    const f = jit((w: Tensor) => {
+      w.registerHook((ct) => ct.mul(2));
+      w.square().sum().backward();
+    });
+    for (let i = 0; i < 2; i++) {
+      w.zeroGrad();
+      f(w);
+      assertEquals(await w.grad!.toArray(), [4, 8]);
+    }
+  },
+);
+
+testEach("a recording that fails takes back the hooks that it registered", async () => {
+  const w = tensor([1, 2], { requiresGrad: true });
+  const f = jit((w: Tensor) => {
+    w.registerHook((ct) => ct.mul(2));
+    throw new Error("no more");
+  });
+  assertThrows(() => f(w), Error, "no more");
+  w.square().sum().backward();
+  assertEquals(await w.grad!.toArray(), [2, 4]);
+});
