@@ -17,7 +17,7 @@ export function workIn(item: Item): KernelWork | null {
   return sum.kernels === 0 ? null : sum;
 }
 
-/** KernelWork in words: how many kernels and what they compute; bytes read and written; what is computed again. */
+/** Work in words: how many kernels and what they compute; bytes read and written; what is computed again. */
 export function workText({ kernels, flops, read, written, again }: KernelWork): string[] {
   const count = kernels === 1 ? "" : `${formatNumber(kernels)} kernels, `;
   return [

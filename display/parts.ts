@@ -20,7 +20,7 @@ export const faint = "rgba(128,128,128,0.22)";
 
 /** A number in at most `digits` significant digits, in the form a reader of a picture expects. */
 export function formatNumber(value: number, digits = 4): string {
-  return pictureText(plainNumber(value, digits, true));
+  return pictureText(plainNumber(value + 0, digits, true)); // zero has no sign
 }
 
 /** A whole number with all its digits. */

@@ -88,3 +88,7 @@ Deno.test("text is cut by characters and freed of controls", () => {
   assertEquals(shorten("αβγδ", 3), "αβ…");
   assertEquals(plainLine("a\n\x1b[31mb\u2028c"), "a [31mb c");
 });
+
+Deno.test("zero has no sign in pictures", () => {
+  assertEquals([formatNumber(-0), formatNumber(-0.5), formatNumber(NaN)], ["0", "−0.5", "NaN"]);
+});
