@@ -1,5 +1,6 @@
 /** The matrix product in WebAssembly: packed panels, a tile of 5 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
-import { add, get, i32, locals, loop, madd, min, mul, params, set, step, sub } from "./text.ts";
+import { pack } from "./panels.ts";
+import { add, each, get, i32, locals, loop, madd, min, mul, params, set, step, sub } from "./text.ts";
 
 /** Rows and columns of the tile that a thread keeps in registers: ten sums, two of b, four of a, and one of these in all lanes. */
 export const ROWS = 5, COLUMNS = 8;
@@ -11,71 +12,10 @@ const DEPTH = 256, HEIGHT = 100, WIDTH = 512;
 /** Bytes of scratch memory that one product needs: packed a, packed b, and a tile. */
 export const MATMUL_SCRATCH = 4 * (HEIGHT * DEPTH + WIDTH * DEPTH + ROWS * COLUMNS);
 
-const each = (n: number, f: (i: number) => string): string =>
-  Array.from({ length: n }, (_, i) => f(i)).join("\n");
 /** Lanes of a shuffle that bring one of four f32 to all. */
 const LANES = [0, 1, 2, 3].map((lane) =>
   Array.from({ length: 16 }, (_, byte) => 4 * lane + byte % 4).join(" ")
 );
-/** `size` elements that lie one behind the other, from p to q. */
-const copy = (size: number): string =>
-  each(
-    size >> 2,
-    (i) => `(v128.store offset=${16 * i} ${get("q")} (v128.load offset=${16 * i} ${get("p")}))`,
-  ) +
-  each(size & 3, (i) => {
-    const at = `offset=${4 * ((size & ~3) + i)}`;
-    return `(f32.store ${at} ${get("q")} (f32.load ${at} ${get("p")}))`;
-  });
-
-/**
- * `pack(x, row, column, rows, depth, to)` for panels of `size` rows: element (i, k) of a panel lands at
- * `to + 4 (k size + i)`, missing rows are zero. Steps are in bytes.
- */
-function pack(name: string, size: number): string {
-  return `(func $${name} ${params("x row column rows depth to")} ${locals("i k p n q")}
-${
-    loop(
-      "panel",
-      `(i32.gt_s ${get("rows")} ${i32(0)})`,
-      `${set("n", min(get("rows"), i32(size)))}
-      ${set("k", i32(0))}
-      ${
-        loop(
-          "depth",
-          `(i32.lt_s ${get("k")} ${get("depth")})`,
-          `${set("p", add(get("x"), mul(get("k"), get("column"))))}
-          ${set("q", get("to"))}
-          (if (i32.eq ${get("n")} ${i32(size)}) (then
-            (if (i32.eq ${get("row")} ${i32(4)}) (then ${copy(size)}) (else
-            ${
-            each(size, (i) =>
-              `(f32.store ${i > 0 ? `offset=${4 * i} ` : ""}${get("q")} (f32.load ${get("p")})) ${
-                i < size - 1 ? step("p", get("row")) : ""
-              }`)
-          }))
-          ) (else
-            ${set("i", i32(0))}
-            ${
-            loop(
-              "row",
-              `(i32.lt_s ${get("i")} ${i32(size)})`,
-              `(if (i32.lt_s ${get("i")} ${get("n")})
-                (then (f32.store ${get("q")} (f32.load ${get("p")})))
-                (else (f32.store ${get("q")} (f32.const 0))))
-              ${step("p", get("row"))} ${step("q", i32(4))} ${step("i", i32(1))}`,
-            )
-          }
-          ))
-          ${step("to", i32(4 * size))} ${step("k", i32(1))}`,
-        )
-      }
-      ${step("x", mul(get("row"), i32(size)))}
-      ${step("rows", i32(-size))}`,
-    )
-  })`;
-}
-
 /** `c (+)= a b` for one tile of packed panels; `line` is the distance of c's rows in bytes. */
 function micro(fused: boolean): string {
   const acc = (i: number, j: number): string => `s${i}${j}`;

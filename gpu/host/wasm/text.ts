@@ -43,3 +43,6 @@ export const count = (i: string, from: string, to: string, body: string, by: str
   `${set(i, from)} ${loop(i, `(i32.lt_s ${get(i)} ${to})`, `${body} ${step(i, by)}`)}`;
 export const splat = (x: string): string => `(f32x4.splat ${x})`;
 export const f32 = (x: number | string): string => `(f32.const ${x})`;
+/** n texts, one a line. */
+export const each = (n: number, f: (i: number) => string): string =>
+  Array.from({ length: n }, (_, i) => f(i)).join("\n");
