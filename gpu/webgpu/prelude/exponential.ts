@@ -6,14 +6,17 @@ export const exponential: Record<string, string> = {
   return fma(q * r, r, r) + 1.0;
 }`,
   // e^x = 2^k e^r with r = x - k ln 2, ln 2 = 355 / 512 - 2.12e-4. Compilers join k a + k b to k (a + b), which would
-  // lose the bits that the two parts are there for; the exact integer product keeps them apart.
+  // lose the bits that the two parts are there for; the exact integer product keeps them apart. The sum with 1.5 2^23 + 126
+  // has k + 126 in its low bits. Results go through twice 2^k, or through what a subnormal number needs: 2^-25 2^(k + 25).
   expf: `fn expf(x: f32) -> f32 {
-  if (isNan(x)) { return x; }
-  if (x > 88.8) { return inf(); }
-  if (x < -104.0) { return 0.0; }
-  let k = i32(round(x * 1.4426950408889634));
-  let r = (x - f32(k * 355) * 0.001953125) + f32(k) * 2.1219444e-4;
-  return scale2(expSmall(r), k);
+  let t = clamp(x, -104.0, 89.0);
+  let m = bitcast<i32>(t * 1.4426950408889634 + 12583038.0);
+  let k = m - 0x4b40007e;
+  let less = (bitcast<i32>(t) >> 31u) & 0x0d000000;
+  let r = (t - f32(k * 355) * 0.001953125) + f32(k) * 2.1219444e-4;
+  let q = fma(fma(fma(fma(1.38143206e-3, r, 0.00836885069), r, 0.0416684002), r, 0.166665196), r, 0.49999994);
+  let e = fma(fma(q, r, 1.0), r, 1.0) * bitcast<f32>((m << 23u) + less) * bitcast<f32>(0x40000000 - less);
+  return select(e, x, isNan(x));
 }`,
   // ln x = k ln 2 + ln(1 + f), f from sqrt(1/2) - 1 to sqrt(2) - 1; ln(1 + f) = 2 atanh(s), s = f / (2 + f).
   logf: `fn logf(x: f32) -> f32 {
