@@ -29,6 +29,8 @@ export interface Owned<H> {
 
 /** Bytes, and owners, beyond which a collection is worth its milliseconds. */
 const BYTES = 256 * 2 ** 20, OWNERS = 2 ** 16;
+/** Bytes from which on it is worth them where garbage is likely. */
+const SOON = 4 * 2 ** 20;
 
 /** Watches what owners hold, and gives back what belongs to unreachable ones. */
 export class Collector<H extends object> {
@@ -36,6 +38,8 @@ export class Collector<H extends object> {
   readonly #registry = new FinalizationRegistry<Owned<H>>((owned) => this.giveBack(owned));
   #most = BYTES;
   #mostOwners = OWNERS;
+  /** What was held after the last collection. */
+  #before = 0;
   /** Whether weak references let go in the middle of a job, as far as was seen. */
   isPrompt = true;
 
@@ -78,9 +82,15 @@ export class Collector<H extends object> {
     for (const owned of [...this.#owned]) {
       if (owned.owner !== null && owned.owner.deref() === undefined) this.giveBack(owned);
     }
-    this.#most = Math.max(BYTES, 1.5 * this.live());
+    this.#before = this.live();
+    this.#most = Math.max(BYTES, 1.5 * this.#before);
     this.#mostOwners = Math.max(OWNERS, 2 * this.#owned.size);
     return this.isPrompt;
+  }
+
+  /** Called where much may have become unreachable: collects where more is held than after the last time by a quarter. */
+  checkSoon(): void {
+    if (this.live() > Math.max(SOON, 1.25 * this.#before)) this.collect();
   }
 
   /** Called after each run: collects where more is held than before by half. */

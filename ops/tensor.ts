@@ -2481,7 +2481,7 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
     node.cell = handle;
     handle.node = node;
     if (currentTrace() === null) {
-      if (before.value?.error === null) node.replaces = before;
+      if (node.value === null && before.value?.error === null) node.replaces = before;
       ambient().watch?.assign(handle, before, by);
     }
     ambient().tidy?.escaped.push(node);

@@ -16,6 +16,7 @@ import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { arrayAt } from "./memory.ts";
 import { planOf } from "./planner.ts";
+import type { RepeatLimits } from "./rematerialise.ts";
 import type { Schedule, Takeover } from "./schedule.ts";
 import { type ArenaBlock, HostStore, NOTHING, type OwnedStorage, REPLACED } from "./store.ts";
 import { createRunner } from "./wasm/runner.ts";
@@ -26,6 +27,8 @@ export interface HostEngineOptions {
   readonly schedules?: number;
   /** Steps of all schedules in the cache together; default 200,000. */
   readonly steps?: number;
+  /** When kernels are done again so that what they make need not wait for the backward pass. */
+  readonly repeats?: RepeatLimits;
 }
 
 /** What runs of a schedule share: its arrays in an arena, and its numbers. */
@@ -53,6 +56,7 @@ export class HostEngine implements Engine {
   readonly #cache = new Map<RunKey, Entry>();
   readonly #scheduleLimit: number;
   readonly #stepLimit: number;
+  readonly #repeats: RepeatLimits | undefined;
   #cachedSteps = 0;
   readonly #store = new HostStore();
   readonly #runner = createRunner(this.#store.memory);
@@ -63,6 +67,7 @@ export class HostEngine implements Engine {
   constructor(options: HostEngineOptions = {}) {
     this.#scheduleLimit = options.schedules ?? 500;
     this.#stepLimit = options.steps ?? 200_000;
+    this.#repeats = options.repeats;
   }
 
   upload(data: TypedArray, dtype: DType): Storage {
@@ -90,20 +95,23 @@ export class HostEngine implements Engine {
 
   compile(graph: RunGraph): () => boolean {
     // A schedule of its own, in whose frame the numbers stay.
-    const entry: Entry = { schedule: planOf(graph, this.#runner).schedule, frame: null };
+    const entry: Entry = { schedule: planOf(graph, this.#runner, this.#repeats).schedule, frame: null };
     let numbers: Float64Array | null = null;
     const prepare: typeof setNumbers = (schedule, nodes, frame) => {
       if (frame.numbers !== numbers) setNumbers(schedule, nodes, frame);
       ({ numbers } = frame);
     };
+    let calls = 0;
     return () => {
+      // A model's first values, which were replaced by others, and those that the first call replaces are nobody's then.
+      if (calls++ < 2) this.#store.collector.checkSoon();
       this.#execute(entry, graph, prepare, this.#recorder === null ? 0 : performance.now());
       return true;
     };
   }
 
   describe(graph: RunGraph): RunPlan {
-    const { schedule: { kernels, bytes }, lowered, groups } = planOf(graph, this.#runner);
+    const { schedule: { kernels, bytes }, lowered, groups } = planOf(graph, this.#runner, this.#repeats);
     return {
       lowered,
       kernels: groups.map(({ steps, from, to }) => {
@@ -223,7 +231,7 @@ export class HostEngine implements Engine {
 
   #entry(graph: RunGraph): Entry {
     const { key } = graph, entry = this.#cache.get(key);
-    if (entry === undefined) return this.#add(key, planOf(graph, this.#runner).schedule);
+    if (entry === undefined) return this.#add(key, planOf(graph, this.#runner, this.#repeats).schedule);
     if (this.#cache.size > this.#scheduleLimit >> 1) {
       // Last used, last in the map; while there is plenty of room the order does not matter.
       this.#cache.delete(key);

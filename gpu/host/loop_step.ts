@@ -89,6 +89,7 @@ export function addLoop(draft: Draft, runner: Runner | null, step: LoopStep): vo
     g.push(x.view.offset);
     kinds[l].strides.forEach((s, a) => s === "s" && g.push(axes.strides[l][a]));
   });
+  const places = [...offsets.map((at) => at - 1), ...stores.map((_, i) => g.length + i)];
   for (const s of stores) g.push(s.slot);
   g.push(...constants);
   const geometry = Int32Array.from(g);
@@ -96,6 +97,7 @@ export function addLoop(draft: Draft, runner: Runner | null, step: LoopStep): vo
   draft.add({
     kernel,
     geometry,
+    places,
     reads: loads,
     writes: stores.map((s) => s.slot),
     steps,

@@ -14,15 +14,23 @@ export interface Placement {
   readonly bytes: number;
 }
 
-/** Most arrays that are placed by size: time goes with the square of their number. */
-const MOST = 4096;
+/** Most arrays that are placed by size, and tried again: time goes with the square of their number. */
+const MOST = 4096, MOST_AGAIN = 1024, TRIES = 16;
 
 /** Places in the order of time, or by size where that takes less; `list` is in the order of `from`. */
 export function placeAll(list: readonly Lifetime[]): Placement {
-  const inTime = placeInTime(list);
-  if (list.length > MOST || inTime.bytes <= mostAtOnce(list)) return inTime;
-  const bySize = placeBySize(list);
-  return bySize.bytes < inTime.bytes ? bySize : inTime;
+  let best = placeInTime(list);
+  const least = mostAtOnce(list);
+  if (list.length > MOST) return best;
+  const order = [...list.keys()].sort((a, b) => list[b].bytes - list[a].bytes);
+  for (let t = 0; t < (list.length > MOST_AGAIN ? 1 : TRIES) && best.bytes > least; t++) {
+    const next = placeInOrder(list, order);
+    if (next.bytes < best.bytes) best = next;
+    // What stands at the end comes first in the next try.
+    const last = order.findIndex((i) => next.places[i] + inAlignment(list[i].bytes) === next.bytes);
+    order.unshift(...order.splice(last, 1));
+  }
+  return best;
 }
 
 /** The numbers of arrays by the kernel that uses them last. */
@@ -53,13 +61,13 @@ function placeInTime(list: readonly Lifetime[]): Placement {
   return { places, bytes: arena.bytes };
 }
 
-/** The largest first, each at the lowest place that is free all its life. */
-function placeBySize(list: readonly Lifetime[]): Placement {
+/** One after the other in some order, each at the lowest place that is free all its life. */
+function placeInOrder(list: readonly Lifetime[], order: readonly number[]): Placement {
   const places = new Array<number>(list.length).fill(0);
   /** Those that have a place, by it. */
   const placed: number[] = [];
   let end = 0;
-  for (const i of [...list.keys()].sort((a, b) => list[b].bytes - list[a].bytes)) {
+  for (const i of order) {
     const { bytes, from, to } = list[i], size = inAlignment(bytes);
     let at = 0;
     for (const k of placed) {

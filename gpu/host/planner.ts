@@ -15,6 +15,7 @@ import { Draft } from "./draft.ts";
 import { addLoop, copy } from "./loop_step.ts";
 import type { Application } from "./loops.ts";
 import { matmulKernel } from "./matmul.ts";
+import type { RepeatLimits } from "./rematerialise.ts";
 import type { KernelGroup, Schedule } from "./schedule.ts";
 import { type Access, isRowMajor, NOWHERE, swapLast, transposed, whole } from "./views.ts";
 import type { Runner } from "./wasm/runner.ts";
@@ -31,8 +32,8 @@ export interface Plan {
 }
 
 /** Makes the schedule of a run, which keeps none of the graph's nodes. */
-export function planOf(graph: RunGraph, runner: Runner | null): Plan {
-  return new Planner(inShortOrder(lower(graph), LOOP), graph.nodes, runner).plan();
+export function planOf(graph: RunGraph, runner: Runner | null, limits?: RepeatLimits): Plan {
+  return new Planner(inShortOrder(lower(graph), LOOP), graph.nodes, runner, limits).plan();
 }
 
 class Planner {
@@ -46,14 +47,14 @@ class Planner {
   readonly #draft: Draft;
   readonly #runner: Runner | null;
 
-  constructor(lowered: Lowered, nodes: readonly Node[], runner: Runner | null) {
+  constructor(lowered: Lowered, nodes: readonly Node[], runner: Runner | null, limits?: RepeatLimits) {
     this.#runner = runner;
     this.#lowered = lowered;
     this.#steps = lowered.steps;
     this.#isRoot = new Uint8Array(lowered.steps.length);
     for (const r of lowered.roots) this.#isRoot[r] = 1;
     this.#fusion = fuse(lowered, LOOP);
-    this.#draft = new Draft(lowered.steps, nodes);
+    this.#draft = new Draft(lowered.steps, nodes, limits);
   }
 
   plan(): Plan {
@@ -69,7 +70,14 @@ class Planner {
       const x = this.#lowered.replaced?.[k] ?? -1;
       return x < 0 ? -1 : this.#access[x].slot;
     });
-    return { schedule: draft.finish(roots, replaced), lowered: this.#lowered, groups };
+    const { schedule, ends } = draft.finish(roots, replaced);
+    // What is done again belongs to what it is done for.
+    const endOf = (k: number): number => k === 0 ? 0 : ends[k - 1];
+    return {
+      schedule,
+      lowered: this.#lowered,
+      groups: groups.map(({ steps, from, to }) => ({ steps, from: endOf(from), to: endOf(to) })),
+    };
   }
 
   /** The steps that are computed where step `i` is. */
@@ -213,7 +221,7 @@ class Planner {
     this.#draft.follow(geometry, 3, a);
     this.#draft.follow(geometry, 4, b);
     const kernel = matmulKernel(a.view, b.view, [M, N, K], step.dtype, this.#runner);
-    this.#draft.add({ kernel, geometry, reads: [a, b], writes: [to], steps: [i] });
+    this.#draft.add({ kernel, geometry, places: [0, 1, 2], reads: [a, b], writes: [to], steps: [i] });
     const y = whole(to, shape);
     return isTransposed ? { ...y, view: transposed(y.view) } : y;
   }
@@ -256,6 +264,7 @@ class Planner {
     this.#draft.add({
       kernel: attentionKernel(x, results, p, this.#runner),
       geometry,
+      places: [...slots, ...to].map((_, i) => slots.length + i),
       reads: operands,
       writes: to.filter((slot) => slot >= 0),
       steps: places.filter((place) => place >= 0),
@@ -294,7 +303,10 @@ class Planner {
     const wholes = windows.map((access) => this.#draft.isWhole(access)), { shape, dtype, source, p } = step;
     const kernel = customKernel(op, x, { shape, dtype }, source, p, wholes, this.#runner);
     const passes = passesOn(op.name) ? windows.filter((_, k) => wholes[k]).map(({ slot }) => slot) : [];
-    this.#draft.add({ kernel, geometry, reads: windows, writes: [to], steps: [i], passes, mayFail: true });
+    this.#draft.add({
+      ...{ kernel, geometry, reads: windows, writes: [to], steps: [i], passes, mayFail: true },
+      places: [...slots, to].map((_, i) => slots.length + i),
+    });
     return whole(to, step.shape);
   }
 

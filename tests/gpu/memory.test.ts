@@ -212,6 +212,35 @@ test("what is kept for reuse is let go before a run is refused", async (b) => {
   assertEquals((await one.narrow(0, 5, 1).data())[0], 1);
 });
 
+test("a value that was there when it was assigned keeps nothing of the one before it", async () => {
+  const w = randn([1000]).keep();
+  await w.data();
+  w.assign(tensor(new Float32Array(1000)));
+  assertEquals(w.node.replaces, null);
+});
+
+testEach(
+  "what a jitted step's first call leaves to nobody is collected before its second",
+  async ({ device }) => {
+    const model = new Linear(1024, 1024, { bias: false }), optimizer = new Adam(model, { lr: 0.01 });
+    const x = randn([4, 1024]).keep();
+    const step = jit(() => {
+      optimizer.zeroGrad();
+      model.call(x).square().mean().backward();
+      optimizer.step();
+    });
+    await sync();
+    const before = memory(device).live - 3 * 4 * MiB; // the weight, and the optimiser's state
+    for (let i = 0; i < 3; i++) step();
+    const { live } = memory(device);
+    assert(
+      live <= before + 4 * 4 * MiB + MiB,
+      `${(live - before) / MiB} MiB, of 16 for weight, gradient and state`,
+    );
+  },
+  { only: ["host"] },
+);
+
 test("a failed run gives back what it took", async (b) => {
   const table = randn([100, 2000]).keep(), wrong = tensor([3, 100], { dtype: "i32" });
   flush();
