@@ -472,7 +472,8 @@ export type { LiveDisplay } from "./display/show.ts";
 export { trainingProgress } from "./display/progress.ts";
 export type { ProgressOptions, ProgressState, TrainingProgress } from "./display/progress.ts";
 export { interruptSignal, repairKernel, restoreKernel, yieldToEvents } from "./display/kernel.ts";
-export { DeviceLostError } from "./gpu/devices.ts";
+export { DeviceLostError, tuneProducts } from "./gpu/devices.ts";
+export type { TunedProduct, TuneOptions } from "./gpu/devices.ts";
 
 setProgressFactory(fitProgress);
 setInterruption(interruption);

@@ -5,7 +5,7 @@ import { setEngine } from "../ops/runs.ts";
 import { createHostEngine } from "./host/engine.ts";
 import { createWebGpuEngine } from "./webgpu/mod.ts";
 
-export { DeviceLostError } from "./webgpu/mod.ts";
+export { DeviceLostError, type TunedProduct, type TuneOptions, tuneProducts } from "./webgpu/mod.ts";
 
 /** A variable of the environment, if the program may read it without asking. */
 function variable(name: string): string | null {

@@ -1,6 +1,8 @@
 /** Getting a device: the adapter's own limits and features, what it is, and the error for its loss. */
 // The specification's types, over Deno's own where it has none.
 import type {} from "@webgpu/types";
+import type { Tiles } from "./heuristics.ts";
+import { loadTiles, tilesPath } from "./tiles_file.ts";
 
 /** What plans need to know of a device. */
 export interface Limits {
@@ -20,6 +22,8 @@ export interface Limits {
   readonly f16: boolean;
   /** Whether a CPU runs the kernels. */
   readonly isSoftware: boolean;
+  /** Tiles of products that were measured to be the fastest, by class of shape; none where nobody searched. */
+  readonly tiles?: Tiles;
 }
 
 /** A device and what is known of it. */
@@ -115,19 +119,17 @@ export async function openDevice(): Promise<OpenDevice | null> {
   );
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const { limits } = device;
-  return {
-    device,
-    info,
-    limits: {
-      // Kernels count elements in i32.
-      binding: Math.floor(Math.min(limits.maxStorageBufferBindingSize, 2 ** 33 - 256) / 256) * 256,
-      buffer: Math.floor(limits.maxBufferSize / 256) * 256,
-      groups: limits.maxComputeWorkgroupsPerDimension,
-      uniformAlign: Math.max(16, limits.minUniformBufferOffsetAlignment),
-      storageBuffers: limits.maxStorageBuffersPerShaderStage,
-      workgroupMemory: limits.maxComputeWorkgroupStorageSize,
-      f16: device.features.has("shader-f16"),
-      isSoftware: info.isSoftware,
-    },
+  const known: Limits = {
+    // Kernels count elements in i32.
+    binding: Math.floor(Math.min(limits.maxStorageBufferBindingSize, 2 ** 33 - 256) / 256) * 256,
+    buffer: Math.floor(limits.maxBufferSize / 256) * 256,
+    groups: limits.maxComputeWorkgroupsPerDimension,
+    uniformAlign: Math.max(16, limits.minUniformBufferOffsetAlignment),
+    storageBuffers: limits.maxStorageBuffersPerShaderStage,
+    workgroupMemory: limits.maxComputeWorkgroupStorageSize,
+    f16: device.features.has("shader-f16"),
+    isSoftware: info.isSoftware,
   };
+  const path = tilesPath(info), tiles = path === null ? undefined : loadTiles(path, known);
+  return { device, info, limits: tiles === undefined ? known : { ...known, tiles } };
 }

@@ -75,7 +75,12 @@ export class WebGpuEngine implements Engine {
     return this.#plans.isCompiling;
   }
 
-  /** Has plans made as if the device had these limits, for tests. */
+  /** What plans go by. */
+  get limits(): Limits {
+    return this.#runtime.limits;
+  }
+
+  /** Has plans made as if the device had these limits. */
   assume(limits: Partial<Limits>): void {
     const runtime = this.#runtime;
     runtime.limits = { ...runtime.open.limits, ...limits };
@@ -229,7 +234,7 @@ export class WebGpuEngine implements Engine {
   }
 
   describe(graph: RunGraph): RunPlan {
-    return describeRun(graph, this.#runtime.open.limits, this.fusion !== "never");
+    return describeRun(graph, this.#runtime.limits, this.fusion !== "never");
   }
 
   #execute(graph: RunGraph, plan: Plan, storages: readonly (WebGpuStorage | null)[], start: number): void {

@@ -1,4 +1,5 @@
-/** Which variant of a kernel computes what: chosen by shape and device alone, so that results repeat. */
+/** Which variant of a kernel computes what: chosen by shape and device, so that results repeat, or as a search found out. */
+import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
 import type { Limits } from "./device.ts";
 import { THREADS } from "./kernels/kernel.ts";
 
@@ -23,6 +24,15 @@ export interface ProductShape {
   readonly N: number;
   readonly K: number;
   readonly batches: number;
+}
+
+/** Tiles by class of shape. */
+export type Tiles = ReadonlyMap<string, Tile>;
+
+/** Shapes that one measurement stands for: lengths up to the same power of 4. */
+export function classOf({ M, N, K, batches }: ProductShape): string {
+  const upTo = (n: number): number => 4 ** Math.ceil(Math.log2(Math.max(1, n)) / 2);
+  return `${upTo(M)} ${upTo(K)} ${upTo(N)}${batches > 1 ? " batched" : ""}`;
 }
 
 const square = (side: number, each: number): Tile => ({
@@ -72,9 +82,19 @@ export function foldsProduct({ M, N }: ProductShape, { isSoftware }: Device): bo
   return isSoftware ? M * N === 1 : M === 1 || N === 1;
 }
 
-/** The tile of a product. */
-export function productTile(shape: ProductShape, { isSoftware, workgroupMemory }: Limits): Tile {
-  const { M, N, K, batches } = shape;
+/** Every tile that a search tries. */
+export function productTiles({ isSoftware, workgroupMemory }: Limits): readonly Tile[] {
+  if (!isSoftware) {
+    return [LARGE, MIDDLE, square(64, 4), SMALL, FLAT, TALL].filter((t) => tileBytes(t) <= workgroupMemory);
+  }
+  return [4, 8].flatMap((rows) => [4, 8].map((columns) => ({ down: 1, across: 1, rows, columns, depth: 0 })));
+}
+
+/** The tile of a product: the one that was measured to be fastest, or by rule. */
+export function productTile(shape: ProductShape, limits: Limits): Tile {
+  const { M, N, K, batches } = shape, { isSoftware, workgroupMemory, tiles } = limits;
+  const measured = areDeterministicAlgorithmsEnabled() ? undefined : tiles?.get(classOf(shape));
+  if (measured !== undefined) return measured;
   if (isSoftware) {
     // Workgroup memory is no nearer than any other, and a load costs as much as a hundred multiplications.
     const few = M * N * batches < 64 * ENOUGH_THREADS || M * N * K * batches < WORTHWHILE, most = few ? 4 : 8;

@@ -56,6 +56,8 @@ export class Plans {
   readonly #entries = new Map<RunKey, Entry>();
   readonly #upgrades: Upgrades;
   #dispatches = 0;
+  /** Whether plans were made for the same bits in every run. */
+  #isFixed = areDeterministicAlgorithmsEnabled();
 
   /** `counts` has the number of structures that were new; `report` hears why a plan cannot be used. */
   constructor(readonly counts: { planned: number }, report: (error: Error) => void) {
@@ -76,6 +78,9 @@ export class Plans {
 
   /** The plan of a run on a device; not `isRun`: the one that it would have, for who asks beforehand. */
   of(graph: RunGraph, runtime: Runtime, isRun: boolean): Plan {
+    const isFixed = areDeterministicAlgorithmsEnabled();
+    if (isFixed !== this.#isFixed && runtime.limits.tiles !== undefined) this.forget();
+    this.#isFixed = isFixed;
     let entry = this.#entries.get(graph.key);
     if (entry === undefined) {
       this.counts.planned++;
@@ -84,7 +89,7 @@ export class Plans {
     // Most recently used last.
     this.#entries.delete(graph.key);
     this.#entries.set(graph.key, entry);
-    switch (areDeterministicAlgorithmsEnabled() ? "always" : this.fusion) {
+    switch (isFixed ? "always" : this.fusion) {
       case "never":
         return entry.apart ??= this.#keep(entry, makeRunPlan(graph, runtime, { fusion: false }));
       case "always":
