@@ -276,9 +276,29 @@ export function poison(node: Node, error: unknown): void {
   node.value = { device: node.device, error: error instanceof Error ? error : new Error(String(error)) };
 }
 
-/** Values with a graph since the last step; the oldest, where no step comes, are only watched. */
+/** Values with a graph since the last step: those before `firstHeld` are only watched, the others are held, and so small. */
 let graphs: (Node | WeakRef<Node>)[] = [];
-const WATCHED = 256;
+let firstHeld = 0, heldBytes = 0;
+const HELD = 256, HELD_BYTES = 2 ** 22;
+
+/** Keeps an eye on a value with a graph; the oldest, where no step comes, and large ones are left to the collector. */
+function watch(node: Node): void {
+  graphs.push(node);
+  heldBytes += bytesOf(node);
+  while (graphs.length - firstHeld > HELD || heldBytes > HELD_BYTES) {
+    const oldest = graphs[firstHeld] as Node;
+    heldBytes -= bytesOf(oldest);
+    graphs[firstHeld++] = new WeakRef(oldest);
+  }
+  if (graphs.length > 4 * HELD) setGraphs(graphs.filter((g) => g instanceof Node || g.deref() !== undefined));
+}
+
+function setGraphs(list: typeof graphs): void {
+  graphs = list;
+  const held = list.filter((g) => g instanceof Node);
+  firstHeld = list.length - held.length;
+  heldBytes = held.reduce((n, g) => n + bytesOf(g), 0);
+}
 
 /** After realisation: a value that nobody can differentiate lets go of its graph. */
 export function settle(node: Node): void {
@@ -287,12 +307,7 @@ export function settle(node: Node): void {
   if (node.track === 0 || node.cell !== null) {
     node.inputs = NONE;
   } else if ((node.track & BY_BACKWARD) !== 0) {
-    graphs.push(node);
-    const old = graphs.length - WATCHED - 1;
-    if (old >= 0 && graphs[old] instanceof Node) graphs[old] = new WeakRef(graphs[old] as Node);
-    if (graphs.length > 4 * WATCHED) {
-      graphs = graphs.filter((g) => g instanceof Node || g.deref() !== undefined);
-    }
+    watch(node);
   }
 }
 
@@ -315,7 +330,7 @@ export function dropStaleGraphs(reason: string): void {
       root.inputs = NONE;
     } else keep.push(ref);
   }
-  graphs = keep;
+  setGraphs(keep);
 }
 
 function leadsToReplaced(root: Node, known: Map<Node, boolean>): boolean {

@@ -241,6 +241,14 @@ testEach(
   { only: ["host"] },
 );
 
+test("results that could be differentiated and that nobody holds make room for others without a step", async (b) => {
+  const w = randn([MiB / 4]).keep(); // 1 MiB
+  w.requiresGrad = true;
+  await w.data();
+  leave(b, 12 * MiB);
+  for (let i = 0; i < 60; i++) assert(Number.isFinite((await w.mul(i).data())[0]));
+});
+
 test("a failed run gives back what it took", async (b) => {
   const table = randn([100, 2000]).keep(), wrong = tensor([3, 100], { dtype: "i32" });
   flush();
