@@ -96,18 +96,21 @@ function scaleOf(graph: Snapshot): number {
 
 const elements = (n: Node): number => n.shape.reduce((a, b) => a * b, 1);
 
-/** Gradients of the step before that a step still has when its own backward pass begins. */
+/** Gradients of the step before that a step still has when a backward pass first adds to them. */
 export function leftOver(steps: readonly Observation[], norms: readonly (() => number)[]): Finding[] {
-  if (steps.length < 2 || steps[0].updates.length === 0) return [];
-  const trained = new Set(steps[0].updates[0].used.keys());
-  const second = steps[1].passes[0];
-  if (second === undefined || ![...second.had].some((p) => trained.has(p))) return [];
+  if (steps.length < 2) return [];
+  const trained = new Set(steps[0].updates.flatMap((update) => [...update.used.keys()]));
+  const left = [...trained].filter((p) => {
+    const first = steps[1].passes.find((pass) => pass.gradients.has(p));
+    return first !== undefined && first.had.has(p);
+  });
+  if (left.length === 0) return [];
   const sizes = norms.map((norm) => norm());
   return [{
     cause: "missing-zero-grad",
     message: "Gradients of earlier steps are still there when backward adds new ones: zeroGrad is missing",
     evidence:
-      `${second.had.size} parameters had a gradient when the second backward pass began; the norm used by the ` +
+      `${left.length} parameters had a gradient when the second step's backward pass began; the norm used by the ` +
       `steps: ${sizes.slice(0, 5).map(short).join(", ")}`,
     remedy: "call optimizer.zeroGrad() before loss.backward() in every step",
   }];

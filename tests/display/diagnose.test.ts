@@ -252,6 +252,52 @@ test("diagnose finds a missing zeroGrad", async () => {
   assertStringIncludes(report.findings[0].remedy, "zeroGrad()");
 });
 
+/** A training step of two networks against each other, with an optimiser each. */
+function adversaries(clearsGenerator: boolean): { pair: Module; step: () => Tensor } {
+  class Pair extends Module {
+    generator = new Sequential(new Linear(8, 32), new ReLU(), new Linear(32, 2));
+    critic = new Sequential(new Linear(2, 32), new ReLU(), new Linear(32, 1));
+  }
+  const pair = new Pair(),
+    { generator, critic } = pair,
+    real = randn([64, 2]).detach(),
+    noise = randn([64, 8]).detach();
+  const [first, second] = [critic, generator].map((m) => new Adam(m, { lr: 1e-3 }));
+  const judged = (x: Tensor, is: number): Tensor => {
+    const score = critic.call(x) as Tensor;
+    return bceWithLogits(score, zeros(score.shape).add(is));
+  };
+  return {
+    pair,
+    step() {
+      const fake = generator.call(noise) as Tensor;
+      first.zeroGrad();
+      judged(real, 1).add(judged(fake.detach(), 0)).backward();
+      first.step();
+      if (clearsGenerator) second.zeroGrad();
+      const loss = judged(fake, 1);
+      loss.backward();
+      second.step();
+      return loss;
+    },
+  };
+}
+
+test("diagnose takes the gradient of one adversary for no missing zeroGrad of the other", async () => {
+  manualSeed(20);
+  const { pair, step } = adversaries(true);
+  healthy(await diagnose(pair, step));
+  const alone = adversaries(true);
+  healthy(await diagnose((alone.pair as unknown as { generator: Sequential }).generator, alone.step));
+});
+
+test("diagnose finds a missing zeroGrad of the second optimiser of a step", async () => {
+  manualSeed(20);
+  const { pair, step } = adversaries(false);
+  const { evidence } = found(await diagnose(pair, step), "missing-zero-grad");
+  assertStringIncludes(evidence, "4 parameters");
+});
+
 test("diagnose finds a parameter that is detached, and where", async () => {
   manualSeed(21);
   const { x, y } = regression();
