@@ -17,7 +17,8 @@ export async function origin(
     if (e instanceof AnomalyError) error = e;
     else throw e;
   }
-  const state = `loss ${loss ?? "unknown"}, gradient norm ${gradient}`;
+  const short = (x: number): string => String(Number(x.toPrecision(3)));
+  const state = `loss ${loss === undefined ? "unknown" : short(loss)}, gradient norm ${short(gradient)}`;
   const nodes = first.passes.flatMap((pass) => pass.graph.nodes);
   const large = nodes.find((n) =>
     n.op.name === "constant" && n.dtype === "f16" && Math.abs(n.p.value) > 65504

@@ -23,23 +23,23 @@ export function probabilities({ first, layers }: Context): Finding[] {
     const probability = (n: Node): Node | null => {
       let x = graph.source(n);
       while (ON_THE_WAY.has(x.op.name)) x = graph.source(graph.inputs.get(x)![0]);
-      return x.op.name === "softmax" || x.op.name === "sigmoid" ? x : null;
+      return isSoftmax(graph, x) || x.op.name === "sigmoid" ? x : null;
     };
+    const place = (x: Node): string =>
+      `${x.op.name === "div" ? "softmax by hand" : x.op.name} (${layers.placeOf(x)})`;
     for (const n of graph.nodes) {
       const operand = graph.inputs.get(n)![0];
       if (operand === undefined || n.track === 0) continue;
       const p = graph.source(operand), { name } = n.op;
-      if (
-        (name === "crossEntropy" || name === "softmax" || name === "logSoftmax") && p.op.name === "softmax"
-      ) {
-        twice.set(`softmax (${layers.placeOf(p)})`, name);
+      if ((name === "crossEntropy" || name === "softmax" || name === "logSoftmax") && isSoftmax(graph, p)) {
+        twice.set(place(p), name);
       } else if (
         name === "softplus" && p.op.name === "sigmoid" && graph.nodes.some((m) => isLogitLoss(graph, m, n, p))
       ) {
-        twice.set(`sigmoid (${layers.placeOf(p)})`, "bceWithLogits");
+        twice.set(place(p), "bceWithLogits");
       } else if (LOGARITHMS.has(name) || name === "binaryCrossEntropy") {
         const q = probability(operand);
-        if (q !== null) unfused.set(`${q.op.name} (${layers.placeOf(q)})`, name);
+        if (q !== null) unfused.set(place(q), name);
       }
     }
   }
@@ -63,6 +63,15 @@ export function probabilities({ first, layers }: Context): Finding[] {
         : "use bceWithLogits(logits, target), or logits.logSigmoid()",
     })),
   ];
+}
+
+/** A softmax, as one op or by hand: exp(x) / sum(exp(x)). */
+function isSoftmax(graph: Snapshot, x: Node): boolean {
+  if (x.op.name !== "div") return x.op.name === "softmax";
+  const [above, below] = graph.inputs.get(x)!, exp = graph.source(above);
+  if (exp.op.name !== "exp") return false;
+  const operand = (n: Node): Node => graph.source(graph.inputs.get(n)![0]);
+  return [...graph.below(below)].some((n) => n.op.name === "exp" && operand(n) === operand(exp));
 }
 
 /** bceWithLogits is softplus(z) - z y: a difference of a softplus and a product of the same z. */

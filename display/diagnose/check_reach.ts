@@ -144,7 +144,11 @@ export function equalUnits({ model, first, readings }: Context): () => Finding[]
       message: `All units of ${few(same.map((a) => a.path))} are equal and stay so: they get equal gradients`,
       evidence: `${same[0].units} units of ${same[0].path} with the same weights (the first is ${
         Number(same[0].any().toPrecision(3))
-      }), and gradients that differ by ${same[0].gradient().toExponential(0)}`,
+      }), and ${
+        same[0].gradient() === 0
+          ? "equal gradients"
+          : `gradients that differ by ${same[0].gradient().toExponential(0)}`
+      }`,
       remedy:
         `start from random values, as init.heNormal (relu) or init.xavierUniform (tanh) do, instead of ` +
         (zero ? "zeros" : "one number") + "; zeros are right for biases, and for a last layer",

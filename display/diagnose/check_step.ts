@@ -4,15 +4,45 @@ import { noGrad } from "../../ops/transforms/backward.ts";
 import type { Context } from "./context.ts";
 import { few, type Finding } from "./finding.ts";
 import type { Snapshot } from "../layers.ts";
-import { type Observation } from "./observe.ts";
+import type { Observation, Pass, Update } from "./observe.ts";
 import { normOf, plain, type Readings } from "../readings.ts";
 
 const short = (x: number): string => String(Number(x.toPrecision(3)));
 
+/** Micro-batches whose gradients were cleared before the step, which used those of the last one alone. */
+function overwritten(passes: readonly Pass[], update: Update, readings: Readings): () => Finding[] {
+  const last = passes.at(-1)!;
+  const lost = passes.slice(0, -1).filter((pass) =>
+    [...last.gradients.keys()].some((p) => update.used.has(p) && pass.gradients.has(p) && !last.had.has(p))
+  );
+  if (lost.length === 0 || new Set(passes.map(namesOf)).size > 1) return () => [];
+  const pairs = noGrad(() =>
+    Array.from(last.gradients).flatMap(([p, ct]) => {
+      const used = update.used.get(p) ?? null;
+      if (used === null) return [];
+      const u = plain(used), g = plain(ct);
+      return [[u.mul(g), u.square(), g.square()].map((t) => readings.one(t.sum()))];
+    })
+  );
+  return () =>
+    // Whoever combines gradients of several losses by hand clears them in between, too.
+    pairs.every(([dot, u, g]) => dot() >= 0.999 * Math.sqrt(u() * g()))
+      ? [{
+        cause: "overwritten",
+        message: "Gradients of micro-batches are thrown away: the step uses those of the last one alone",
+        evidence: `${passes.length} backward passes before the step, and gradients were cleared in between`,
+        remedy:
+          "call optimizer.zeroGrad() once, before the first micro-batch of a step, so that gradients add up",
+      }]
+      : [];
+}
+
+const namesOf = ({ graph }: Pass): string => graph.nodes.map((n) => n.op.name).join(" ");
+
 /** The gradients a step used against those that its backward passes brought. */
 export function usedGradients({ first, model, readings }: Context): () => Finding[] {
   const update = first.updates[0];
-  if (update === undefined) return () => [];
+  if (update === undefined || update.after === 0) return () => [];
   const passes = first.passes.slice(0, update.after);
   const rows = noGrad(() =>
     Object.entries(model.namedParameters()).flatMap(([path, p]) => {
@@ -29,7 +59,8 @@ export function usedGradients({ first, model, readings }: Context): () => Findin
     })
   );
   const scales = passes.map((pass) => scaleOf(pass.graph));
-  const shapes = new Set(passes.map(({ graph }) => graph.nodes.map((n) => n.op.name).join(" ")));
+  const shapes = new Set(passes.map(namesOf));
+  const lost = overwritten(passes, update, readings);
   return () => {
     const seen = rows.filter((r) => r.raw() > 1e-24 && r.used() > 0).map((r) => ({
       path: r.path,
@@ -38,7 +69,8 @@ export function usedGradients({ first, model, readings }: Context): () => Findin
       norm: Math.sqrt(r.used()),
       from: Math.sqrt(r.raw()),
     }));
-    if (seen.length === 0 || !seen.every((r) => r.isScaled)) return [];
+    const thrown = lost();
+    if (thrown.length > 0 || seen.length === 0 || !seen.every((r) => r.isScaled)) return thrown;
     const factors = seen.map((r) => r.factor), low = Math.min(...factors), high = Math.max(...factors);
     const findings: Finding[] = [];
     const cut = seen.filter((r) => r.factor < 0.999);

@@ -10,6 +10,7 @@ export type Cause =
   | "half-overflow"
   | "diverging"
   | "missing-zero-grad"
+  | "overwritten"
   | "detached"
   | "replaced"
   | "unused"
@@ -52,6 +53,7 @@ const ORDER: readonly Cause[] = [
   "half-overflow",
   "not-finite",
   "missing-zero-grad",
+  "overwritten",
   "replaced",
   "detached",
   "zero-derivative",

@@ -252,12 +252,16 @@ test("diagnose finds a missing zeroGrad", async () => {
   assertStringIncludes(report.findings[0].remedy, "zeroGrad()");
 });
 
-/** A training step of two networks against each other, with an optimiser each. */
-function adversaries(clearsGenerator: boolean): { pair: Module; step: () => Tensor } {
-  class Pair extends Module {
-    generator = new Sequential(new Linear(8, 32), new ReLU(), new Linear(32, 2));
-    critic = new Sequential(new Linear(2, 32), new ReLU(), new Linear(32, 1));
+/** Two networks against each other, with an optimiser each. */
+class Pair extends Module {
+  generator = new Sequential(new Linear(8, 32), new ReLU(), new Linear(32, 2));
+  critic = new Sequential(new Linear(2, 32), new ReLU(), new Linear(32, 1));
+  forward(z: Tensor): Tensor {
+    return this.critic.call(this.generator.call(z)) as Tensor;
   }
+}
+
+function adversaries(clearsGenerator: boolean): { pair: Pair; step: () => Tensor } {
   const pair = new Pair(),
     { generator, critic } = pair,
     real = randn([64, 2]).detach(),
@@ -288,7 +292,7 @@ test("diagnose takes the gradient of one adversary for no missing zeroGrad of th
   const { pair, step } = adversaries(true);
   healthy(await diagnose(pair, step));
   const alone = adversaries(true);
-  healthy(await diagnose((alone.pair as unknown as { generator: Sequential }).generator, alone.step));
+  healthy(await diagnose(alone.pair.generator, alone.step));
 });
 
 test("diagnose finds a missing zeroGrad of the second optimiser of a step", async () => {
@@ -539,6 +543,69 @@ test("diagnose finds accumulation without 1 / G", async () => {
   assertEquals(causes(report), ["accumulated-without-mean"], report.text());
   assertStringIncludes(report.findings[0].remedy, "loss.div(4).backward()");
   healthy(await diagnose(model, step(true), { optimizer }));
+});
+
+test("diagnose finds micro-batches whose gradients are cleared before the step", async () => {
+  manualSeed(35);
+  const { x, y } = regression(), model = mlp(new Tanh()), optimizer = new SGD(model, { lr: 0.01 });
+  const report = await diagnose(model, (m) => {
+    let loss!: Tensor;
+    for (const at of [0, 32]) {
+      optimizer.zeroGrad();
+      loss = mseLoss(m.call(x.narrow(0, at, 32)) as Tensor, y.narrow(0, at, 32)).div(2);
+      loss.backward();
+    }
+    optimizer.step();
+    return loss;
+  });
+  assertEquals(causes(report), ["overwritten"], report.text());
+  assertStringIncludes(report.findings[0].remedy, "before the first micro-batch");
+});
+
+test("diagnose has nothing against gradients of several losses that are combined by hand", async () => {
+  manualSeed(35);
+  const { x, y } = regression(), model = mlp(new Tanh()), optimizer = new SGD(model, { lr: 0.01 });
+  const parameters = model.parameters();
+  healthy(
+    await diagnose(model, (m) => {
+      const parts = [0, 32].map((at) => {
+        optimizer.zeroGrad();
+        mseLoss(m.call(x.narrow(0, at, 32)) as Tensor, y.narrow(0, at, 32)).backward();
+        return parameters.map((p) => p.grad!);
+      });
+      parameters.forEach((p, i) => p.grad = parts[0][i].add(parts[1][i]).div(2));
+      optimizer.step();
+    }),
+  );
+});
+
+test("diagnose finds a softmax by hand under a logarithm, and one before crossEntropy", async () => {
+  manualSeed(36);
+  const x = randn([16, 8]), y = randint(0, 4, [16]), model = new Linear(8, 4);
+  const byHand = (z: Tensor): Tensor => z.exp().div(z.exp().sum(1, { keepdim: true }));
+  const probabilities = (z: Tensor): Tensor => {
+    const e = z.sub(z.amax(1, { keepdim: true })).exp();
+    return e.div(e.sum(1, { keepdim: true }));
+  };
+  for (const softmax of [byHand, probabilities]) {
+    const loss = (m: Linear): Tensor => softmax(m.call(x)).gather(1, y.unsqueeze(1)).log().mean().neg();
+    assertStringIncludes(found(await diagnose(model, loss), "softmax-not-fused").message, "softmax by hand");
+    const twice = found(await diagnose(model, (m) => crossEntropy(softmax(m.call(x)), y)), "softmax-twice");
+    assertStringIncludes(twice.message, "softmax by hand");
+  }
+});
+
+test("what a diagnosis says of numbers is short", async () => {
+  const x = randn([16, 8]), model = new Linear(8, 4);
+  const report = await diagnose(model, (m) => m.call(x).relu().mul(0).log().mean());
+  assert(!/\d\.\d{4}/.test(report.text()), report.text());
+  const same = { init: (shape: readonly number[]) => init.constant(shape, { value: 0.1 }) };
+  const equal = new Sequential(new Linear(8, 8, same), new Linear(8, 1, same));
+  const { evidence } = found(
+    await diagnose(equal, (m) => (m.call(x) as Tensor).mean()),
+    "equal-initialisation",
+  );
+  assertStringIncludes(evidence, "equal gradients");
 });
 
 test("diagnose finds a softmax that is taken twice", async () => {
