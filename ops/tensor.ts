@@ -68,7 +68,14 @@ import { matmul } from "./definitions/contraction.ts";
 import * as Distance from "./definitions/distance.ts";
 import * as Products from "./definitions/products.ts";
 import type { AddedProductOptions } from "./definitions/products.ts";
-import { aliasNode, constantNode, data as dataLeaf, detach } from "./definitions/structural.ts";
+import {
+  aliasNode,
+  constantNode,
+  data as dataLeaf,
+  detach,
+  isLent,
+  passOn,
+} from "./definitions/structural.ts";
 
 /** A tensor or a JavaScript number, which takes the tensor's type. */
 export type Operand = Tensor | number;
@@ -556,11 +563,11 @@ export class Tensor {
   }
 
   /**
-   * Gives the memory back now instead of when the tensor is unreachable; every tensor with the same elements in the same
-   * memory (a reshape to the same shape, say) is gone with it. What only passes another tensor on frees nothing.
+   * Gives the memory back now instead of when the tensor is unreachable. What a transform only passed on (an argument that is
+   * its result) stays the argument's.
    */
   dispose(): void {
-    if (this.node.op.family === "identity") return;
+    if (isLent(this.node)) return;
     const value = this.node.value;
     if (value !== null && value.error === null) engineOf(this.device).free(value);
   }
@@ -2477,7 +2484,7 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
       : operandValue;
     recordEffect(handle, value);
     const grads = handle.requiresGrad && handle.node.cell === handle;
-    const node = aliasNode(nodeOf(value), grads ? BY_BACKWARD : 0, !grads), before = handle.node;
+    const node = passOn(nodeOf(value), grads ? BY_BACKWARD : 0, !grads), before = handle.node;
     node.cell = handle;
     handle.node = node;
     if (currentTrace() === null) {

@@ -86,3 +86,17 @@ export function aliasNode(x: Node, track: number, cut = false): Node {
   node.value = x.value;
   return node;
 }
+
+const lent = new WeakSet<Node>();
+
+/** An alias that leaves a transform: of what has a value already it is another's, which disposing of it leaves alone. */
+export function passOn(x: Node, track: number, cut = false): Node {
+  const node = aliasNode(x, track, cut);
+  if (node.value !== null) lent.add(node);
+  return node;
+}
+
+/** Whether the value of a node is that of another, which it only passes on. */
+export function isLent(node: Node): boolean {
+  return lent.has(node);
+}

@@ -1,7 +1,7 @@
 /** Functional derivatives over trees: vjp, jvp, linearize, grad, valueAndGrad. */
 import { ambient, withAmbient } from "../ambient.ts";
 import { isFloat } from "../dtype.ts";
-import { aliasNode } from "../definitions/structural.ts";
+import { aliasNode, passOn } from "../definitions/structural.ts";
 import { type Node, nodeOf } from "../node.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
@@ -73,7 +73,7 @@ function evaluate(
 /** A result without the mark of the transform that made it. */
 function leaveTransform(t: Tensor, mask: number, cut: boolean): Tensor {
   const node = nodeOf(t);
-  return new Tensor(aliasNode(node, node.track & ~mask, cut));
+  return new Tensor(passOn(node, node.track & ~mask, cut));
 }
 
 /** The pullback of a function: cotangents of its output to cotangents of its inputs. */

@@ -1,5 +1,5 @@
 /** jit: records a function once for each structure of its arguments and applies the recorded graph from then on. */
-import { alias, placeholder, placeholderNode, randomKey } from "../definitions/structural.ts";
+import { alias, passOn, placeholder, placeholderNode, randomKey } from "../definitions/structural.ts";
 import { defaultDevice } from "../create.ts";
 import {
   BY_BACKWARD,
@@ -239,7 +239,7 @@ function recordEntry(
         gradOutputs.push({ handle, output, isRead: looked.has(handle) });
         if (grad !== null) extra.push(grad);
       }
-      return [...out.leaves, ...extra];
+      return [...out.leaves.map(passedOn), ...extra];
     }, {
       kind: "jit",
       device: flat.leaves[0]?.device ?? defaultDevice(),
@@ -291,6 +291,12 @@ function recordEntry(
     })),
     compiled: undefined,
   };
+}
+
+/** A result of its own, where it is only an argument or a tensor from outside: whoever disposes of it keeps that one. */
+function passedOn(t: Tensor): Tensor {
+  const node = nodeOf(t);
+  return node.op === placeholder ? new Tensor(passOn(node, node.track)) : t;
 }
 
 const BY = "a jitted step";

@@ -1,6 +1,7 @@
 /** vmap: a function of one example as a function of a batch, by rewriting its graph. */
 import { arange } from "../create.ts";
 import { foldKey } from "../definitions/random.ts";
+import { passOn } from "../definitions/structural.ts";
 import { apply, type Trace, wrap } from "../node.ts";
 import { showShape } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
@@ -112,7 +113,11 @@ export function vmap<A extends any[], Y extends Tree>(
     const n = result.outputs.length - effects.length;
     effects.forEach((handle, i) => handle.assign(result.outputs[n + i], "vmap"));
     return made!.rebuild(
-      result.outputs.slice(0, n).map((t, i) => {
+      result.outputs.slice(0, n).map((output, i) => {
+        // An argument that is passed on stays the caller's, whatever becomes of the result.
+        const t = inputs.some(({ node }) => node === output.node)
+          ? new Tensor(passOn(output.node, output.node.track))
+          : output;
         const axis = axisAt(outAxes, made.paths[i]);
         if (axis === null) {
           if (!result.flags[i]) return t;
