@@ -74,7 +74,8 @@ function nodeCard({ node, operands, parent }: NodeItem, detail: Detail): Card {
   if (detail !== "title") {
     // What shows its only element needs no type.
     if (node.shape.length > 0 || node.value === undefined || node.dtype !== "f32") lines.push(typeText(node));
-    const data = node.value === undefined || number !== "" || (detail === "short" && isOp)
+    const isLeftOut = detail === "short" && isOp && node.shape.length > 0;
+    const data = node.value === undefined || number !== "" || isLeftOut
       ? ""
       : `data ${valueText(node.value)}`;
     const grad = node.cotangent === undefined ? "" : `grad ${valueText(node.cotangent)}`;

@@ -129,5 +129,11 @@ function mapText(
       consoleText(formatNumber(10 ** high, 2))
     } (dark)`
     : "no values";
-  return [heading(options, `${layers.length} layers, ${steps.length} steps, ${scale}`), ...lines].join("\n");
+  return [
+    heading(
+      options,
+      `${layers.length} layers, ${steps.length} ${steps.length === 1 ? "step" : "steps"}, ${scale}`,
+    ),
+    ...lines,
+  ].join("\n");
 }

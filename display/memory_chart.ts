@@ -6,7 +6,7 @@ import { flatten, type Tree } from "../ops/transforms/tree.ts";
 import { isPlainObject } from "./bundle.ts";
 import { type Chart, type ChartOptions, lineChart, type Points } from "./chart.ts";
 import { Snapshot } from "./layers.ts";
-import { formatBytes, kindOf, plainLine } from "./parts.ts";
+import { byteUnit, formatBytes, kindOf, plainLine } from "./parts.ts";
 
 /** Bytes of intermediates that live after each op of a run which computes `roots`; what is there already is not counted. */
 export function liveBytes(roots: readonly Node[]): number[] {
@@ -60,20 +60,26 @@ export function memoryChart(runs: Readonly<Record<string, () => Tree>>, options:
       `Cannot draw the memory of ${kindOf(runs)}: give functions by name, as in { plain: () => grad(f)(x) }`,
     );
   }
-  const series: Record<string, Points> = {}, peaks: string[] = [];
+  const lives: Record<string, number[]> = {}, peaks: string[] = [];
+  let most = 0;
   for (const [name, f] of Object.entries(runs)) {
     const live = liveBytes(
       flatten(f(), "draw the memory of a function that returns").leaves.map((t) => t.node),
     );
     const peak = live.reduce((a, b) => Math.max(a, b), 0);
     peaks.push(`${plainLine(name)}: peak ${formatBytes(peak)}`);
-    series[name] = { x: live.map((_, i) => i + 1), y: live.map((b) => b / 2 ** 20) };
+    most = Math.max(most, peak);
+    lives[name] = live;
+  }
+  const unit = byteUnit(most), series: Record<string, Points> = {};
+  for (const [name, live] of Object.entries(lives)) {
+    series[name] = { x: live.map((_, i) => i + 1), y: live.map((b) => b / unit.size) };
   }
   return lineChart({
     title: "memory of intermediates over a run",
     subtitle: `${peaks.join(", ")}; op by op, without fusion`,
     xTitle: "op",
-    yTitle: "MiB",
+    yTitle: unit.name,
     height: 260,
     ...options,
     series,

@@ -151,6 +151,12 @@ export function formatCount(count: number, least = 1000): string {
 
 /** A size in memory: `512 B`, `4 KiB`, `1.5 MiB`. */
 export function formatBytes(bytes: number): string {
+  const { name, size } = byteUnit(bytes);
+  return `${formatNumber(bytes / size, 3)} ${name}`;
+}
+
+/** The unit in which so many bytes are a number from 1 to 1,023. */
+export function byteUnit(bytes: number): { name: string; size: number } {
   const power = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
-  return `${formatNumber(bytes / 1024 ** power, 3)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
+  return { name: ["B", "KiB", "MiB", "GiB", "TiB"][power], size: 1024 ** power };
 }

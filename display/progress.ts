@@ -2,7 +2,7 @@
 
 import { type Bundle, displayHook } from "./bundle.ts";
 import { inKernel } from "./kernel.ts";
-import { consoleText, formatDuration, formatNumber, plainLine, shorten, sparkline } from "./parts.ts";
+import { consoleText, formatDuration, formatNumber, kindOf, plainLine, shorten, sparkline } from "./parts.ts";
 import { Curve, liveSvg, type TrainingCurves, trainingFigure } from "./progress_picture.ts";
 import { isTerminal, type LiveDisplay, liveDisplay } from "./show.ts";
 
@@ -75,6 +75,12 @@ class Progress implements TrainingProgress {
 
   update(state: ProgressState): void {
     if (this.#ended) return;
+    for (const [name, value] of Object.entries(state)) {
+      if (typeof value !== "object" || value === null) continue;
+      throw new TypeError(
+        `Cannot show ${kindOf(value)} as ${plainLine(name)}: it is a number, as await loss.item() gives`,
+      );
+    }
     const step = state.step ?? (this.#state.step ?? 0) + 1;
     this.#from ??= step - 1;
     this.#state = { ...this.#state, ...state, step };

@@ -1,5 +1,6 @@
 /** The one way out: everything that is shown, in a notebook or a terminal, is shown by these functions. */
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { describe, type Presentation } from "./bundle.ts";
 import { kernelRuntime } from "./kernel/runtime.ts";
 
@@ -9,12 +10,21 @@ import { kernelRuntime } from "./kernel/runtime.ts";
  * Also takes `{ data, metadata }`, a bundle with metadata by MIME type.
  */
 export function show(...things: unknown[]): Promise<void> {
-  return markShowing(showAll(things));
+  // A hook that shows something itself is waited for by its own turn.
+  if (showingNow.getStore()) return markShowing(showAll(things, Promise.resolve()));
+  const shown = showingNow.run(true, () => showAll(things, turn));
+  turn = shown.catch(() => {});
+  return markShowing(shown);
 }
 
-async function showAll(things: unknown[]): Promise<void> {
+const showingNow = new AsyncLocalStorage<boolean>();
+/** Ends with the last call of `show`: what is not awaited still comes in the order of the calls. */
+let turn: Promise<void> = Promise.resolve();
+
+async function showAll(things: unknown[], before: Promise<void>): Promise<void> {
   for (const thing of things) {
     const presentation = await describe(thing);
+    await before;
     if (kernelRuntime() === undefined) console.log(plainText(presentation));
     else emit("display_data", presentation);
   }

@@ -81,6 +81,13 @@ test("the memory of a run rises and falls by what is needed again", async () => 
   assert((await chart.present()).data["image/svg+xml"] !== undefined);
 });
 
+test("the memory of small runs is drawn in the unit that its peak is told in", () => {
+  const x = randn([32, 4]);
+  const chart = memoryChart({ small: () => grad((t: Tensor) => t.sin().exp().sum())(x) });
+  assertStringIncludes(JSON.stringify(chart.spec), '"title":"KiB"');
+  assertStringIncludes(chart.text(), "0.5 … 1.5");
+});
+
 test("a loss landscape has the loss of the model in its middle, and leaves the model as it was", async () => {
   manualSeed(2);
   const x = randn([16, 3]),

@@ -168,6 +168,13 @@ Deno.test("modules are frames, with their parameters by the names that they have
   assert(!text.includes("Tanh"));
 });
 
+Deno.test("a loss has its value in its box also where boxes of ops have none", async () => {
+  const x = ones([32, 4]), model = new Sequential(new Linear(4, 16), new Tanh(), new Linear(16, 1));
+  const loss = (model.call(x) as Tensor).mul(0).square().mean().add(1.25);
+  const { data } = await graph(loss, { depth: 3 }).present();
+  assertStringIncludes(String(data["image/svg+xml"]), "data 1.25");
+});
+
 Deno.test("a deep transformer is one block in a terminal too", () => {
   class Stack extends Module {
     blocks = Array.from(

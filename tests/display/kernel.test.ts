@@ -221,6 +221,33 @@ Deno.test("a promise of show or of a live display is no result of its own", asyn
   }
 });
 
+Deno.test("shows that nobody awaits come in the order of their calls, also of what shows something itself", async () => {
+  const log = console.log, lines: string[] = [];
+  console.log = (text: string) => void lines.push(text);
+  const slow = (text: string, ms: number) => ({
+    [displayHook]: async () => {
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      return { "text/plain": text };
+    },
+  });
+  const outer = {
+    async [displayHook]() {
+      await show("inner");
+      return { "text/plain": "outer" };
+    },
+  };
+  try {
+    show(slow("first", 40));
+    show(slow("second", 1), "third");
+    await show(outer);
+    await show("last");
+  } finally {
+    console.log = log;
+  }
+  assertEquals(lines.filter((text) => text !== "inner"), ["first", "second", "third", "outer", "last"]);
+  assert(lines.includes("inner"));
+});
+
 Deno.test("a result whose hook throws is shown as text", async () => {
   const sent = await repaired(({ run }) =>
     run({

@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { fitProgress } from "../../display/fit_progress.ts";
 import { trainingProgress } from "../../display/progress.ts";
 import { Curve, liveSvg, spikes, trainingFigure } from "../../display/progress_picture.ts";
 import type { ProgressInfo } from "../../nn/progress.ts";
+import { tensor } from "../../mod.ts";
 import { liveDisplay, show } from "../../display/show.ts";
 
 /** What `action` prints where a line cannot be rewritten. */
@@ -29,6 +30,15 @@ Deno.test("progress in a file is its last line", async () => {
   });
   assertEquals(lines.length, 1);
   assertMatch(lines[0], /^Fit {2}█.*▁ {2}100\/100 {2}loss 0\.01 {2}rate 0\.1 {2}.*s$/);
+});
+
+Deno.test("progress refuses a tensor as a number, by name", () => {
+  const progress = trainingProgress();
+  assertThrows(
+    () => progress.update({ loss: tensor(1) as unknown as number }),
+    TypeError,
+    "as loss: it is a number, as await loss.item() gives",
+  );
 });
 
 Deno.test("progress takes a hundred thousand steps without a step number", async () => {
