@@ -3,7 +3,7 @@ import { type AnomalyLog, withAmbient } from "./ambient.ts";
 import { isFloat, type TypedArray } from "./dtype.ts";
 import { inPlaceOf, type Node, wrap } from "./node.ts";
 import { readNodes } from "./runs.ts";
-import { showShape } from "./shape.ts";
+import { type Shape, showShape } from "./shape.ts";
 import { texText } from "./tex.ts";
 
 /** Names the op that made the first value which is not finite. */
@@ -125,7 +125,11 @@ function anomaly(
     return v === undefined
       ? ""
       : `${letters[i] ?? `x${i}`} = ${
-        x.shape.length === 0 ? v[0] : v.length === bits.length ? v[at] : `${showShape(x.shape)}`
+        x.shape.length === 0
+          ? v[0]
+          : node.op.family === "elementwise"
+          ? v[placeOf(at, node.shape, x.shape)]
+          : showShape(x.shape)
       }`;
   }).filter((s) => s !== "").join(", ");
   const what = Number.isNaN(bits[at]) ? "NaN" : "infinity";
@@ -142,6 +146,19 @@ function anomaly(
     line,
     backwardOf !== null,
   );
+}
+
+/** Where an operand of `shape` has what an elementwise op reads for the element at `at` of its result. */
+function placeOf(at: number, result: Shape, shape: Shape): number {
+  const ahead = result.length - shape.length;
+  let place = 0, stride = 1;
+  for (let axis = result.length - 1; axis >= 0; axis--) {
+    const i = at % result[axis], length = shape[axis - ahead] ?? 1;
+    at = Math.floor(at / result[axis]);
+    if (length > 1) place += i * stride;
+    stride *= length;
+  }
+  return place;
 }
 
 const PACKAGE = new URL("..", import.meta.url).href;

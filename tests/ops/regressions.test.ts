@@ -344,3 +344,18 @@ testEach("the sign of -0 is 0, of few elements and of many", async () => {
     assert(signs.every((v) => Object.is(v, 0)), `of ${n} elements: ${signs[0]}`);
   }
 });
+
+testEach(
+  "detectAnomaly tells the numbers that an op has read, also of what is broadcast and of products",
+  async () => {
+    const y = tensor([[1, 2], [3, 4]], { requiresGrad: true });
+    const divided = await anomalyIn(() => y.div(tensor([[5], [0]])).sum().data());
+    assertStringIncludes(divided.message, "element 2, with x = 3, y = 0");
+    const column = await anomalyIn(() => y.div(tensor([7, 0])).sum().data());
+    assertStringIncludes(column.message, "element 1, with x = 2, y = 0");
+    // An element of a product reads a row and a column.
+    const large = tensor([[1, 3e38], [0, 1]], { requiresGrad: true });
+    const product = await anomalyIn(() => large.matmul(tensor([[1, 1], [1, 3]])).sum().data());
+    assertStringIncludes(product.message, "element 1, with x = [2,2], y = [2,2]");
+  },
+);
