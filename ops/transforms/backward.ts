@@ -5,6 +5,7 @@ import { BY_BACKWARD, currentTrace, nextSerial, type Node, nodeOf } from "../nod
 import { checkInterruption, flush, registerRoot } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { type BackwardOptions, setBackward, Tensor } from "../tensor.ts";
+import { passOn } from "../definitions/structural.ts";
 import { reverse } from "./reverse.ts";
 import { flatten, type Tree } from "./tree.ts";
 
@@ -80,11 +81,18 @@ function backward(root: Tensor, cotangent: Tensor | undefined, options: Backward
         ...(visit === null ? {} : { visit }),
       }),
   );
+  const given = new Set<Node>();
+  /** A cotangent as a gradient of its own: what is the caller's, or another tensor's gradient, stays theirs. */
+  const own = (ct: Tensor): Tensor => {
+    const y = nodeOf(ct), isOwn = y.value === null && !given.has(y);
+    given.add(y);
+    return new Tensor(isOwn ? y : passOn(y, y.track));
+  };
   withAmbient({ noGrad: !options.createGraph }, () => {
     for (const [leaf, ct] of found) {
       const handle = handles?.get(leaf) ?? leaf.cell!;
       const before = handle.grad;
-      const grad = before === null ? new Tensor(nodeOf(ct)) : before.add(ct);
+      const grad = before === null ? own(ct) : before.add(ct);
       grad.name = handle.name === null ? null : `${handle.name}.grad`;
       handle.grad = grad;
       if (!options.createGraph) plainGradients.add(grad.node);

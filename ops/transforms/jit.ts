@@ -237,7 +237,7 @@ function recordEntry(
         const grad = handle.grad;
         const output = grad === null ? null : outputs + extra.length;
         gradOutputs.push({ handle, output, isRead: looked.has(handle) });
-        if (grad !== null) extra.push(grad);
+        if (grad !== null) extra.push(passedOn(grad));
       }
       return [...out.leaves.map(passedOn), ...extra];
     }, {

@@ -58,3 +58,30 @@ testEach("what was disposed of says so: a computed tensor, a gradient, a paramet
     await assertRejects(() => t.toArray(), Error, "dispose");
   }
 });
+
+for (const how of ["as it is", "jitted"]) {
+  testEach(
+    `a gradient is no other tensor's: not the caller's cotangent, not another's gradient (${how})`,
+    async () => {
+      const compiled: typeof jit = how === "jitted" ? jit : ((f: unknown) => f) as typeof jit;
+      const p = tensor([1, 2], { requiresGrad: true }), q = tensor([3, 4], { requiresGrad: true });
+      const ct = tensor([5, 6]);
+      await sync();
+      const step = compiled((ct: Tensor) => {
+        for (const x of [p, q]) x.zeroGrad();
+        p.add(q).backward(ct);
+      });
+      for (let i = 0; i < 3; i++) {
+        step(ct);
+        await sync();
+        p.grad!.dispose();
+        assertEquals([await q.grad!.toArray(), await ct.toArray()], [[5, 6], [5, 6]]);
+      }
+      const add = compiled((ct: Tensor) => p.add(q).backward(ct));
+      step(ct);
+      add(ct);
+      add(ct);
+      assertEquals([await p.grad!.toArray(), await q.grad!.toArray()], [[15, 18], [15, 18]]);
+    },
+  );
+}
