@@ -88,8 +88,11 @@ export function usedGradients({ first, model, readings }: Context): () => Findin
       });
     }
     const G = passes.length, isSum = Math.abs(low - 1) < 1e-3 && Math.abs(high - 1) < 1e-3;
+    const isShared = [...passes[0].gradients.keys()].some((p) =>
+      passes.every((pass) => pass.gradients.has(p))
+    );
     if (
-      G > 1 && shapes.size === 1 && isSum &&
+      G > 1 && shapes.size === 1 && isSum && isShared &&
       passes.every((pass, i) => scales[i] * pass.seed() > 0.99 && scales[i] * pass.seed() < 1.01)
     ) {
       findings.push({
@@ -128,13 +131,15 @@ function scaleOf(graph: Snapshot): number {
 
 const elements = (n: Node): number => n.shape.reduce((a, b) => a * b, 1);
 
-/** Gradients of the step before that a step still has when a backward pass first adds to them. */
+/** Gradients of the step before that a step still has when backward passes add to them. */
 export function leftOver(steps: readonly Observation[], norms: readonly (() => number)[]): Finding[] {
   if (steps.length < 2) return [];
   const trained = new Set(steps[0].updates.flatMap((update) => [...update.used.keys()]));
   const left = [...trained].filter((p) => {
-    const first = steps[1].passes.find((pass) => pass.gradients.has(p));
-    return first !== undefined && first.had.has(p);
+    const update = steps[1].updates.find(({ used }) => used.has(p));
+    const passes = steps[1].passes.slice(0, update?.after).filter((pass) => pass.gradients.has(p));
+    // What is cleared between two of them is not used.
+    return passes.length > 0 && passes.every((pass) => pass.had.has(p));
   });
   if (left.length === 0) return [];
   const sizes = norms.map((norm) => norm());

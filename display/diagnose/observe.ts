@@ -115,7 +115,8 @@ export class Observation {
   #assign(handle: Tensor, before: Node, by: string): void {
     if (!handle.requiresGrad || !handle.isLeaf) return;
     let update = this.updates.at(-1);
-    if (update === undefined || update.by !== by || update.from.has(handle)) {
+    const isLater = update?.after !== this.passes.length; // another backward pass came in between
+    if (update === undefined || isLater || update.by !== by || update.from.has(handle)) {
       update = { by, used: new Map(), from: new Map(), after: this.passes.length };
       this.updates.push(update);
     }

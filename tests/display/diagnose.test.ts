@@ -295,6 +295,45 @@ test("diagnose takes the gradient of one adversary for no missing zeroGrad of th
   healthy(await diagnose(alone.pair.generator, alone.step));
 });
 
+test("diagnose has nothing against an adversary whose gradients are cleared only before its own backward pass", async () => {
+  manualSeed(20);
+  const pair = new Pair(),
+    { generator, critic } = pair,
+    real = randn([64, 2]).detach(),
+    noise = randn([64, 8]).detach();
+  const [first, second] = [generator, critic].map((m) => new Adam(m, { lr: 1e-3 }));
+  const judged = (x: Tensor, is: number): Tensor =>
+    bceWithLogits(critic.call(x) as Tensor, zeros([64, 1]).add(is));
+  healthy(
+    await diagnose(pair, () => {
+      const fake = generator.call(noise) as Tensor, loss = judged(fake, 1);
+      first.zeroGrad();
+      loss.backward();
+      first.step();
+      second.zeroGrad();
+      judged(real, 1).add(judged(fake.detach(), 0)).backward();
+      second.step();
+      return loss;
+    }),
+  );
+});
+
+test("diagnose takes the losses of two models in one step for no micro-batches", async () => {
+  manualSeed(20);
+  const { x, y } = regression(), pair = new Sequential(mlp(new Tanh()), mlp(new Tanh()));
+  const models = [pair.layers[0], pair.layers[1]] as Sequential[];
+  const optimizers = models.map((m) => new Adam(m, { lr: 1e-3 }));
+  healthy(
+    await diagnose(pair, () => {
+      for (const optimizer of optimizers) optimizer.zeroGrad();
+      const losses = models.map((m) => mseLoss(m.call(x) as Tensor, y));
+      for (const loss of losses) loss.backward();
+      for (const optimizer of optimizers) optimizer.step();
+      return losses[0];
+    }),
+  );
+});
+
 test("diagnose finds a missing zeroGrad of the second optimiser of a step", async () => {
   manualSeed(20);
   const { pair, step } = adversaries(false);
