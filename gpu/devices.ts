@@ -2,20 +2,11 @@
 import { setDefaultDevice } from "../ops/create.ts";
 import { useDeterministicAlgorithms } from "../ops/determinism.ts";
 import { setEngine } from "../ops/runs.ts";
+import { variable } from "./environment.ts";
 import { createHostEngine } from "./host/engine.ts";
 import { createWebGpuEngine } from "./webgpu/mod.ts";
 
 export { DeviceLostError, type TunedProduct, type TuneOptions, tuneProducts } from "./webgpu/mod.ts";
-
-/** A variable of the environment, if the program may read it without asking. */
-function variable(name: string): string | null {
-  try {
-    if (Deno.permissions.querySync({ name: "env", variable: name }).state !== "granted") return null;
-    return Deno.env.get(name) ?? null;
-  } catch {
-    return null; // not Deno
-  }
-}
 
 /**
  * Starts the engines. The default device is WebGPU on real hardware and the host elsewhere; the environment variable

@@ -3,7 +3,7 @@ import { type AnomalyLog, withAmbient } from "./ambient.ts";
 import { isFloat, type TypedArray } from "./dtype.ts";
 import { inPlaceOf, type Node, wrap } from "./node.ts";
 import { readNodes } from "./runs.ts";
-import { type Shape, showShape } from "./shape.ts";
+import { broadcastStrides, type Shape, showShape, stridesOf } from "./shape.ts";
 import { texText } from "./tex.ts";
 
 /** Names the op that made the first value which is not finite. */
@@ -150,15 +150,8 @@ function anomaly(
 
 /** Where an operand of `shape` has what an elementwise op reads for the element at `at` of its result. */
 function placeOf(at: number, result: Shape, shape: Shape): number {
-  const ahead = result.length - shape.length;
-  let place = 0, stride = 1;
-  for (let axis = result.length - 1; axis >= 0; axis--) {
-    const i = at % result[axis], length = shape[axis - ahead] ?? 1;
-    at = Math.floor(at / result[axis]);
-    if (length > 1) place += i * stride;
-    stride *= length;
-  }
-  return place;
+  const strides = broadcastStrides({ shape, strides: stridesOf(shape) }, result);
+  return stridesOf(result).reduce((place, n, a) => place + Math.floor(at / n) % result[a] * strides[a], 0);
 }
 
 const PACKAGE = new URL("..", import.meta.url).href;

@@ -7,7 +7,7 @@ import type { Node, Storage } from "./node.ts";
 import type { Label } from "./out_of_memory.ts";
 import type { HostArray } from "./primitive.ts";
 import type { Engine, MemoryReport } from "./runs.ts";
-import { sizeOf, stridesOf } from "./shape.ts";
+import { broadcastStrides, sizeOf, stridesOf } from "./shape.ts";
 
 /** An array as it is kept: bf16 as bits. */
 export type StoredArray = TypedArray | Uint16Array<ArrayBuffer>;
@@ -44,10 +44,7 @@ export function evaluate(step: Step, p: Step["p"], x: HostArray[]): HostArray {
   const op = step.op!;
   switch (op.family) {
     case "elementwise": {
-      const strides = x.map((a) => {
-        const s = stridesOf(a.shape), extra = y.shape.length - a.shape.length;
-        return y.shape.map((_, i) => i < extra || a.shape[i - extra] === 1 ? 0 : s[i - extra]);
-      });
+      const strides = x.map(({ shape }) => broadcastStrides({ shape, strides: stridesOf(shape) }, y.shape));
       const host = hostOf(op, y.dtype);
       eachIndex(y.shape, (index, at) => {
         const values = x.map((a, k) => a.data[index.reduce((sum, i, axis) => sum + i * strides[k][axis], 0)]);

@@ -33,6 +33,12 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
+/** Strides of an array broadcast to `shape`: 0 along axes that it lacks or has with length 1. */
+export function broadcastStrides(x: { shape: Shape; strides: readonly number[] }, shape: Shape): number[] {
+  const extra = shape.length - x.shape.length;
+  return shape.map((_, i) => i < extra || x.shape[i - extra] === 1 ? 0 : x.strides[i - extra]);
+}
+
 /** Two shapes below each other as they broadcast, from the last axis, with a mark below the k-th of them from the end. */
 export function alignShapes(a: Shape, b: Shape, k: number): string {
   const rank = Math.max(a.length, b.length);

@@ -1,5 +1,6 @@
 /** The system's BLAS, where one is found and calling it is allowed: what a vendor tuned is faster than what runs anywhere. */
 import { areDeterministicAlgorithmsEnabled } from "../../ops/determinism.ts";
+import { variable } from "../environment.ts";
 
 /** Where systems keep one, best first. */
 const FILES: Record<string, readonly string[]> = {
@@ -58,20 +59,19 @@ export function layout(row: number, column: number, rows: number, columns: numbe
 }
 
 /** What COTANGENT_BLAS says: "0" for never, "1" for always; else whichever is faster. */
-export function wanted(): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: "COTANGENT_BLAS" });
-  return state === "granted" ? Deno.env.get("COTANGENT_BLAS") : undefined;
+export function wanted(): string | null {
+  return variable("COTANGENT_BLAS");
 }
 
 function open(): Blas | null {
   if (wanted() === "0" || Deno.permissions.querySync({ name: "ffi" }).state !== "granted") return null;
   // Our threads share products out. A library's own would wake for nothing, and be waited for when the process ends,
   // while its other threads fall over what is gone by then.
-  const isSerial = THREADS.every((variable) =>
-    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
+  const isSerial = THREADS.every((name) =>
+    Deno.permissions.querySync({ name: "env", variable: name }).state === "granted"
   );
-  const before = isSerial ? THREADS.map((variable) => Deno.env.get(variable)) : [];
-  if (isSerial) { for (const variable of THREADS) Deno.env.set(variable, "1"); }
+  const before = isSerial ? THREADS.map((name) => Deno.env.get(name)) : [];
+  if (isSerial) { for (const name of THREADS) Deno.env.set(name, "1"); }
   try {
     for (const name of GEMM_SOURCE.files) {
       try {

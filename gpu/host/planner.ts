@@ -6,7 +6,7 @@ import { lower, type Lowered, type RunGraph, type Step } from "../../ops/lower.t
 import type { Node } from "../../ops/node.ts";
 import type { Aval, Custom, Elementwise, Movement, Reduction } from "../../ops/primitive.ts";
 import { hostOf } from "../../ops/reference.ts";
-import { sameShape, type Shape, sizeOf } from "../../ops/shape.ts";
+import { broadcastStrides, sameShape, type Shape, sizeOf } from "../../ops/shape.ts";
 import { fuse, type Fusion } from "../fusion.ts";
 import { inShortOrder } from "../sequence.ts";
 import { ATTENTION, attentionKernel, type AttentionResult, hasRows, isFor } from "./attention.ts";
@@ -197,11 +197,8 @@ class Planner {
 
   /** Adds an operand of a loop over `shape`; its name is `c` and a number, or `x` and its place. */
   #operand(operands: Access[], types: DType[], x: Access, dtype: DType, shape: Shape): string {
-    const isConstant = x.slot < 0, extra = shape.length - x.view.shape.length;
+    const isConstant = x.slot < 0, strides = broadcastStrides(x.view, shape);
     const place = operands.filter((o) => o.slot < 0 === isConstant).length;
-    const strides = shape.map((_, a) =>
-      a < extra || x.view.shape[a - extra] === 1 ? 0 : x.view.strides[a - extra]
-    );
     operands.push({ ...x, view: { shape, strides, offset: x.view.offset } });
     types.push(dtype);
     return `${isConstant ? "c" : "x"}${place}`;

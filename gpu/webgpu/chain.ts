@@ -1,11 +1,11 @@
 /** Chains before they have memory: how operands and results are addressed, and what is bound. */
 import { isContiguous } from "../../ops/definitions/movement.ts";
 import type { Elementwise } from "../../ops/primitive.ts";
-import type { Shape } from "../../ops/shape.ts";
+import { broadcastStrides, type Shape } from "../../ops/shape.ts";
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import type { ChainForm, ChainStep, Mode } from "./kernels/chain.ts";
 import { storedBytes, valueType } from "./kernels/kernel.ts";
-import { broadcastStrides, collapse, type Walk } from "./views.ts";
+import { collapse, type Walk } from "./views.ts";
 
 /** Elementwise steps over one shape, some of which are stored. */
 export interface Chain {

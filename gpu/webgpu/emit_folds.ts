@@ -1,7 +1,7 @@
 /** Reductions: spread over enough workgroups, in two passes where one has too few. */
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import type { DType } from "../../ops/dtype.ts";
-import { sizeOf } from "../../ops/shape.ts";
+import { broadcastStrides, sizeOf } from "../../ops/shape.ts";
 import type { View } from "../../ops/primitive.ts";
 import { type Binding, bindOnce, type Operand, type PlanBuilder } from "./builder.ts";
 import { bindChain, type Chain, isNumber, layChain, storeOnly } from "./chain.ts";
@@ -9,7 +9,7 @@ import type { ChainStep, Mode } from "./kernels/chain.ts";
 import { finishAt, REDUCTION, type ReductionForm, reductionKernel } from "./kernels/reduction.ts";
 import { type Spread, spread } from "./heuristics.ts";
 import { storedBytes, THREADS } from "./kernels/kernel.ts";
-import { broadcastStrides, collapse } from "./views.ts";
+import { collapse } from "./views.ts";
 
 /** What is folded: the value of a chain over `view.shape`; the view's strides say how its memory lies. */
 export interface Folded {

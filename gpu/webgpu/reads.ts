@@ -25,7 +25,8 @@ const BATCH = 64 * 2 ** 20;
 const SPARE = 64 * 2 ** 20;
 /**
  * Versions of Deno in which asking waits for the device: `getMappedRange` may be called without awaiting `mapAsync`, on
- * buffers that were mapped before. That saves 11 ms of sleep. Elsewhere it could end the process. It was tested on software rasterisers only.
+ * buffers that were mapped before. That saves 11 ms of sleep. Elsewhere it could end the process. It was tested on software
+ * rasterisers only.
  */
 const SYNCHRONOUS = new Set(["2.9.6"]);
 

@@ -2,12 +2,11 @@
 import { wholeView } from "../../ops/definitions/movement.ts";
 import type { DType } from "../../ops/dtype.ts";
 import type { Reduction, View } from "../../ops/primitive.ts";
-import { sameShape, type Shape, sizeOf, stridesOf } from "../../ops/shape.ts";
+import { broadcastStrides, sameShape, type Shape, sizeOf, stridesOf } from "../../ops/shape.ts";
 import type { Operand, PlanBuilder } from "./builder.ts";
 import { type Cluster, type Clusters, mostBuffers } from "./clusters.ts";
 import { lanesAreNeighbours } from "./emit_folds.ts";
 import { type Spread, spread } from "./heuristics.ts";
-import { broadcastStrides } from "./views.ts";
 
 /** Where a value is at hand: for each element of a row, or once for the row. */
 export type Kind = "element" | "row";

@@ -1,20 +1,17 @@
 /** The file that keeps what a search for tiles has found on an adapter. */
+import { variable } from "../environment.ts";
 import type { AdapterReport, Limits } from "./device.ts";
 import { productTiles, type Tile, type Tiles } from "./heuristics.ts";
 
 /** Where tiles of an adapter are kept; null where the program may not know. */
 export function tilesPath({ vendor, architecture, description }: AdapterReport): string | null {
-  const variable = (name: string): string | null => {
-    const { state } = Deno.permissions.querySync({ name: "env", variable: name });
-    return state === "granted" ? Deno.env.get(name) || null : null;
-  };
-  const home = variable("HOME") ?? variable("USERPROFILE");
+  const home = variable("HOME") || variable("USERPROFILE");
   const places: Record<string, string | null> = {
     darwin: home && `${home}/Library/Caches`,
     windows: variable("LOCALAPPDATA"),
   };
-  const folder = variable("XDG_CACHE_HOME") ?? places[Deno.build.os] ?? (home && `${home}/.cache`);
-  if (folder === null) return null;
+  const folder = variable("XDG_CACHE_HOME") || places[Deno.build.os] || (home && `${home}/.cache`);
+  if (!folder) return null;
   const name = [vendor, architecture, description].join(" ").trim().replace(/[^A-Za-z0-9.]+/g, "-");
   return `${folder}/cotangent/tiles-${name}.json`;
 }

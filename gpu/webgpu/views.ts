@@ -26,12 +26,6 @@ export function collapse(shape: Shape, strides: readonly (readonly number[])[]):
   return { lengths, steps };
 }
 
-/** Strides of a view broadcast to `shape`: 0 along axes that it lacks or has with length 1. */
-export function broadcastStrides(view: View, shape: Shape): number[] {
-  const extra = shape.length - view.shape.length;
-  return shape.map((_, i) => i < extra || view.shape[i - extra] === 1 ? 0 : view.strides[i - extra]);
-}
-
 /** Elements from the first to one past the last that a view reaches, counted from its base. */
 export function reach(view: View): number {
   if (sizeOf(view.shape) === 0) return 0;

@@ -1,5 +1,5 @@
 /** Reading and writing at indices, joining and padding. */
-import { apply } from "../node.ts";
+import { apply, type Node } from "../node.ts";
 import { allBatched, custom } from "../families.ts";
 import type { DType } from "../dtype.ts";
 import type { Aval, HostArray, MapKernel } from "../primitive.ts";
@@ -104,6 +104,11 @@ export const scatterWindow = custom({
   batch: ([x], _, p, B) =>
     apply(scatterWindow, [x], { shape: [B, ...p.shape], starts: [0, ...p.starts], steps: [1, ...p.steps] }),
 });
+
+/** A node that is another in one piece with zeros around it: that one, and where it starts; null for any other node. */
+export function paddedOf({ op, p, inputs: [x] }: Node): { x: Node; starts: readonly number[] } | null {
+  return op === scatterWindow && p.steps.every((step: number) => step === 1) ? { x, starts: p.starts } : null;
+}
 
 /** WGSL of a zero of the type of `x`. */
 export function zeroOf(x: Aval): string {

@@ -7,7 +7,7 @@ import { apply, wrap } from "../node.ts";
 import type { Aval, Custom, HostArray } from "../primitive.ts";
 import { sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
-import { cat } from "../definitions/indexing.ts";
+import { cat, paddedOf } from "../definitions/indexing.ts";
 import { threefry } from "../definitions/random.ts";
 import { jvpOf, vjpOf } from "../transforms/by_definition.ts";
 import {
@@ -178,11 +178,10 @@ export const attention: Custom = custom({
 
 /** Columns of a cotangent, or null where it was made with zeros there: mostly the output alone is used. */
 function part(ct: Tensor, from: number, n: number): Tensor | null {
-  const { op, p, inputs: [x] } = ct.node, last = ct.rank - 1;
-  const isWindow = op.name === "scatterWindow" && p.steps.every((k: number) => k === 1) &&
-    x.shape.every((n: number, a: number) => a === last || n === ct.shape[a]);
-  if (!isWindow) return ct.narrow(last, from, n);
-  const start = p.starts[last], end = start + x.shape[last];
+  const padded = paddedOf(ct.node), last = ct.rank - 1;
+  if (padded === null) return ct.narrow(last, from, n);
+  const { x, starts } = padded, start = starts[last], end = start + x.shape[last];
+  if (x.shape.some((n, a) => a < last && n !== ct.shape[a])) return ct.narrow(last, from, n);
   if (start === from && end === from + n) return wrap(x);
   return end <= from || from + n <= start ? null : ct.narrow(last, from, n);
 }

@@ -1,6 +1,6 @@
 /** The matrix product in WebAssembly: packed panels, a tile of 5 by 8 in registers (van Zee & van de Geijn 2015, BLIS). */
 import { pack } from "./panels.ts";
-import { add, each, get, i32, locals, loop, madd, min, mul, params, set, step, sub } from "./text.ts";
+import { add, each, get, i32, lanes, locals, loop, madd, min, mul, params, set, step, sub } from "./text.ts";
 
 /** Rows and columns of the tile that a thread keeps in registers: ten sums, two of b, four of a, and one of these in all lanes. */
 export const ROWS = 5, COLUMNS = 8;
@@ -12,10 +12,6 @@ const DEPTH = 256, HEIGHT = 100, WIDTH = 512;
 /** Bytes of scratch memory that one product needs: packed a, packed b, and a tile. */
 export const MATMUL_SCRATCH = 4 * (HEIGHT * DEPTH + WIDTH * DEPTH + ROWS * COLUMNS);
 
-/** Lanes of a shuffle that bring one of four f32 to all. */
-const LANES = [0, 1, 2, 3].map((lane) =>
-  Array.from({ length: 16 }, (_, byte) => 4 * lane + byte % 4).join(" ")
-);
 /** `c (+)= a b` for one tile of packed panels; `line` is the distance of c's rows in bytes. */
 function micro(fused: boolean): string {
   const acc = (i: number, j: number): string => `s${i}${j}`;
@@ -26,8 +22,10 @@ function micro(fused: boolean): string {
   /** The e-th element of a from here, in all lanes; `fours` are loaded at once, since a runtime may check each load's bounds. */
   const element = (e: number, fours: boolean): string => {
     if (!fours) return set("a", `(v128.load32_splat ${at(4 * e)}${get("pa")})`);
-    const load = e % 4 > 0 ? "" : set("a4", `(v128.load ${at(4 * e)}${get("pa")})`);
-    return `${load} ${set("a", `(i8x16.shuffle ${LANES[e % 4]} ${get("a4")} ${get("a4")})`)}`;
+    const lane = e % 4, load = lane > 0 ? "" : set("a4", `(v128.load ${at(4 * e)}${get("pa")})`);
+    return `${load} ${
+      set("a", `(i8x16.shuffle ${lanes(lane, lane, lane, lane)} ${get("a4")} ${get("a4")})`)
+    }`;
   };
   /** One column of a times one row of b, the k-th from here. */
   const column = (k: number, fours: boolean): string =>

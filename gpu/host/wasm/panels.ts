@@ -1,9 +1,6 @@
 /** Panels of matrices: a few rows side by side, so that a product reads them one behind the other. */
-import { add, each, get, i32, locals, loop, min, mul, params, set, step, sub, when } from "./text.ts";
+import { add, each, get, i32, lanes, locals, loop, min, mul, params, set, step, sub, when } from "./text.ts";
 
-/** Lanes of two vectors of four, the second's from 4 on. */
-const lanes = (...list: number[]): string =>
-  list.flatMap((lane) => [0, 1, 2, 3].map((byte) => 4 * lane + byte)).join(" ");
 const shuffle = (which: string, a: string, b: string): string =>
   `(i8x16.shuffle ${which} ${get(a)} ${get(b)})`;
 const LOW = lanes(0, 4, 1, 5), HIGH = lanes(2, 6, 3, 7), LEFT = lanes(0, 1, 4, 5), RIGHT = lanes(2, 3, 6, 7);

@@ -25,11 +25,15 @@ export const step = (x: string, by: string | number): string =>
 export const madd = (fused: boolean, x: string, y: string, z: string): string =>
   fused ? `(f32x4.relaxed_madd ${x} ${y} ${z})` : `(f32x4.add (f32x4.mul ${x} ${y}) ${z})`;
 
+/** Lanes of a shuffle that puts four f32 of two vectors side by side, those of the second from 4 on. */
+export const lanes = (...list: [number, number, number, number]): string =>
+  list.flatMap((lane) => [0, 1, 2, 3].map((byte) => 4 * lane + byte)).join(" ");
+
 /** Lanes of a shuffle that bring the upper two of four f32 down. */
-export const HIGH = "8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15";
+export const HIGH = lanes(2, 3, 2, 3);
 
 /** Lanes of a shuffle that bring the second of four f32 to the first. */
-export const ODD = "4 5 6 7 4 5 6 7 12 13 14 15 12 13 14 15";
+export const ODD = lanes(1, 1, 3, 3);
 
 /** Vectors of all bits and of none. */
 export const ONES = "(i32x4.splat (i32.const -1))", ZEROS = "(i32x4.splat (i32.const 0))";

@@ -75,6 +75,17 @@ export function finishAt(f: ReductionForm): number {
 /** Serial steps of a lane which are summed by themselves before they join the lane's sum. */
 export const TURNS_APART = 64;
 
+/** WGSL of which output, and which lane and split of it, a thread has; both kinds of kernel that fold have these parameters. */
+export const SPREAD = `
+  let lanes = u32(${word(REDUCTION.lanes)});
+  let slots = ${THREADS}u / lanes;
+  let across = ${word(REDUCTION.lanesFirst)} == 1;
+  let lane = select(lid / slots, lid % lanes, across);
+  let slot = select(lid % slots, lid / lanes, across);
+  let blocks = u32(${word(REDUCTION.blocks)});
+  let split = group / blocks;
+  let output = i32((group % blocks) * slots + slot);`;
+
 /** WGSL of the value that a fold begins with. */
 export function literal(value: number, type: "f32" | "i32" | "u32"): string {
   if (type === "f32") {
@@ -113,15 +124,7 @@ export function reductionKernel(f: ReductionForm): Kernel {
     const element = f.from === "bool" ? `${f.through}(${f.value})` : f.value;
     const total = f.to === "bool" ? "scratch[lid] != 0u" : "scratch[lid]";
     const finish = finishAt(f);
-    const body = `
-  let lanes = u32(${word(R.lanes)});
-  let slots = ${THREADS}u / lanes;
-  let across = ${word(R.lanesFirst)} == 1;
-  let lane = select(lid / slots, lid % lanes, across);
-  let slot = select(lid % slots, lid / lanes, across);
-  let blocks = u32(${word(R.blocks)});
-  let split = group / blocks;
-  let output = i32((group % blocks) * slots + slot);
+    const body = `${SPREAD}
   let outputs = ${word(R.outputs)};
   let begin = i32(split) * ${word(R.share)};
   let end = min(${word(R.folded)}, begin + ${word(R.share)});

@@ -22,7 +22,7 @@ import {
   THREADS,
   word,
 } from "./kernel.ts";
-import { type FoldStep, literal, TURNS_APART } from "./reduction.ts";
+import { type FoldStep, literal, REDUCTION, SPREAD, TURNS_APART } from "./reduction.ts";
 
 /** A step of each element or of each row: `t` and its number names it. */
 export interface RowStep extends ChainStep {
@@ -80,16 +80,7 @@ export interface RowProgramForm {
 }
 
 /** Where the parameters stand: as in reductions; then offsets of operands, lengths, steps of each operand and result. */
-export const ROW_PROGRAM = {
-  outputs: 0,
-  folded: 1,
-  share: 2,
-  lanes: 3,
-  lanesFirst: 4,
-  blocks: 5,
-  zero: 6,
-  offsets: 7,
-};
+export const ROW_PROGRAM = { ...REDUCTION, offsets: REDUCTION.operands };
 
 /** Parameter words of a form. */
 export function rowProgramWords({ operands, writes, keptRank, foldedRank }: RowProgramForm): number {
@@ -213,15 +204,7 @@ export function rowProgramKernel(f: RowProgramForm): Kernel {
         ...rows.length > 0 ? [`if (lane == 0u && inside) { ${rows.join(" ")} }`] : [],
       ].filter((line) => line !== "").join("\n    ");
     }).join("\n    ");
-    const text = `
-    let lanes = u32(${word(R.lanes)});
-    let slots = ${THREADS}u / lanes;
-    let across = ${word(R.lanesFirst)} == 1;
-    let lane = select(lid / slots, lid % lanes, across);
-    let slot = select(lid % slots, lid / lanes, across);
-    let blocks = u32(${word(R.blocks)});
-    let split = group / blocks;
-    let output = i32((group % blocks) * slots + slot);
+    const text = `${SPREAD}
     let inside = output < ${word(R.outputs)};
     let begin = i32(split) * ${word(R.share)};
     let end = select(0, min(${word(R.folded)}, begin + ${word(R.share)}), inside);
