@@ -36,7 +36,7 @@ graph(loss)`,
 async function pointedAt(page: Page, drawing: Locator, text: string): Promise<string> {
   await drawing.scrollIntoViewIfNeeded();
   const box = (await drawing.boundingBox())!;
-  for (let y = 20; y < Math.min(box.height, 600); y += 16) {
+  for (let y = 20; y < Math.min(box.height, 600); y += 10) { // titles of frames are 13 high
     for (let x = 20; x < box.width; x += 30) {
       await page.mouse.move(box.x + x, box.y + y);
       const tooltip = page.locator("#vg-tooltip-element.visible");
