@@ -240,9 +240,6 @@ function computeAll(extra: readonly Node[]): { error: unknown; isTakenBack: bool
   for (const [device, list] of byDevice) {
     run(device, list);
     for (const node of list) settle(node);
-    // A loss that is computed in one run with the step that it led to.
-    const by = list.find(({ cell }) => cell !== null && cell.replacedBy !== null)?.cell!.replacedBy;
-    if (by) dropStaleGraphs(by);
   }
   return failure === null ? null : { error: failure, isTakenBack };
 }
