@@ -42,7 +42,7 @@ Deno.test("convolution layers have PyTorch's parameters and starting values", as
   for (
     const [layer, fan] of [
       [new Conv2d(8, 64, 3, { groups: 2 }), 4 * 9],
-      [new ConvTranspose1d(64, 8, 5), 8 * 5],
+      [new ConvTranspose1d(64, 64, 5, { groups: 8 }), 8 * 5],
     ] as const
   ) {
     for (const p of [layer.weight, layer.bias!]) {
