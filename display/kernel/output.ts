@@ -8,9 +8,9 @@ import { type KernelRuntime, pause, timers } from "./runtime.ts";
 import { drawResult } from "./results.ts";
 
 const GATHER_MS = 16; // One frame: what is logged within it leaves as one message.
-// What was sent was there 2 ms later; with all cores busy up to 10 ms, and twice to five times that while garbage was collected.
-const DRAIN_MS = 24;
-const STALL_MS = 4; // A timer that is later than this says that other threads stood still as well.
+const REST_MS = 12; // In which rejections and timers of a cell still speak.
+// The kernel's other thread picks up what was sent 2 ms later, 10 where all cores are busy; once in some 270 cells it took 50.
+const DRAIN_MS = 60;
 const MESSAGE_MS = 0.5; // Encoding, signing and sending one message took it 0.2 to 0.4 ms ...
 const CHARACTERS_PER_MS = 80_000; // ... and a long one 5 to 10 ms per million characters.
 const UNSEEN_CHARACTERS = 250_000; // Assumed of a message whose length is not known.
@@ -71,20 +71,13 @@ export function repairOutput(runtime: KernelRuntime, cellEnded: () => void): () 
     account(UNSEEN_CHARACTERS);
   }));
 
-  async function wait(ms: number): Promise<void> {
-    const end = performance.now() + ms;
-    await pause(ms);
-    const now = performance.now();
-    if (now - end > STALL_MS) sentUntil = Math.max(sentUntil, now);
-  }
   async function drain(): Promise<void> {
     const deadline = performance.now() + LONGEST_DRAIN_MS;
     flush();
-    await wait(DRAIN_MS);
-    // A rejection or timer of the cell may have spoken meanwhile.
+    await pause(REST_MS);
     while ((pending.length > 0 || waitingMs() > 0) && performance.now() < deadline) {
       flush();
-      await wait(Math.max(1, waitingMs()));
+      await pause(Math.max(1, waitingMs()));
     }
   }
 
