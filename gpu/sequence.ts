@@ -19,7 +19,7 @@ interface Unit {
 /**
  * The same steps in an order with short lifetimes. Kernels come as the steps do, but for those after which less is in
  * memory than before: they go first as soon as what they read is there. So the gradient of a weight is computed when its
- * cotangent appears, and the cotangent goes. Movements and leaves stand before what first reads them.
+ * cotangent appears, and the cotangent goes. Folds wait for others of the same values. Movements and leaves stand before what first reads them.
  */
 export function inShortOrder(lowered: Lowered, limits: LoopLimits): Lowered {
   const { steps } = lowered, units = unitsOf(lowered, limits);
@@ -38,7 +38,9 @@ export function inShortOrder(lowered: Lowered, limits: LoopLimits): Lowered {
       stack.pop();
     }
   };
-  for (const unit of inTurn(steps, units, bytesInMemory(lowered))) unit.steps.forEach(place);
+  for (const unit of foldsTogether(steps, inTurn(steps, units, bytesInMemory(lowered)))) {
+    unit.steps.forEach(place);
+  }
   lowered.roots.forEach(place);
   const to = new Int32Array(steps.length);
   order.forEach((i, at) => to[i] = at);
@@ -167,5 +169,37 @@ function inTurn(steps: readonly Step[], units: readonly Unit[], bytes: Float64Ar
     perform(u);
     while (next < eager.length) perform(eager[next++]);
   }
+  return out;
+}
+
+/**
+ * The same units, in which a fold comes just before the next one that reads all it reads, where nothing needs it before: a
+ * kernel may compute both, and nothing lives longer.
+ */
+function foldsTogether(steps: readonly Step[], units: readonly Unit[]): Unit[] {
+  const isFold = ({ steps: own, replaces }: Unit): boolean =>
+    !replaces && steps[own[own.length - 1]].op?.family === "reduction";
+  /** Per step: the first unit that reads it, and the next fold that does. */
+  const firstReader = new Map<number, number>(), nextFold = new Map<number, number>();
+  /** Folds to come before a unit. */
+  const before = new Map<number, number[]>();
+  for (let u = units.length - 1; u >= 0; u--) {
+    const { reads, writes } = units[u];
+    if (isFold(units[u]) && reads.length > 0) {
+      const next = nextFold.get(reads[0]), others = next === undefined ? [] : units[next].reads;
+      const isFree = writes.every((y) => (firstReader.get(y) ?? Infinity) > next!);
+      if (next !== undefined && isFree && reads.every((x) => others.includes(x))) {
+        before.set(next, [u, ...before.get(next) ?? []]);
+      }
+      nextFold.set(reads[0], u);
+    }
+    for (const x of reads) firstReader.set(x, u);
+  }
+  const out: Unit[] = [], moved = new Set([...before.values()].flat());
+  const push = (u: number): void => {
+    for (const other of before.get(u) ?? []) push(other);
+    out.push(units[u]);
+  };
+  units.forEach((_, u) => !moved.has(u) && push(u));
   return out;
 }

@@ -32,7 +32,8 @@ export interface Clusters {
 }
 
 /** Most functions in a loop, and after a fold or a product, whose text repeats it. */
-const LOOP = 40, AFTER = 20;
+export const LOOP = 40;
+const AFTER = 20;
 /** Most buffers in a kernel, where a device would take more. */
 const BUFFERS = 24;
 

@@ -9,9 +9,10 @@ import { type FlatIndex, noPlace } from "../../ops/definitions/places.ts";
 import type { Limits } from "./device.ts";
 import { type Operand, PlanBuilder } from "./builder.ts";
 import { Batches } from "./batches.ts";
+import { inShortOrder } from "../sequence.ts";
 import { joinEqual } from "../simplify.ts";
 import { type Chain, expressionOf, storeOnly } from "./chain.ts";
-import { type Cluster, cluster, type Clusters } from "./clusters.ts";
+import { type Cluster, cluster, type Clusters, LOOP, mostBuffers } from "./clusters.ts";
 import { emitChain, emitChains } from "./emit_elementwise.ts";
 import { emitFold, type Folded, foldsInParts } from "./emit_folds.ts";
 import { emitMatmul } from "./emit_matmul.ts";
@@ -48,7 +49,8 @@ export function makePlan(
   options: PlanOptions = {},
 ): Plan {
   const { fusion = true, steady = false, trace } = options;
-  const lowered = fusion ? joinEqual(graph, now) : graph;
+  const loops = { applications: fusion ? LOOP : 1, operands: mostBuffers(limits) - 2 };
+  const lowered = inShortOrder(fusion ? joinEqual(graph, now) : graph, loops);
   if (trace !== undefined) trace.lowered = lowered;
   const b = new PlanBuilder(lowered, limits, now, fusion, steady);
   const results = new Map<number, Operand>();
