@@ -470,7 +470,7 @@ export type { Cost } from "./ops/primitive.ts";
 export { liveDisplay, show } from "./display/show.ts";
 export type { LiveDisplay } from "./display/show.ts";
 export { trainingProgress } from "./display/progress.ts";
-export type { ProgressOptions, ProgressState, TrainingProgress } from "./display/progress.ts";
+export type { ProgressOptions, ProgressState, Reading, TrainingProgress } from "./display/progress.ts";
 export { interruptSignal, repairKernel, restoreKernel, yieldToEvents } from "./display/kernel.ts";
 export { DeviceLostError, tuneProducts } from "./gpu/devices.ts";
 export type { TunedProduct, TuneOptions } from "./gpu/devices.ts";

@@ -73,6 +73,11 @@ export function spikes(y: readonly number[]): number[] {
   return found;
 }
 
+/** Where values stop being finite. */
+export function strays(y: readonly number[]): number[] {
+  return y.flatMap((v, i) => !Number.isFinite(v) && (i === 0 || Number.isFinite(y[i - 1])) ? [i] : []);
+}
+
 /** A rate that changes is worth a panel. */
 const varies = (curve: CurvePoints | undefined): curve is CurvePoints =>
   curve !== undefined && curve.y.length > 1 && curve.y.some((v) => v !== curve.y[0]);
@@ -151,6 +156,7 @@ export function liveSvg(title: string | undefined, status: string, curves: Train
   const main = panel({ left: 0, top: 30, right: width - 8, bottom: 142 }, loss, {
     color: palette[0],
     log: yScale === "log",
+    marks: strays(loss.y),
   });
   const middle = has(norm) && varies(rate) ? 340 : width - 8;
   const small = { top: 174, bottom: 242 };
@@ -179,7 +185,7 @@ const many = (n: number): string[] => n === 0 ? [] : [`${n} spike${n > 1 ? "s" :
 export function trainingFigure(title: string | undefined, status: string, curves: TrainingCurves): Chart {
   const { loss, norm, rate, clip, yScale = "linear" } = curves, isRateShown = varies(rate);
   const isNormShown = has(norm), width = 500;
-  const main = unit(loss, { color: palette[0], scale: yScale, width, height: 190 });
+  const main = unit(loss, { color: palette[0], scale: yScale, width, height: 190, marks: strays(loss.y) });
   const small = isNormShown && isRateShown ? { width: 215, height: 90 } : { width, height: 90 };
   const marks = isNormShown ? spikes(norm.y) : [];
   const rows = [
@@ -238,7 +244,7 @@ function unit(
   const rows = [...kept].sort((a, b) => a - b).map((i) => ({
     step: x[i],
     value: drawn(y[i]),
-    ...(marks.includes(i) ? { spike: true } : {}),
+    ...(!marks.includes(i) ? {} : Number.isFinite(y[i]) ? { spike: true } : { stray: formatNumber(y[i]) }),
   }));
   const tooltip = [
     { field: "step", type: "quantitative" },
@@ -275,6 +281,14 @@ function unit(
       ...(marks.length === 0 ? [] : [{
         transform: [{ filter: "datum.spike === true" }],
         mark: { type: "point", filled: true, color: palette[6], size: 36, opacity: 1 },
+      }, {
+        // What has no place on the axis stands above it.
+        transform: [{ filter: "isValid(datum.stray)" }],
+        mark: { type: "point", filled: true, color: palette[6], size: 36, opacity: 1 },
+        encoding: {
+          y: { value: 4 },
+          tooltip: [tooltip[0], { field: "stray", type: "nominal", title: name ?? "loss" }],
+        },
       }]),
       { mark: { type: "point", filled: true, size: 70, opacity: 0, tooltip: true }, encoding: { tooltip } },
     ],

@@ -1,6 +1,6 @@
 /** The training loop: it reads the loss at most twice a second, can be stopped, stored and resumed. */
-import { nodeOf } from "../ops/node.ts";
-import { breathe, readNodes } from "../ops/runs.ts";
+import { breathe } from "../ops/runs.ts";
+import { ScalarLog } from "../ops/scalar_log.ts";
 import { checkOptions, type Tensor } from "../ops/tensor.ts";
 import { noGrad } from "../ops/transforms/backward.ts";
 import { jit } from "../ops/transforms/jit.ts";
@@ -94,38 +94,28 @@ export interface FitReport {
   readonly evaluations: { readonly step: number; readonly values: Metrics }[];
 }
 
-const READ_EVERY = 500;
-const MOST_PENDING = 1024;
-
-/** Losses on the device, read together now and then. */
+/** Losses on the device, read together now and then, and those that were read. */
 class LossLog {
   readonly history: { step: number; loss: number }[] = [];
-  #pending: { step: number; lr: number; loss: Tensor; norm: Tensor | null }[] = [];
+  readonly #log = new ScalarLog();
   #fresh: LossEntry[] = [];
-  #readAt = performance.now();
 
-  add(step: number, lr: number, loss: Tensor, norm: Tensor | null): void {
-    this.#pending.push({ step, lr, loss, norm });
-    if (this.#pending.length > MOST_PENDING) this.#pending = this.#pending.filter((_, i) => i % 2 === 1);
+  add(step: number, lr: number, loss: Tensor, gradNorm: Tensor | null): void {
+    this.#log.add(step, gradNorm === null ? { loss, lr } : { loss, lr, gradNorm });
   }
 
   get due(): boolean {
-    return performance.now() - this.#readAt >= READ_EVERY;
+    return this.#log.due;
   }
 
   /** Reads what is there; returns the first loss that is not finite. */
   async read(): Promise<{ step: number; loss: number } | null> {
-    const pending = this.#pending;
-    this.#pending = [];
-    const wanted = pending.flatMap(({ loss, norm }) => norm === null ? [loss] : [loss, norm]);
-    const values = wanted.length === 0 ? [] : await readNodes(wanted.map((t) => nodeOf(t)));
-    this.#readAt = performance.now();
-    let bad: { step: number; loss: number } | null = null, at = 0;
-    for (const { step, lr, norm } of pending) {
-      const entry = { step, loss: values[at++][0] };
+    let bad: { step: number; loss: number } | null = null;
+    for (const { step, values: { loss, ...rest } } of await this.#log.read()) {
+      const entry = { step, loss };
       this.history.push(entry);
-      this.#fresh.push(norm === null ? { ...entry, lr } : { ...entry, lr, gradNorm: values[at++][0] });
-      if (!Number.isFinite(entry.loss)) bad ??= entry;
+      this.#fresh.push({ ...entry, ...rest });
+      if (!Number.isFinite(loss)) bad ??= entry;
     }
     return bad;
   }
@@ -303,7 +293,7 @@ export async function fit<M extends Module, B extends Tree = any>(
         batches++;
         if (schedule !== undefined) optimizer.lr = schedule(step);
         const [loss, gradNorm = null] = run(batch) as Tensor[];
-        log.add(++step, optimizer.lr, loss.keep(), gradNorm?.keep() ?? null);
+        log.add(++step, optimizer.lr, loss, gradNorm);
         if (onStep !== undefined) await onStep({ step, epoch, batch, loss, gradNorm, lr: optimizer.lr });
         if (log.due) {
           await readLosses();

@@ -6,6 +6,7 @@ import type { RunGraph } from "./lower.ts";
 import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
 import type { Recorder } from "./profile.ts";
 import type { RunPlan } from "./report.ts";
+import { sizeOf } from "./shape.ts";
 
 /** What computes: the seam that `gpu/` fills. Without it the reference interpreter computes on the host. */
 export interface Engine {
@@ -118,6 +119,11 @@ setSoftRootListener((node) => {
   if (soft.size > SOFT_NODES) soft.delete(soft.values().next().value!);
 });
 
+/** Whether the next run computes a value, and keeps it, anyway. */
+export function isWanted(node: Node): boolean {
+  return pending.has(node);
+}
+
 /** Asks for a value to be computed in the next run. */
 export function registerRoot(node: Node): void {
   if (node.value !== null || pending.has(node)) return;
@@ -140,9 +146,9 @@ export function registerRoot(node: Node): void {
   }
 }
 
-function flushQuietly(): void {
+/** Computes all pending roots; what fails is told to whoever reads it, or else to the next assignment. */
+export function flushQuietly(): void {
   const failure = computeAll([]);
-  // The tensors are poisoned: whoever reads one gets the error, or else the next assignment.
   if (failure !== null && failure.isTakenBack) noteTakenBack(failure.error);
 }
 
@@ -280,6 +286,7 @@ export function poison(node: Node, error: unknown): void {
 let graphs: (Node | WeakRef<Node>)[] = [];
 let firstHeld = 0, heldBytes = 0;
 const HELD = 256, HELD_BYTES = 2 ** 22;
+let mostGraphs = 4 * HELD;
 
 /** Keeps an eye on a value with a graph; the oldest, where no step comes, and large ones are left to the collector. */
 function watch(node: Node): void {
@@ -290,7 +297,11 @@ function watch(node: Node): void {
     heldBytes -= bytesOf(oldest);
     graphs[firstHeld++] = new WeakRef(oldest);
   }
-  if (graphs.length > 4 * HELD) setGraphs(graphs.filter((g) => g instanceof Node || g.deref() !== undefined));
+  if (graphs.length > mostGraphs) {
+    setGraphs(graphs.filter((g) => g instanceof Node || g.deref() !== undefined));
+    // A loop that never yields keeps them all: looking through them must not take longer each time.
+    mostGraphs = Math.max(4 * HELD, 2 * graphs.length);
+  }
 }
 
 function setGraphs(list: typeof graphs): void {
@@ -390,33 +401,71 @@ export function checkInterruption(): void {
   if (error !== null) throw error;
 }
 
+/** Bits on a device without their graph: what an engine reads. */
+export interface Held {
+  readonly storage: Storage;
+  readonly dtype: DType;
+  readonly size: number;
+}
+
+/** The value of a node that has one, or its error. */
+export function heldBy(node: Node): Held {
+  node.isExclusive = false; // a step meanwhile must not take what is being read
+  return { storage: node.value!, dtype: node.dtype, size: sizeOf(node.shape) };
+}
+
 /** Values of several nodes on the host; computes what is missing, and waits once. */
 export async function readNodes(nodes: readonly Node[]): Promise<TypedArray[]> {
   checkInterruption();
   flush(nodes);
-  for (const node of nodes) node.isExclusive = false; // a step meanwhile must not take what is being read
-  const out = new Array<TypedArray>(nodes.length);
-  const byDevice = new Map<Device, number[]>();
-  nodes.forEach((node, i) => {
-    if (node.value!.error !== null) throw seen(node.value!.error);
-    byDevice.set(node.device, [...byDevice.get(node.device) ?? [], i]);
-  });
-  await Promise.all(
-    [...byDevice].map(async ([device, list]) => {
-      const arrays = await engineOf(device).read(
-        list.map((i) => ({
-          storage: nodes[i].value!,
-          dtype: nodes[i].dtype,
-          size: nodes[i].shape.reduce((a, b) => a * b, 1),
-        })),
-      );
-      list.forEach((i, k) => out[i] = arrays[k]);
-    }),
-  );
+  return await readHeld(nodes.map(heldBy));
+}
+
+/** Copies values to the host, and waits once. */
+export async function readHeld(values: readonly Held[]): Promise<TypedArray[]> {
+  for (const { storage } of values) if (storage.error !== null) throw seen(storage.error);
+  const out = await copied(values);
   const pause = breathe();
   if (pause !== null) await pause;
   checkInterruption();
-  for (const node of nodes) if (node.value!.error !== null) throw seen(node.value!.error);
+  for (const { storage } of values) if (storage.error !== null) throw seen(storage.error);
+  return out;
+}
+
+/** The same for an onlooker: in place of a value that cannot be had comes its error, which whoever is in charge still gets. */
+export async function readQuietly(values: readonly Held[]): Promise<(TypedArray | Error)[]> {
+  const out: (TypedArray | Error)[] = values.map(() => new Error("Internal: a value that was not read"));
+  let left = values.map((_, i) => i);
+  while (left.length > 0) {
+    const sound = left.filter((i) => values[i].storage.error === null);
+    for (const i of left) out[i] = values[i].storage.error ?? out[i];
+    try {
+      const arrays = await copied(sound.map((i) => values[i]));
+      sound.forEach((i, k) => out[i] = values[i].storage.error ?? arrays[k]);
+      break;
+    } catch (error) {
+      // One that failed takes the others along, which are read again without it.
+      left = sound.some((i) => values[i].storage.error !== null) ? sound : [];
+      for (const i of sound) out[i] = error instanceof Error ? error : new Error(String(error));
+    }
+  }
+  return out;
+}
+
+/** One read of each device. */
+async function copied(values: readonly Held[]): Promise<TypedArray[]> {
+  const out = new Array<TypedArray>(values.length), byDevice = new Map<Device, number[]>();
+  values.forEach(({ storage: { device } }, i) => {
+    const list = byDevice.get(device);
+    if (list === undefined) byDevice.set(device, [i]);
+    else list.push(i);
+  });
+  await Promise.all(
+    [...byDevice].map(async ([device, list]) => {
+      const arrays = await engineOf(device).read(list.map((i) => values[i]));
+      list.forEach((i, k) => out[i] = arrays[k]);
+    }),
+  );
   return out;
 }
 

@@ -3,7 +3,7 @@ import { fitProgress } from "../../display/fit_progress.ts";
 import { trainingProgress } from "../../display/progress.ts";
 import { Curve, liveSvg, spikes, trainingFigure } from "../../display/progress_picture.ts";
 import type { ProgressInfo } from "../../nn/progress.ts";
-import { tensor } from "../../mod.ts";
+import { jit, type Tensor, tensor } from "../../mod.ts";
 import { liveDisplay, show } from "../../display/show.ts";
 
 /** What `action` prints where a line cannot be rewritten. */
@@ -32,13 +32,15 @@ Deno.test("progress in a file is its last line", async () => {
   assertMatch(lines[0], /^Fit {2}█.*▁ {2}100\/100 {2}loss 0\.01 {2}rate 0\.1 {2}.*s$/);
 });
 
-Deno.test("progress refuses a tensor as a number, by name", () => {
+Deno.test("progress refuses what is no reading, by name", () => {
   const progress = trainingProgress();
-  assertThrows(
-    () => progress.update({ loss: tensor(1) as unknown as number }),
-    TypeError,
-    "as loss: it is a number, as await loss.item() gives",
-  );
+  // deno-lint-ignore no-explicit-any
+  const update = (state: any) => () => progress.update(state);
+  const two = tensor([1, 2], { device: "host" });
+  assertThrows(update({ loss: two.mean().item() }), TypeError, "as loss: it is a number or a tensor");
+  assertThrows(update({ step: two.mean() }), TypeError, "Cannot show a Tensor as step: it is a number");
+  assertThrows(update({ loss: two }), RangeError, "shape [2] as loss: it must have exactly one element");
+  assertThrows(() => jit((x: Tensor) => (progress.update({ loss: x.sum() }), x))(two), Error, "inside jit");
 });
 
 Deno.test("progress takes a hundred thousand steps without a step number", async () => {

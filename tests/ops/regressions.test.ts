@@ -29,6 +29,7 @@ import {
   vmap,
 } from "../../mod.ts";
 import { userLine } from "../../ops/anomaly.ts";
+import { flush } from "../../ops/runs.ts";
 import { testEach } from "../support/engines.ts";
 
 // deno-lint-ignore no-explicit-any
@@ -358,4 +359,28 @@ testEach(
     const product = await anomalyIn(() => large.matmul(tensor([[1, 1], [1, 3]])).sum().data());
     assertStringIncludes(product.message, "element 1, with x = [2,2], y = [2,2]");
   },
+);
+
+testEach(
+  "values with a graph that a loop without steps keeps take no longer the more there are",
+  async () => {
+    /** Least time of 6,000, each time in a job of its own. */
+    const time = async (requiresGrad: boolean): Promise<number> => {
+      const x = tensor(2, { requiresGrad });
+      let least = Infinity;
+      for (let k = 0; k < 3; k++) {
+        await new Promise((done) => setImmediate(done));
+        const begun = performance.now();
+        for (let i = 0; i < 6000; i++) {
+          x.mul(i).keep();
+          if (i % 64 === 63) flush();
+        }
+        least = Math.min(least, performance.now() - begun);
+      }
+      return least;
+    };
+    const plain = await time(false), tracked = await time(true);
+    assert(tracked < 30 * plain, `${(tracked / plain).toFixed(1)} times as long as without a graph`);
+  },
+  { only: ["host"] },
 );
