@@ -19,7 +19,8 @@ interface Unit {
 /**
  * The same steps in an order with short lifetimes. Kernels come as the steps do, but for those after which less is in
  * memory than before: they go first as soon as what they read is there. So the gradient of a weight is computed when its
- * cotangent appears, and the cotangent goes. Folds wait for others of the same values. Movements and leaves stand before what first reads them.
+ * cotangent appears, and the cotangent goes. Folds wait for others of the same values. Movements and leaves stand before
+ * what first reads them.
  */
 export function inShortOrder(lowered: Lowered, limits: LoopLimits): Lowered {
   const { steps } = lowered, units = unitsOf(lowered, limits);

@@ -3,11 +3,13 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import {
   Adam,
   arange,
+  checkpoint,
   crossEntropy,
   detectAnomaly,
   embedding,
   grad,
   jit,
+  layerNorm,
   Linear,
   memory,
   OutOfMemoryError,
@@ -89,6 +91,32 @@ test("what a run will take is known before it runs", async ({ device }) => {
   assertEquals(plan.peak, before + plan.results + plan.arena);
   await gradient.data();
   assertEquals(memory(device).peak, plan.peak);
+});
+
+/** The arena of a step through so many blocks of 4 intermediates of 1 MiB each, with checkpoints every few blocks or (0) none. */
+function arenaOf(layers: number, every: number): number {
+  const x = randn([1024, 64]).keep(), scale = randn([64, 256]).keep(), back = randn([256, 64]).mul(0.1).keep();
+  const weights = Array.from({ length: layers }, () => randn([64, 64]).keep());
+  const block = (x: Tensor, w: Tensor): Tensor =>
+    x.add(layerNorm(x, 64).matmul(w).matmul(scale).tanh().matmul(back));
+  const loss = (...weights: Tensor[]): Tensor => {
+    let y = x;
+    for (let at = 0; at < layers; at += every || layers) {
+      const own = weights.slice(at, at + (every || layers)), part = (x: Tensor): Tensor => own.reduce(block, x);
+      y = every > 0 ? checkpoint(part)(y) : part(y);
+    }
+    return y.square().mean();
+  };
+  const gradients = grad(loss, { argnums: weights.map((_, i) => i) })(...weights) as Tensor[];
+  return plannedMemory(...gradients).arena;
+}
+
+test("checkpoint saves memory: with one every sqrt(L) layers, the arena grows as sqrt(L)", () => {
+  const plain = [arenaOf(4, 0), arenaOf(16, 0)], checkpointed = [arenaOf(4, 2), arenaOf(16, 4)];
+  const said = `without: ${plain}, with: ${checkpointed}`;
+  assert(plain[1] > 3 * plain[0], said);
+  assert(checkpointed[1] < 2.2 * checkpointed[0], said);
+  assert(checkpointed[1] < 0.5 * plain[1], said);
 });
 
 test("a tensor that no array can hold is an error, and the next run works", async () => {
