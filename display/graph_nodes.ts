@@ -301,7 +301,7 @@ function leafLabel(n: Node): string {
     : n.op.name in RANDOM
     ? RANDOM[n.op.name]
     : n.stale !== null
-    ? `${n.op.name} (before ${n.stale})`
+    ? `${n.op.name} (before ${n.stale.by})`
     : "data";
 }
 

@@ -307,7 +307,7 @@ export abstract class Module {
     for (const { tensor, first } of this.members()) {
       if (first && isFloat(tensor.dtype)) replaceValue(tensor, tensor.stopGradient().to(dtype), "to");
     }
-    dropStaleGraphs("to");
+    dropStaleGraphs();
     return this;
   }
 
@@ -316,7 +316,7 @@ export abstract class Module {
     const tensors = this.members().filter((m) => m.first).map((m) => m.tensor);
     const moved = await Promise.all(tensors.map((t) => t.detach().toDevice(device)));
     tensors.forEach((t, i) => replaceValue(t, moved[i], "toDevice"));
-    dropStaleGraphs("toDevice");
+    dropStaleGraphs();
     return this;
   }
 

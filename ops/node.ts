@@ -18,6 +18,13 @@ export interface Storage {
 /** Bit of {@linkcode Node.track} for gradients by `backward`; transforms use one bit for each depth. */
 export const BY_BACKWARD = 1;
 
+/** What gave a parameter another value, so that graphs of the one before can't be differentiated. */
+export interface Replacement {
+  readonly by: string;
+  /** The parameter's name, if it has one. */
+  readonly parameter: string | null;
+}
+
 /** A call that is not drawn out into nodes: it computes its results together, and builds their graph if someone walks it. */
 export interface Origin {
   /** Gives all results of the call their values, or the error that they have instead. */
@@ -87,8 +94,8 @@ export class Node implements Aval {
   place = 0;
   /** The call of a module that made it, if any. */
   scope: Scope | null = scope;
-  /** Why there is no graph behind this node any more: the step which replaced a parameter it used. */
-  stale: string | null = null;
+  /** Why there is no graph behind this node any more: what replaced a parameter it used. */
+  stale: Replacement | null = null;
   /** For an assignment that still waits for its run: the node before it, which comes back where the run fails. */
   replaces: Node | null = null;
   /** The call of a jitted function that it is a result of, until its graph is asked for. */

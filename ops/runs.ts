@@ -3,7 +3,7 @@ import type { Device } from "./ambient.ts";
 import { bytesOf } from "./cost.ts";
 import type { DType, TypedArray } from "./dtype.ts";
 import type { RunGraph } from "./lower.ts";
-import { BY_BACKWARD, Node, setSoftRootListener, type Storage } from "./node.ts";
+import { BY_BACKWARD, Node, type Replacement, setSoftRootListener, type Storage } from "./node.ts";
 import type { Recorder } from "./profile.ts";
 import type { RunPlan } from "./report.ts";
 import { sizeOf } from "./shape.ts";
@@ -246,6 +246,8 @@ function computeAll(extra: readonly Node[]): { error: unknown; isTakenBack: bool
   for (const [device, list] of byDevice) {
     run(device, list);
     for (const node of list) settle(node);
+    // A loss that is computed in one run with the step that it led to.
+    if (list.some(({ cell, track }) => cell !== null && track !== 0)) dropStaleGraphs();
   }
   return failure === null ? null : { error: failure, isTakenBack };
 }
@@ -323,28 +325,36 @@ export function settle(node: Node): void {
 }
 
 /** Whether a leaf is a version of a parameter which has been replaced. */
-export function isReplaced(node: Node): boolean {
+function isReplaced(node: Node): boolean {
   // A hole of jit stands for whatever its handle holds.
   return node.cell !== null && node.cell.node !== node && node.op.name !== "placeholder";
 }
 
+/** What replaced a parameter that a node is a version of, or used; null: nothing did. */
+export function replacementOf(node: Node): Replacement | null {
+  if (node.stale !== null || !isReplaced(node)) return node.stale;
+  const { replacedBy, name } = node.cell!;
+  return { by: replacedBy ?? "an assignment", parameter: name };
+}
+
 /** Lets realised values drop graphs that lead to replaced parameters; they keep their values. */
-export function dropStaleGraphs(reason: string): void {
+export function dropStaleGraphs(): void {
   if (graphs.length === 0) return;
-  const known = new Map<Node, boolean>();
+  const known = new Map<Node, Replacement | null>();
   const keep: (Node | WeakRef<Node>)[] = [];
   for (const ref of graphs) {
     const root = ref instanceof Node ? ref : ref.deref();
     if (root === undefined || (root.origin === null && root.inputs.length === 0)) continue;
-    if (leadsToReplaced(root, known)) {
-      root.stale = reason;
+    const stale = replacementBehind(root, known);
+    if (stale !== null) {
+      root.stale = stale;
       root.inputs = NONE;
     } else keep.push(ref);
   }
   setGraphs(keep);
 }
 
-function leadsToReplaced(root: Node, known: Map<Node, boolean>): boolean {
+function replacementBehind(root: Node, known: Map<Node, Replacement | null>): Replacement | null {
   const stack = [root];
   while (stack.length > 0) {
     const node = stack[stack.length - 1];
@@ -352,20 +362,20 @@ function leadsToReplaced(root: Node, known: Map<Node, boolean>): boolean {
       stack.pop();
       continue;
     }
-    if (node.stale !== null || isReplaced(node)) {
-      known.set(node, true);
+    let open = false, found = replacementOf(node);
+    if (found !== null) {
+      known.set(node, found);
       continue;
     }
-    let open = false, found = false;
     for (const x of node.origin?.dependencies(node) ?? node.inputs) {
       if ((x.track & BY_BACKWARD) === 0) continue;
       const k = known.get(x);
       if (k === undefined) {
         stack.push(x);
         open = true;
-      } else found ||= k;
+      } else found ??= k;
     }
-    if (open && !found) continue;
+    if (open && found === null) continue;
     known.set(node, found);
   }
   return known.get(root)!;

@@ -2497,7 +2497,7 @@ export function assignAll(pairs: readonly (readonly [Tensor, Operand])[], by: st
     replaced ||= grads;
     if (currentTrace() === null) registerRoot(node);
   }
-  if (replaced) dropStaleGraphs(by);
+  if (replaced) dropStaleGraphs();
 }
 
 /** Notes an assignment inside a trace, so that the transform can make it an output; refuses it where it can't. */

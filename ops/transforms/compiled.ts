@@ -208,7 +208,7 @@ export class Call implements Origin {
     this.#keep((slot, node) => {
       if (node.track === 0) return false;
       if (!this.compiled.slots[slot].dependencies.some((i) => replaced.has(i))) return true;
-      node.stale = by;
+      node.stale = { by, parameter: null };
       recordedAs.set(node, this.compiled.program.outputs[this.compiled.slots[slot].output]);
       return false;
     });

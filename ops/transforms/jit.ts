@@ -426,7 +426,7 @@ function replaceAll(handles: readonly Tensor[], nodes: readonly Node[], by: stri
     isTrained ||= node.track !== 0;
     if (old.cell === handle) giveBack(old);
   });
-  if (isTrained) dropStaleGraphs(by);
+  if (isTrained) dropStaleGraphs();
 }
 
 /** Gives back the memory of a replaced node that nothing else sees. */

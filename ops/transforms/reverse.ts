@@ -3,7 +3,7 @@ import { ambient } from "../ambient.ts";
 import { outputsOf } from "../definitions/structural.ts";
 import { backwardOf, BY_BACKWARD, currentScope, type Node, readGuarded, setScope, wrap } from "../node.ts";
 import type { Tuple } from "../primitive.ts";
-import { isReplaced } from "../runs.ts";
+import { replacementOf } from "../runs.ts";
 import { sameShape, showShape } from "../shape.ts";
 import { hookChanges, nodeHooks, retained, Tensor } from "../tensor.ts";
 import { FanOut } from "./fan_out.ts";
@@ -170,12 +170,12 @@ export function reachable(outputs: readonly Node[], walk: Walk): Node[] {
 
 function checkAlive(node: Node, mask: number): void {
   if (mask !== BY_BACKWARD) return;
-  const by = node.stale ?? (isReplaced(node) ? node.cell!.replacedBy : null);
-  if (by === null) return;
-  const name = node.cell?.name;
+  const stale = replacementOf(node);
+  if (stale === null) return;
+  const { by, parameter } = stale;
   throw new Error(
     `Cannot differentiate a graph built before ${by}: ${by} replaced ${
-      name ? `parameter ${name}` : "a parameter"
+      parameter ? `parameter ${parameter}` : "a parameter"
     } that it used. ` +
       `Compute the loss anew after the step, or call backward before it`,
   );

@@ -111,7 +111,8 @@ function arenaOf(layers: number, every: number): number {
   return plannedMemory(...gradients).arena;
 }
 
-test("checkpoint saves memory: with one every sqrt(L) layers, the arena grows as sqrt(L)", () => {
+test("checkpoint saves memory: with one every sqrt(L) layers, the arena grows as sqrt(L)", async () => {
+  await sync();
   const plain = [arenaOf(4, 0), arenaOf(16, 0)], checkpointed = [arenaOf(4, 2), arenaOf(16, 4)];
   const said = `without: ${plain}, with: ${checkpointed}`;
   assert(plain[1] > 3 * plain[0], said);
@@ -247,6 +248,36 @@ test("a value that was there when it was assigned keeps nothing of the one befor
   await w.data();
   w.assign(tensor(new Float32Array(1000)));
   assertEquals(w.node.replaces, null);
+});
+
+test("a loss that is computed with its step keeps none of the values before the step", async ({ device }) => {
+  const model = new Linear(512, 512, { bias: false }), optimizer = new SGD(model, { lr: 0.01 });
+  const x = randn([4, 512]).keep();
+  const live = async (): Promise<number> => {
+    setMemoryBudget(device, 0);
+    await failure(() => zeros([MiB]).add(1).data()); // after a collection
+    setMemoryBudget(device, null);
+    return memory(device).live;
+  };
+  await sync();
+  const before = await live(); // the weight of 1 MiB and x
+  let loss = x;
+  for (let i = 0; i < 3; i++) {
+    optimizer.zeroGrad();
+    loss = model.call(x).square().mean();
+    loss.backward();
+    optimizer.step();
+    await sync();
+  }
+  optimizer.zeroGrad();
+  let more = Infinity;
+  // V8 holds what it compiles code for, for a moment.
+  for (let i = 0; i < 50 && more >= MiB / 4; i++) {
+    await new Promise((done) => setTimeout(done, 20));
+    more = await live() - before;
+  }
+  assert(more < MiB / 4, `${more / MiB} MiB more than one weight`);
+  assertStringIncludes((assertThrows(() => loss.backward()) as Error).message, "SGD.step");
 });
 
 testEach(
