@@ -95,14 +95,17 @@ test("what a run will take is known before it runs", async ({ device }) => {
 
 /** The arena of a step through so many blocks of 4 intermediates of 1 MiB each, with checkpoints every few blocks or (0) none. */
 function arenaOf(layers: number, every: number): number {
-  const x = randn([1024, 64]).keep(), scale = randn([64, 256]).keep(), back = randn([256, 64]).mul(0.1).keep();
+  const x = randn([1024, 64]).keep(),
+    scale = randn([64, 256]).keep(),
+    back = randn([256, 64]).mul(0.1).keep();
   const weights = Array.from({ length: layers }, () => randn([64, 64]).keep());
   const block = (x: Tensor, w: Tensor): Tensor =>
     x.add(layerNorm(x, 64).matmul(w).matmul(scale).tanh().matmul(back));
   const loss = (...weights: Tensor[]): Tensor => {
     let y = x;
     for (let at = 0; at < layers; at += every || layers) {
-      const own = weights.slice(at, at + (every || layers)), part = (x: Tensor): Tensor => own.reduce(block, x);
+      const own = weights.slice(at, at + (every || layers)),
+        part = (x: Tensor): Tensor => own.reduce(block, x);
       y = every > 0 ? checkpoint(part)(y) : part(y);
     }
     return y.square().mean();
