@@ -6,7 +6,10 @@ import type { Attributes } from "../ops/primitive.ts";
  * Joins equal steps. Leaves are data and stay apart, and so do ops whose attributes hold data; what a barrier sets
  * apart (a rebuilt segment) stays apart too, and so does what an expansion made, which may rebuild a loop's steps.
  */
-export function joinEqual({ steps, roots }: Lowered, attributes: (source: number) => Attributes): Lowered {
+export function joinEqual(
+  { steps, roots, replaced }: Lowered,
+  attributes: (source: number) => Attributes,
+): Lowered {
   const seen = new Map<string, number>(), to = new Int32Array(steps.length), kept: Step[] = [];
   steps.forEach((step, i) => {
     const inputs = step.inputs.map((x) => to[x]);
@@ -26,5 +29,9 @@ export function joinEqual({ steps, roots }: Lowered, attributes: (source: number
     to[i] = kept.length;
     kept.push({ ...step, inputs });
   });
-  return { steps: kept, roots: roots.map((r) => to[r]) };
+  return {
+    steps: kept,
+    roots: roots.map((r) => to[r]),
+    replaced: replaced?.map((x) => x < 0 ? -1 : to[x]),
+  };
 }

@@ -1,6 +1,6 @@
 /** Memory that JavaScript and WebAssembly share: arrays of the host engine live here, so that kernels need no copies. */
 import type { DType, TypedArray } from "../../ops/dtype.ts";
-import { Arena } from "./arena.ts";
+import { Arena } from "../arena.ts";
 
 const PAGE = 65536;
 /** Blocks up to this many bytes are cut from slabs, by size class. */

@@ -7,7 +7,7 @@ import type { Lowered, Step } from "../../ops/lower.ts";
 import type { Attributes, View } from "../../ops/primitive.ts";
 import { type Shape, showShape, sizeOf } from "../../ops/shape.ts";
 import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
-import { planArena } from "./arena.ts";
+import { placeInChunks } from "../placement.ts";
 import type { Limits } from "./device.ts";
 import { foldGroups, type Kernel, storedBytes } from "./kernels/kernel.ts";
 import {
@@ -18,6 +18,7 @@ import {
   type Plan,
   type RootSource,
   type RunAttributes,
+  type Takeover,
   Words,
 } from "./plan.ts";
 import { aligned } from "./pool.ts";
@@ -45,6 +46,8 @@ export interface Value {
   to: number;
   /** For materialised constants: where they stand among the parameters, or -1. */
   at: number;
+  /** The input whose memory it takes over. */
+  home: Value | null;
 }
 
 /** A step as its readers see it. */
@@ -126,7 +129,19 @@ export class PlanBuilder {
         bytes,
       );
     }
-    const value: Value = { kind, dtype, elements, bytes, step, position, slot: -1, from: -1, to: -1, at: -1 };
+    const value: Value = {
+      kind,
+      dtype,
+      elements,
+      bytes,
+      step,
+      position,
+      slot: -1,
+      from: -1,
+      to: -1,
+      at: -1,
+      home: null,
+    };
     this.#values.push(value);
     return value;
   }
@@ -310,12 +325,17 @@ export class PlanBuilder {
       a,
       b,
     ) => a.from - b.from);
-    const { places, chunks } = planArena(
+    const { places, chunks } = placeInChunks(
       inArena.map((v) => ({ bytes: aligned(v.bytes), from: v.from, to: v.to })),
       Math.floor(this.limits.buffer / 256) * 256,
     );
     const placeOf = new Map(inArena.map((v, i) => [v, places[i]]));
-    const inputs = new Set<number>();
+    const inputs = new Set<number>(), takeovers: Takeover[] = [];
+    for (const { slot, home } of this.#values) {
+      if (slot < 0 || home === null) continue;
+      inputs.add(home.position);
+      takeovers.push({ slot, input: home.position });
+    }
     const bound = ({ value, offset, bytes }: Binding): Bound => {
       if (value === null) return { kind: "faults", index: 0, offset, bytes };
       if (value.kind === "input") {
@@ -342,6 +362,7 @@ export class PlanBuilder {
       patches: this.#patches,
       chunks,
       slots,
+      takeovers,
       roots: sources,
       inputs: [...inputs],
       faults: this.faults,
@@ -357,10 +378,13 @@ export class PlanBuilder {
   }
 }
 
-/** The number of a binding among those of a dispatch, where the same memory is bound once. */
+/** The number of a binding among those of a dispatch, where the same memory is bound once: to be written if anybody does. */
 export function bindOnce(bindings: Binding[], binding: Binding): number {
+  const memory = ({ value }: Binding): Value | null => value?.home ?? value;
   const found = bindings.findIndex((x) =>
-    x.value === binding.value && x.offset === binding.offset && x.bytes === binding.bytes
+    memory(x) === memory(binding) && x.offset === binding.offset && x.bytes === binding.bytes
   );
-  return found >= 0 ? found : bindings.push(binding) - 1;
+  if (found < 0) return bindings.push(binding) - 1;
+  if (bindings[found].value?.kind === "input") bindings[found] = binding;
+  return found;
 }

@@ -13,6 +13,7 @@ import { inShortOrder } from "../sequence.ts";
 import { joinEqual } from "../simplify.ts";
 import { type Chain, expressionOf, storeOnly } from "./chain.ts";
 import { type Cluster, cluster, type Clusters, LOOP, mostBuffers } from "./clusters.ts";
+import { Takeovers } from "./takeovers.ts";
 import { emitChain, emitChains } from "./emit_elementwise.ts";
 import { emitFold, type Folded, foldsInParts } from "./emit_folds.ts";
 import { emitMatmul } from "./emit_matmul.ts";
@@ -59,7 +60,7 @@ export function makePlan(
     if (b.dispatches > from) trace?.groups.push({ steps, from, to: b.dispatches });
     from = b.dispatches;
   };
-  const batches = new Batches(b, tell);
+  const takeovers = new Takeovers(b), batches = new Batches(b, takeovers, tell);
   const keepRoot = (i: number): void => {
     if (b.isRoot[i] === 0) return;
     const operand = b.operands[i];
@@ -77,6 +78,7 @@ export function makePlan(
     keepRoot(i);
   });
   const clusters = cluster(lowered, limits, now, !fusion);
+  takeovers.find(clusters);
   const done = new Set<Cluster>();
   clusters.order.forEach((item, n) => {
     if (typeof item === "number") {
@@ -89,7 +91,7 @@ export function makePlan(
     } else if (done.has(item)) return;
     else if (item.core < 0) {
       for (const i of item.members) b.countable(b.steps[i]);
-      batches.add(loopOf(b, item, clusters, -1), item.members, true);
+      batches.add(loopOf(b, item, clusters, -1), item.members, true, item);
       for (const i of item.members) keepRoot(i);
       if (!fusion) batches.flush();
     } else {
@@ -101,7 +103,8 @@ export function makePlan(
         : [...program.steps.keys()];
       b.working(steps, () => program === null ? emitCore(b, item, clusters) : emitRowProgram(b, program));
       tell(steps);
-      for (const k of program?.clusters ?? []) done.add(k);
+      takeovers.done(item);
+      for (const k of program?.clusters ?? []) done.add(k), takeovers.done(k);
       for (const i of steps) keepRoot(i);
     }
   });

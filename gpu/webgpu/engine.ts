@@ -225,8 +225,11 @@ export class WebGpuEngine implements Engine {
       return isKey;
     });
     const steady: Plan = { ...plan, patches, steady: true };
+    let calls = 0;
     return () => {
       if (this.#recovery !== null || this.#runtime.lost !== null) return false;
+      // A model's first values, which were replaced by others, and those that the first call replaces are nobody's then.
+      if (calls++ < 2) this.#runtime.collector.checkSoon();
       this.#execute(graph, steady, this.#storages(graph), this.#recorder === null ? 0 : performance.now());
       this.#runtime.collector.check();
       return true;
@@ -249,11 +252,13 @@ export class WebGpuEngine implements Engine {
       banned.add(storage.buffer);
       if (storage.record !== null) record.dependOn(storage.record);
     }
-    const { slots: results, chunks, saved = null } = plan;
+    const taken = takenOver(plan, graph), { slots, chunks, saved = null } = plan;
+    const results = taken.size === 0 ? slots : slots.filter((_, i) => !taken.has(i));
     const needs: Needs = { action: `compute ${plan.label}`, results, chunks, saved };
     runtime.admit(needs);
     runtime.watched(record, needs, () => {
-      const slots = runtime.slots(plan, banned);
+      const blocks = new Map([...taken].map(([slot, { block }]) => [slot, block!]));
+      const slots = runtime.slots(plan, banned, blocks);
       try {
         runtime.run(plan, inputs, slots, (source) => graph.nodes[source].p, record);
         plan.roots.forEach((source, i) => {
@@ -274,6 +279,7 @@ export class WebGpuEngine implements Engine {
             storage.cached = input.cached;
           }
         });
+        for (const storage of taken.values()) storage.release();
       } finally {
         for (const block of slots) block.release();
       }
@@ -350,6 +356,19 @@ export class WebGpuEngine implements Engine {
   destroy(): void {
     this.#runtime.destroy();
   }
+}
+
+/** By slot: the inputs whose memory becomes that of results, since nobody else sees them. */
+function takenOver({ takeovers, inputs }: Plan, { nodes }: RunGraph): Map<number, WebGpuStorage> {
+  const taken = new Map<number, WebGpuStorage>();
+  if (takeovers.length === 0) return taken;
+  const uses = new Map<Storage | null, number>();
+  for (const i of inputs) uses.set(nodes[i].value, (uses.get(nodes[i].value) ?? 0) + 1);
+  for (const { slot, input } of takeovers) {
+    const { isExclusive, value } = nodes[input], storage = value as WebGpuStorage;
+    if (isExclusive && uses.get(value) === 1 && storage.isSole) taken.set(slot, storage);
+  }
+  return taken;
 }
 
 function sum(list: readonly number[]): number {

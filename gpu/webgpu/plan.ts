@@ -49,6 +49,12 @@ export interface RootSource {
   readonly index: number;
 }
 
+/** The result in `slot` is written over the input at position `input`. */
+export interface Takeover {
+  readonly slot: number;
+  readonly input: number;
+}
+
 /** What to say of an index that is out of range. */
 export type FaultMessage = (index: number) => string;
 
@@ -62,6 +68,8 @@ export interface Plan {
   /** Bytes of each root slot. */
   readonly slots: readonly number[];
   readonly roots: readonly RootSource[];
+  /** Slots whose memory is that of an input which nobody else sees, or has a copy of it to begin with. */
+  readonly takeovers: readonly Takeover[];
   /** Positions of inputs that are bound. */
   readonly inputs: readonly number[];
   /** Calls which can fail: the words that name where, and what to say. */

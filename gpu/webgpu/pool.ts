@@ -56,6 +56,11 @@ export function classOf(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** Whether a value of so many bytes has a buffer to itself. */
+export function inOwnBuffer(bytes: number): boolean {
+  return bytes > SLOTS[SLOTS.length - 1];
+}
+
 /** Buffers of one device. Work is in order on its queue, so freed memory can be written by the next run. */
 export class BufferPool {
   /** Bytes in blocks that have owners. */

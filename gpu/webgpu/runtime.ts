@@ -108,16 +108,17 @@ export class Runtime implements Home {
     return block;
   }
 
-  /** Blocks for the results of a run, each with one owner; where it can be, those of an earlier run. */
-  slots(plan: Plan, banned: ReadonlySet<GPUBuffer>): Block[] {
+  /** Blocks for the results of a run, each with one owner: those taken over or, where it can be, of an earlier run. */
+  slots(plan: Plan, banned: ReadonlySet<GPUBuffer>, taken: ReadonlyMap<number, Block>): Block[] {
     const { pool } = this, { slots } = plan;
+    if (taken.size === slots.length) return slots.map((_, i) => taken.get(i)!.retain());
     if (slots.length === 0) return [];
     const { sets } = this.#prepare(plan);
     // Some results, like losses, may be held for long: half of a set is enough.
     let free = 0;
     const usable = (block: Block): boolean => block.isFree && !banned.has(block.buffer);
     let set = sets.find((s) =>
-      (free = s.reduce((n, block) => n + (usable(block) ? 1 : 0), 0)) * 2 > s.length
+      (free = s.reduce((n, block) => n + (usable(block) ? 1 : 0), 0)) * 2 > s.length - taken.size
     );
     if (set === undefined) {
       free = 0;
@@ -125,12 +126,12 @@ export class Runtime implements Home {
       if (sets.length < SETS) sets.push(set);
     }
     const old = set;
-    slots.forEach((bytes, i) => {
-      const block = old[i];
-      if (free > 0 && block !== undefined && usable(block)) pool.claim(block);
-      else old[i] = pool.acquire(bytes, banned);
+    return slots.map((bytes, i) => {
+      const block = old[i], own = taken.get(i);
+      if (own !== undefined) return own.retain();
+      if (free > 0 && block !== undefined && usable(block)) return pool.claim(block);
+      return old[i] = pool.acquire(bytes, banned);
     });
-    return [...old];
   }
 
   /** Submits a run; results are in `slots`. Errors of the device reach the record later. */
@@ -176,6 +177,7 @@ export class Runtime implements Home {
       pass.setBindGroup(0, bound[i], prepared.offsets[i], 0, 1);
       pass.dispatchWorkgroups(d.groups[0], d.groups[1]);
     };
+    this.#copyIntoTaken(plan, inputs, slots);
     if (this.timer !== null) {
       this.timer.run(dispatches, (pass, i) => {
         last = null;
@@ -196,6 +198,23 @@ export class Runtime implements Home {
     if (isBound) return;
     if (prepared.runs.size >= prepared.keeps) prepared.runs.delete(prepared.runs.keys().next().value!);
     prepared.runs.set(blocks, bound);
+  }
+
+  /** Where an input cannot be written over, its copy is. */
+  #copyIntoTaken(
+    { takeovers, slots: bytes }: Plan,
+    inputs: readonly (Block | null)[],
+    slots: readonly Block[],
+  ): void {
+    const left = takeovers.filter(({ slot, input }) => slots[slot] !== inputs[input]);
+    if (left.length === 0) return;
+    const encoder = this.device.createCommandEncoder();
+    for (const { slot, input } of left) {
+      const from = inputs[input]!, to = slots[slot];
+      encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes[slot]);
+    }
+    this.device.queue.submit([encoder.finish()]);
+    this.submitted++;
   }
 
   /** Throws where new buffers of these sizes do not fit, also once garbage is collected and nothing kept for reuse. */

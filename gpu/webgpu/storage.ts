@@ -114,6 +114,11 @@ export class WebGpuStorage implements Storage {
     this.#error = error;
   }
 
+  /** Whether its memory is a buffer that nobody else has and nobody reads from. */
+  get isSole(): boolean {
+    return this.#reads === 0 && this.error === null && this.block?.owners === 1 && this.block.page === null;
+  }
+
   /** Counts a read under way, for which the memory stays. */
   beginRead(): void {
     this.#reads++;

@@ -1,7 +1,7 @@
 /** How much a run needs at once: the order of its kernels, results in place of operands, places in the arena. */
 import { assert, assertEquals } from "@std/assert";
 import { createHostEngine } from "../../gpu/host/engine.ts";
-import { type Lifetime, placeAll } from "../../gpu/host/placement.ts";
+import { type Lifetime, placeAll } from "../../gpu/placement.ts";
 import type { Node } from "../../ops/node.ts";
 import { repeats } from "../../gpu/host/rematerialise.ts";
 import { generator, op, random, same, values } from "./compare.ts";

@@ -14,8 +14,8 @@ export class Arena {
   /** Free intervals `[from, to)`, ascending and apart. */
   readonly #free: [number, number][] = [];
 
-  /** A free place of so many bytes. */
-  take(bytes: number): number {
+  /** A free place of so many bytes; -1 where there is none before `most`. */
+  take(bytes: number, most = Infinity): number {
     const size = inAlignment(bytes);
     if (size === 0) return 0;
     for (let i = 0; i < this.#free.length; i++) {
@@ -25,8 +25,10 @@ export class Arena {
       else this.#free[i][0] += size;
       return from;
     }
-    const top = this.#free[this.#free.length - 1];
-    const from = top !== undefined && top[1] === this.bytes ? (this.#free.pop(), top[0]) : this.bytes;
+    const top = this.#free[this.#free.length - 1], isOpen = top !== undefined && top[1] === this.bytes;
+    const from = isOpen ? top[0] : this.bytes;
+    if (from + size > most) return -1;
+    if (isOpen) this.#free.pop();
     this.bytes = from + size;
     return from;
   }

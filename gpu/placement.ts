@@ -33,6 +33,34 @@ export function placeAll(list: readonly Lifetime[]): Placement {
   return best;
 }
 
+/** A place for each array: a buffer and an offset in it; and the bytes of each buffer. */
+export interface ChunkPlacement {
+  readonly places: readonly { readonly chunk: number; readonly offset: number }[];
+  readonly chunks: readonly number[];
+}
+
+/** The same in buffers of at most `capacity` bytes: in one where that does, or in the order of time. */
+export function placeInChunks(list: readonly Lifetime[], capacity: number): ChunkPlacement {
+  if (list.length === 0) return { places: [], chunks: [] };
+  const one = placeAll(list);
+  if (one.bytes <= capacity) {
+    return { places: one.places.map((offset) => ({ chunk: 0, offset })), chunks: [one.bytes] };
+  }
+  const arenas: Arena[] = [], places: { chunk: number; offset: number }[] = [], ends = byEnd(list);
+  let e = 0;
+  for (const { bytes, from } of list) {
+    for (; list[ends[e]].to < from; e++) {
+      const { chunk, offset } = places[ends[e]];
+      arenas[chunk].give(offset, list[ends[e]].bytes);
+    }
+    let chunk = 0, offset = -1;
+    while (chunk < arenas.length && (offset = arenas[chunk].take(bytes, capacity)) < 0) chunk++;
+    if (offset < 0) arenas[chunk] = new Arena(), offset = arenas[chunk].take(bytes);
+    places.push({ chunk, offset });
+  }
+  return { places, chunks: arenas.map((a) => a.bytes) };
+}
+
 /** The numbers of arrays by the kernel that uses them last. */
 function byEnd(list: readonly Lifetime[]): number[] {
   return [...list.keys()].sort((a, b) => list[a].to - list[b].to);
