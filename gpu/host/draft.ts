@@ -7,7 +7,7 @@ import { sizeOf } from "../../ops/shape.ts";
 import { ATTENTION } from "./attention.ts";
 import type { Kernel } from "./loops.ts";
 import { type Lifetime, placeAll } from "../placement.ts";
-import { type RepeatLimits, repeats } from "./rematerialise.ts";
+import { type RepeatLimits, repeats } from "../rematerialise.ts";
 import type { Constant, Dynamic, Schedule, Slot, SlotKind, Takeover } from "./schedule.ts";
 import { type Access, isRowMajor } from "./views.ts";
 

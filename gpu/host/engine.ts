@@ -16,7 +16,7 @@ import type { Engine, MemoryNeed, MemoryReport } from "../../ops/runs.ts";
 import type { RunKey } from "../../ops/structure.ts";
 import { arrayAt } from "./memory.ts";
 import { planOf } from "./planner.ts";
-import type { RepeatLimits } from "./rematerialise.ts";
+import type { RepeatLimits } from "../rematerialise.ts";
 import type { Schedule, Takeover } from "./schedule.ts";
 import { type ArenaBlock, HostStore, NOTHING, type OwnedStorage, REPLACED } from "./store.ts";
 import { createRunner } from "./wasm/runner.ts";

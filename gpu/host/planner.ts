@@ -15,7 +15,7 @@ import { Draft } from "./draft.ts";
 import { addLoop, copy } from "./loop_step.ts";
 import type { Application } from "./loops.ts";
 import { matmulKernel } from "./matmul.ts";
-import type { RepeatLimits } from "./rematerialise.ts";
+import type { RepeatLimits } from "../rematerialise.ts";
 import type { KernelGroup, Schedule } from "./schedule.ts";
 import { type Access, isRowMajor, NOWHERE, swapLast, transposed, whole } from "./views.ts";
 import type { Runner } from "./wasm/runner.ts";

@@ -22,6 +22,7 @@ import {
   Words,
 } from "./plan.ts";
 import { aligned } from "./pool.ts";
+import { repeated } from "./repeated.ts";
 
 /** A value that no buffer can hold; the message says why. */
 export class TooLargeError extends Error {
@@ -68,12 +69,14 @@ export interface Binding {
   readonly bytes: number;
 }
 
-interface Draft {
+export interface Draft {
   kernel: Kernel;
   bindings: Binding[];
   groups: [number, number];
   at: number;
   work: Work;
+  /** Whether it may be done again: it reads what it does not write, and nothing else writes its result. */
+  isRepeatable: boolean;
 }
 
 /** State of a plan in the making. */
@@ -84,7 +87,7 @@ export class PlanBuilder {
   readonly operands: Operand[] = [];
   readonly faults: { word: number; message: FaultMessage }[] = [];
   readonly #values: Value[] = [];
-  readonly #drafts: Draft[] = [];
+  #drafts: Draft[] = [];
   readonly #blocks: { at: number; words: readonly number[] }[] = [];
   readonly #patches: Patch[] = [];
   readonly #views = new Map<number, View>();
@@ -106,6 +109,9 @@ export class PlanBuilder {
     this.isRoot = new Uint8Array(lowered.steps.length);
     for (const r of lowered.roots) this.isRoot[r] = 1;
   }
+
+  /** For each dispatch that was added, where it ends among those of the plan: what is done again comes before it. */
+  ends: readonly number[] = [];
 
   /** How many dispatches there are so far. */
   get dispatches(): number {
@@ -252,27 +258,28 @@ export class PlanBuilder {
     return bindings.map((b) => b.value === null || b.value.kind === "computed" ? "w" : "r").join("");
   }
 
-  /** Adds a dispatch of `threadGroups` workgroups; the last binding that is a value is its result. */
+  /**
+   * Adds a dispatch of `threadGroups` workgroups; the last binding that is a value is its result. `isRepeatable`: it reads
+   * nothing that it writes, and alone writes its result.
+   */
   dispatch(
     kernel: Kernel,
     bindings: Binding[],
     threadGroups: number,
     at: number,
     words: readonly number[],
+    isRepeatable = false,
   ): void {
     const number = this.#drafts.length;
-    for (const { value } of bindings) {
-      if (value === null) continue;
-      if (value.from < 0) value.from = number;
-      value.to = number;
-    }
+    noteUse(bindings, number);
     const work: Work = {
       name: "copy",
       shape: [bindings[bindings.length - 1].value?.elements ?? 0],
       flops: 0,
       bytes: bindings.reduce((n, b) => n + b.bytes, 0),
     };
-    this.#drafts.push({ kernel, bindings, groups: foldGroups(threadGroups, this.limits.groups), at, work });
+    const groups = foldGroups(threadGroups, this.limits.groups);
+    this.#drafts.push({ kernel, bindings, groups, at, work, isRepeatable });
     this.#blocks.push({ at, words });
   }
 
@@ -321,6 +328,7 @@ export class PlanBuilder {
       if (value.slot < 0) value.slot = slots.push(value.bytes) - 1;
       return { kind: "slot", index: value.slot };
     });
+    this.#repeat();
     const inArena = this.#values.filter((v) => v.kind === "computed" && v.slot < 0 && v.from >= 0).sort((
       a,
       b,
@@ -370,11 +378,32 @@ export class PlanBuilder {
     };
   }
 
+  /** Has little work done again, so that less waits for the backward pass. */
+  #repeat(): void {
+    const isKept = (v: Value): boolean => v.kind === "computed" && v.slot < 0;
+    const { drafts, values, ends } = repeated(this.#drafts, isKept);
+    this.ends = ends;
+    if (drafts.length === this.#drafts.length) return;
+    this.#drafts = drafts;
+    this.#values.push(...values);
+    for (const v of this.#values) v.from = -1;
+    drafts.forEach(({ bindings }, number) => noteUse(bindings, number));
+  }
+
   #label(): string {
     const names = [...this.#names.keys()];
     const total = [...this.#names.values()].reduce((a, b) => a + b, 0);
     const list = names.slice(0, 6).join(", ") + (names.length > 6 ? ", ..." : "");
     return total === 0 ? "a copy" : total === 1 ? names[0] : `${total} ops (${list})`;
+  }
+}
+
+/** Notes that a dispatch binds these. */
+function noteUse(bindings: readonly Binding[], number: number): void {
+  for (const { value } of bindings) {
+    if (value === null) continue;
+    if (value.from < 0) value.from = number;
+    value.to = number;
   }
 }
 

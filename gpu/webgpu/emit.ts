@@ -109,7 +109,11 @@ export function makePlan(
     }
   });
   batches.flush();
-  return b.finish(lowered.roots.map((i) => results.get(i)!));
+  const plan = b.finish(lowered.roots.map((i) => results.get(i)!));
+  // What is done again belongs to what it is done for.
+  const endOf = (k: number): number => k === 0 ? 0 : b.ends[k - 1];
+  trace?.groups.forEach((group) => Object.assign(group, { from: endOf(group.from), to: endOf(group.to) }));
+  return plan;
 }
 
 /** Refuses element types that the device does not have. */

@@ -59,7 +59,8 @@ export function emitChain(b: PlanBuilder, chain: Chain): void {
     const kernel = elementwiseKernel(bound.form, b.access(bindings), fours), at = b.reserve(kernel);
     bound.patch(at, ELEMENTWISE.chain);
     const threads = fours === null ? n : n / 4;
-    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, [n, first, 0, ...bound.words]);
+    const words = [n, first, 0, ...bound.words];
+    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words, !cut);
   }
 }
 

@@ -25,6 +25,8 @@ export interface MapCall {
 
 /** From so many operations on a kernel of its own for a shape is worth compiling. */
 const MANY = 2 ** 18;
+/** Up to so many operations a byte a call is traffic above all. */
+const LITTLE = 8;
 
 /** Adds the call; where the parameters of its last turn stand, or null where there is nothing to do. */
 export function emitMap(
@@ -59,6 +61,9 @@ export function emitMap(
   const isSpecial = b.specialises && operations >= MANY && workgroup === null;
   const kernel = isSpecial ? forUniforms(generic, uniforms) : generic;
   if (canFault(body)) bindings.push({ value: null, offset: 0, bytes: 0 });
+  // What computes much is not worth it.
+  const isRepeatable = turns === 1 && !canFault(body) &&
+    operations <= LITTLE * bindings.reduce((n, { bytes }) => n + bytes, 0);
   let at: number | null = null;
   for (let turn = 0; turn < turns; turn++) {
     at = b.reserve(kernel);
@@ -68,7 +73,8 @@ export function emitMap(
       words[MAP.faultNumber] = b.faults.length;
     }
     for (let j = 0; j < operands.length; j++) b.patchOffset(at, MAP.operand(j), operands[j]);
-    b.dispatch(kernel, bindings, workgroup === null ? Math.ceil(threads / THREADS) : threads, at, words);
+    const groups = workgroup === null ? Math.ceil(threads / THREADS) : threads;
+    b.dispatch(kernel, bindings, groups, at, words, isRepeatable);
   }
   return at;
 }

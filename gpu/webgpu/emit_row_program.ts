@@ -187,7 +187,7 @@ function emitPasses(
     else if (used.has(j)) b.patchOffset(at, first + j, operand);
   });
   const outputs = sizeOf(rows.kept), blocks = Math.ceil(outputs / (THREADS / lanes));
-  b.dispatch(kernel, bindings, blocks * splits, at, [
+  const words = [
     outputs,
     sizeOf(rows.folded),
     share,
@@ -199,5 +199,6 @@ function emitPasses(
     ...k.lengths,
     ...r.lengths,
     ...all.flatMap((_, j) => [...k.steps[j], ...r.steps[j]]),
-  ]);
+  ];
+  b.dispatch(kernel, bindings, blocks * splits, at, words, splits === 1);
 }

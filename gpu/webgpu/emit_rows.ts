@@ -38,5 +38,5 @@ export function emitRows(
     words[ROWS.faultNumber] = b.faults.length;
     bindings.push({ value: null, offset: 0, bytes: 0 });
   }
-  b.dispatch(kernel, bindings, Math.ceil(rows / (THREADS / lanes)), at, words);
+  b.dispatch(kernel, bindings, Math.ceil(rows / (THREADS / lanes)), at, words, true);
 }

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createHostEngine } from "../../gpu/host/engine.ts";
 import { type Lifetime, placeAll } from "../../gpu/placement.ts";
 import type { Node } from "../../ops/node.ts";
-import { repeats } from "../../gpu/host/rematerialise.ts";
+import { repeats } from "../../gpu/rematerialise.ts";
 import { generator, op, random, same, values } from "./compare.ts";
 
 /** Bytes of the arena that a run takes. */
