@@ -7,11 +7,20 @@ export interface Doing {
   readonly writes: readonly number[];
   /** Nanoseconds, about; Infinity for what is done once only. */
   readonly cost: number;
+  /** Results that a part of it, or another kernel, makes of what is there. */
+  readonly parts?: ReadonlyMap<number, Part>;
 }
 
-/** Kernel `again` is done once more before kernel `before`; from there on all read what it makes then, later repeats too. */
+/** How one result is made again. */
+export interface Part {
+  readonly reads: readonly number[];
+  readonly cost: number;
+}
+
+/** Slot `slot` of kernel `again` is made once more before kernel `before`; from there on all read that, later repeats too. */
 export interface Repeat {
   readonly again: number;
+  readonly slot: number;
   readonly before: number;
 }
 
@@ -31,6 +40,7 @@ const MOST = 4096, REPEATS = 512;
 
 /** An array: the kernel that makes it, when, and when it is read, ascending. A repeat stands half a kernel before another. */
 interface Life {
+  readonly slot: number;
   readonly kernel: number;
   readonly written: number;
   reads: number[];
@@ -53,7 +63,7 @@ export function repeats(
   if (doings.length > MOST) return out;
   doings.forEach(({ reads, writes }, k) => {
     for (const s of new Set(reads)) lives.get(s)?.reads.push(k);
-    for (const s of writes) lives.set(s, { kernel: k, written: k, reads: [], bytes: bytesOf(s) });
+    for (const s of writes) lives.set(s, { slot: s, kernel: k, written: k, reads: [], bytes: bytesOf(s) });
   });
   const all = [...lives.values()];
   const { least, smallest, share } = limits;
@@ -63,8 +73,8 @@ export function repeats(
     if (bytes < least) break;
     let best: Life | null = null, most = 0, before = 0;
     for (const life of all) {
-      const { kernel, bytes } = life, { cost, reads, writes } = doings[kernel];
-      if (bytes < smallest || cost > budget || writes.length > 1 || bytes / cost <= most) continue;
+      const { cost, reads } = partOf(doings[life.kernel], life.slot), { bytes } = life;
+      if (bytes < smallest || cost > budget || bytes / cost <= most) continue;
       const next = life.written <= time ? life.reads.find((t) => t > time) : undefined;
       // What is read late only cannot be let go before.
       if (next === undefined || next === life.reads[0]) continue;
@@ -72,14 +82,20 @@ export function repeats(
       [best, most, before] = [life, bytes / cost, Math.ceil(next)];
     }
     if (best === null) break;
-    const { kernel } = best, { cost, reads } = doings[kernel], at = before - 0.5;
+    const { kernel, slot } = best, { cost, reads } = partOf(doings[kernel], slot), at = before - 0.5;
     budget -= cost;
-    out.push({ again: kernel, before });
+    out.push({ again: kernel, slot, before });
     all.push({ ...best, written: at, reads: best.reads.filter((t) => t >= at) });
     best.reads = best.reads.filter((t) => t < at);
     for (const s of reads) insert(lives.get(s)!.reads, at);
   }
   return out;
+}
+
+/** How a result is made again: by its whole kernel where it is the only one. */
+function partOf(doing: Doing, slot: number): Part {
+  const { reads, writes, cost, parts } = doing;
+  return parts?.get(slot) ?? { reads, cost: writes.length > 1 ? Infinity : cost };
 }
 
 /** When most is in memory, after which kernel, and how much. */

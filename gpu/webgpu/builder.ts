@@ -88,6 +88,10 @@ export class PlanBuilder {
   readonly faults: { word: number; message: FaultMessage }[] = [];
   readonly #values: Value[] = [];
   #drafts: Draft[] = [];
+  /** Whether dispatches are drafts of spares. */
+  #isAside = false;
+  /** How some values can be made again of others that their kernel stores. */
+  readonly #spares = new Map<Value, Draft>();
   readonly #blocks: { at: number; words: readonly number[] }[] = [];
   readonly #patches: Patch[] = [];
   readonly #views = new Map<number, View>();
@@ -271,7 +275,7 @@ export class PlanBuilder {
     isRepeatable = false,
   ): void {
     const number = this.#drafts.length;
-    noteUse(bindings, number);
+    if (!this.#isAside) noteUse(bindings, number);
     const work: Work = {
       name: "copy",
       shape: [bindings[bindings.length - 1].value?.elements ?? 0],
@@ -281,6 +285,17 @@ export class PlanBuilder {
     const groups = foldGroups(threadGroups, this.limits.groups);
     this.#drafts.push({ kernel, bindings, groups, at, work, isRepeatable });
     this.#blocks.push({ at, words });
+  }
+
+  /** Notes that what `emit` dispatches would make a value again, if it is one dispatch. */
+  spare(value: Value, emit: () => void): void {
+    const drafts = this.#drafts;
+    this.#drafts = [];
+    this.#isAside = true;
+    emit();
+    if (this.#drafts.length === 1) this.#spares.set(value, this.#drafts[0]);
+    this.#drafts = drafts;
+    this.#isAside = false;
   }
 
   /** Refuses to walk more elements than kernels can count, though they need no memory: broadcast ones, say. */
@@ -380,8 +395,8 @@ export class PlanBuilder {
 
   /** Has little work done again, so that less waits for the backward pass. */
   #repeat(): void {
-    const isKept = (v: Value): boolean => v.kind === "computed" && v.slot < 0;
-    const { drafts, values, ends } = repeated(this.#drafts, isKept);
+    const isKept = (v: Value): boolean => v.kind !== "computed" || v.slot >= 0;
+    const { drafts, values, ends } = repeated(this.#drafts, isKept, this.#spares);
     this.ends = ends;
     if (drafts.length === this.#drafts.length) return;
     this.#drafts = drafts;

@@ -202,6 +202,31 @@ function loopOf(b: PlanBuilder, k: Cluster, clusters: Clusters, seed: number): C
   return { operands, steps: [...start, ...steps], stores, shape: k.shape };
 }
 
+/** Notes how members that are stored can be computed again of others, as a gelu of what it was applied to. */
+function noteSpares(b: PlanBuilder, k: Cluster, { isStored, behind }: Clusters): void {
+  const own = [k.core, ...k.members], stored = own.filter((m) => isStored(m, k));
+  if (stored.length < 2) return;
+  for (const m of stored) {
+    if (m === k.core || b.isRoot[m] === 1) continue;
+    const list = new Set<number>();
+    const isThere = (i: number): boolean => {
+      if (!own.includes(i) || (i !== m && stored.includes(i)) || list.has(i)) return true;
+      const is = i !== k.core &&
+        b.steps[i].inputs.every((x) => isThere(own.includes(behind(x)) ? behind(x) : x));
+      list.add(i);
+      return is;
+    };
+    if (!isThere(m)) continue;
+    const names = new Map<number, string>(), { operands, steps } = stepsOf(b, [...list], names, behind);
+    const { shape, dtype } = b.steps[m], result = b.operands[m];
+    if (operands.some((o) => o === undefined)) continue;
+    b.spare(
+      result.value,
+      () => emitChain(b, { operands, steps, stores: [{ value: names.get(m)!, result }], shape }),
+    );
+  }
+}
+
 /** What becomes of a core's value `s`, and what must follow because it is too large to be bound whole. */
 function afterCore(b: PlanBuilder, k: Cluster, clusters: Clusters, whole: boolean): [Chain, Chain | null] {
   const { core, members } = k;
@@ -264,6 +289,7 @@ function reduction(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
   const [finish, rest] = afterCore(b, k, clusters, whole && sizeOf(shape) > 0);
   emitFold(b, { ...foldOf(b, k.core), x, axes, dtype, finish });
   if (rest !== null) emitChain(b, rest);
+  else noteSpares(b, k, clusters);
 }
 
 /** What a reduction folds as a chain; as a value of its own, where it reads what is too large to be bound. */
@@ -292,6 +318,7 @@ function contraction(b: PlanBuilder, k: Cluster, clusters: Clusters): void {
   const [finish, rest] = afterCore(b, k, clusters, sizeOf(shape) > 0);
   emitMatmul(b, b.operands[l], b.operands[r], dtype, finish);
   if (rest !== null) emitChain(b, rest);
+  else noteSpares(b, k, clusters);
 }
 
 /** Whether all that use a product see it transposed, as the gradient of a transposed weight is: then it is stored so. */

@@ -49,10 +49,10 @@ export class Block {
   }
 }
 
-/** The size class of a request: multiples of 256 bytes, four classes to each doubling. */
+/** The size class of a request: multiples of 256 bytes, eight classes to each doubling. */
 export function classOf(bytes: number): number {
   for (const slot of SLOTS) if (bytes <= slot) return slot;
-  const step = 2 ** Math.max(8, Math.floor(Math.log2(bytes - 1)) - 2);
+  const step = 2 ** Math.max(8, Math.floor(Math.log2(bytes - 1)) - 3);
   return Math.ceil(bytes / step) * step;
 }
 

@@ -116,7 +116,7 @@ Deno.test("repeats: a chosen kernel's operands are there, and later ones read th
     { reads: [1, 5], writes: [6], ...product },
     { reads: [0, 6], writes: [7], ...product },
   ];
-  assertEquals(repeats(doings, 1000, () => 4 * MiB), [{ again: 1, before: 6 }]);
+  assertEquals(repeats(doings, 1000, () => 4 * MiB), [{ again: 1, slot: 1, before: 6 }]);
   assertEquals(repeats(doings, 1000, () => MiB / 2), [], "a small run");
   assertEquals(repeats(doings, 10, () => 4 * MiB), [], "too much time");
   const gone = doings.map((d, k) => k < 7 ? d : { ...d, reads: [6] });
