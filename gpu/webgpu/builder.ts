@@ -47,7 +47,7 @@ export interface Value {
   to: number;
   /** For materialised constants: where they stand among the parameters, or -1. */
   at: number;
-  /** The input whose memory it takes over. */
+  /** The value whose memory it takes over: an input, or an intermediate. */
   home: Value | null;
 }
 
@@ -344,10 +344,10 @@ export class PlanBuilder {
       return { kind: "slot", index: value.slot };
     });
     this.#repeat();
-    const inArena = this.#values.filter((v) => v.kind === "computed" && v.slot < 0 && v.from >= 0).sort((
-      a,
-      b,
-    ) => a.from - b.from);
+    for (const { home, to } of this.#values) if (home?.kind === "computed") home.to = Math.max(home.to, to);
+    const inArena = this.#values
+      .filter((v) => v.kind === "computed" && v.slot < 0 && v.home === null && v.from >= 0)
+      .sort((a, b) => a.from - b.from);
     const { places, chunks } = placeInChunks(
       inArena.map((v) => ({ bytes: aligned(v.bytes), from: v.from, to: v.to })),
       Math.floor(this.limits.buffer / 256) * 256,
@@ -355,7 +355,7 @@ export class PlanBuilder {
     const placeOf = new Map(inArena.map((v, i) => [v, places[i]]));
     const inputs = new Set<number>(), takeovers: Takeover[] = [];
     for (const { slot, home } of this.#values) {
-      if (slot < 0 || home === null) continue;
+      if (home?.kind !== "input") continue;
       inputs.add(home.position);
       takeovers.push({ slot, input: home.position });
     }
@@ -369,7 +369,7 @@ export class PlanBuilder {
         return { kind: "parameters", index: 0, offset: value.at + offset, bytes };
       }
       if (value.slot >= 0) return { kind: "root", index: value.slot, offset, bytes };
-      const place = placeOf.get(value)!;
+      const place = placeOf.get(value.home ?? value)!;
       return { kind: "arena", index: place.chunk, offset: place.offset + offset, bytes };
     };
     // A plan outlives its first run, whose nodes must not live as long.
@@ -395,7 +395,9 @@ export class PlanBuilder {
 
   /** Has little work done again, so that less waits for the backward pass. */
   #repeat(): void {
-    const isKept = (v: Value): boolean => v.kind !== "computed" || v.slot >= 0;
+    const homes = new Set(this.#values.flatMap((v) => v.home ?? []));
+    const isKept = (v: Value): boolean =>
+      v.kind !== "computed" || v.slot >= 0 || v.home !== null || homes.has(v);
     const { drafts, values, ends } = repeated(this.#drafts, isKept, this.#spares);
     this.ends = ends;
     if (drafts.length === this.#drafts.length) return;

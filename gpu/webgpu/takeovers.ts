@@ -1,48 +1,44 @@
-/** Results that take the place of inputs which they replace: an optimiser's new parameters and state, in jitted steps. */
+/**
+ * Results of loops that take the place of what the loop reads: a new parameter that of the one it replaces (in jitted steps),
+ * an intermediate that of another which nobody reads any more.
+ */
 import { isHalf } from "../../ops/dtype.ts";
 import { isContiguous } from "../../ops/definitions/movement.ts";
 import { sizeOf } from "../../ops/shape.ts";
-import type { PlanBuilder, Value } from "./builder.ts";
+import type { Operand, PlanBuilder, Value } from "./builder.ts";
 import type { Chain } from "./chain.ts";
 import type { Cluster, Clusters } from "./clusters.ts";
 import { inOwnBuffer } from "./pool.ts";
 
-/** Who reads an input that is replaced. */
-interface Replaced {
-  /** The step of the input. */
-  readonly input: number;
-  readonly readers: Set<Cluster>;
-}
-
 /** Finds the loops that may write over what they read, element by element, since nobody reads it later. */
 export class Takeovers {
-  /** By the value of a root: what it replaces. */
-  readonly #replaced = new Map<number, Replaced>();
+  /** By root: the input that it replaces. */
+  readonly #replaced = new Map<number, number>();
+  /** By step: the clusters that read it. */
+  readonly #readers = new Map<number, Set<Cluster>>();
   readonly #done = new Set<Cluster>();
+  /** What was taken, and what is a result: it keeps its memory. */
+  readonly #taken = new Set<number>();
 
   constructor(readonly b: PlanBuilder) {}
 
   /** Looks for who reads what. */
   find({ order }: Clusters): void {
-    const { steps, lowered: { roots, replaced = [] } } = this.b, byInput = new Map<number, Replaced>();
+    const { steps, lowered: { roots, replaced = [] } } = this.b;
     const behind = (i: number): number => {
       while (steps[i].op?.family === "movement") i = steps[i].inputs[0];
       return i;
     };
-    const results = new Set(roots.map(behind));
-    replaced.forEach((input, k) => {
-      const root = roots[k];
-      // An input that is a result too keeps its memory.
-      if (input < 0 || results.has(input) || byInput.has(input) || this.#replaced.has(root)) return;
-      const found = { input, readers: new Set<Cluster>() };
-      byInput.set(input, found);
-      this.#replaced.set(root, found);
-    });
-    if (byInput.size === 0) return;
+    for (const r of roots) this.#taken.add(behind(r));
+    replaced.forEach((input, k) => input >= 0 && this.#replaced.set(roots[k], input));
     for (const item of order) {
       if (typeof item === "number") continue;
       for (const i of [...item.before, ...item.core < 0 ? [] : [item.core], ...item.members]) {
-        for (const x of steps[i].inputs) byInput.get(behind(x))?.readers.add(item);
+        for (const x of steps[i].inputs.map(behind)) {
+          const readers = this.#readers.get(x);
+          if (readers === undefined) this.#readers.set(x, new Set([item]));
+          else readers.add(item);
+        }
       }
     }
   }
@@ -52,33 +48,55 @@ export class Takeovers {
     this.#done.add(cluster);
   }
 
-  /** Has the results of loops lie where inputs do, before a dispatch of all these loops. */
+  /** Has the results of loops lie where others do, before a dispatch of all these loops. */
   take(chains: readonly Chain[], clusters: readonly Cluster[]): void {
-    if (this.#replaced.size === 0) return;
     clusters.forEach((cluster, k) => {
-      for (const { result } of chains[k].stores) {
-        const found = this.#replaced.get(result.value.step);
-        if (found === undefined || ![...found.readers].every((r) => r === cluster || this.#done.has(r))) {
-          continue;
-        }
-        const { value } = this.b.operands[found.input];
-        if (fits(value, result.value) && isReadInPlace(chains[k], value)) result.value.home = value;
+      const chain = chains[k];
+      if (!chain.stores.every(({ result }) => isContiguous(result.view))) return;
+      for (const { result: { value } } of chain.stores) {
+        const from = this.b.isRoot[value.step] === 1
+          ? this.#input(chain, cluster, value)
+          : this.#intermediate(chain, cluster, value);
+        if (from === null) continue;
+        this.#taken.add(from.step);
+        value.home = from.home ?? from;
       }
     });
   }
+
+  /** The input that a root replaces, if its memory will do. */
+  #input(chain: Chain, cluster: Cluster, to: Value): Value | null {
+    const step = this.#replaced.get(to.step);
+    if (step === undefined || !this.#isFree(step, cluster)) return null;
+    const { value } = this.b.operands[step], uses = chain.operands.filter((o) => o.value === value);
+    return fits(value, to) && inOwnBuffer(to.bytes) && uses.every((o) => isInPlace(o, chain)) ? value : null;
+  }
+
+  /** An intermediate that the loop reads last. */
+  #intermediate(chain: Chain, cluster: Cluster, to: Value): Value | null {
+    for (const { value } of chain.operands) {
+      if (value.kind !== "computed" || this.b.isRoot[value.step] === 1 || !fits(value, to)) continue;
+      const uses = chain.operands.filter((o) => o.value === value);
+      if (uses.every((o) => isInPlace(o, chain)) && this.#isFree(value.step, cluster)) return value;
+    }
+    return null;
+  }
+
+  /** Whether only this cluster still reads a step. Who copied a movement is not known. */
+  #isFree(step: number, cluster: Cluster): boolean {
+    if (this.#taken.has(step) || this.b.steps[step].op?.family === "movement") return false;
+    for (const r of this.#readers.get(step) ?? []) if (r !== cluster && !this.#done.has(r)) return false;
+    return true;
+  }
 }
 
-/** Whether one may be written over the other. Small ones share buffers with others, which kernels read. */
+/** Whether one may be written over the other. */
 function fits(from: Value, to: Value): boolean {
-  return from.dtype === to.dtype && !isHalf(from.dtype) && from.bytes === to.bytes && inOwnBuffer(from.bytes);
+  return from.dtype === to.dtype && !isHalf(from.dtype) && from.bytes === to.bytes;
 }
 
-/** Whether a loop reads an input, if it does, in the order in which it writes. */
-function isReadInPlace({ operands, stores, shape }: Chain, input: Value): boolean {
-  return stores.every(({ result }) => isContiguous(result.view)) &&
-    operands.every(({ value, view, moving, window }) =>
-      value !== input ||
-      (moving < 0 && window === undefined && view.offset === 0 && isContiguous(view) &&
-        sizeOf(view.shape) === value.elements && sizeOf(shape) === value.elements)
-    );
+/** Whether a loop reads an operand in the order in which it writes. */
+function isInPlace({ value, view, moving, window }: Operand, { shape }: Chain): boolean {
+  return moving < 0 && window === undefined && view.offset === 0 && isContiguous(view) &&
+    sizeOf(view.shape) === value.elements && sizeOf(shape) === value.elements;
 }

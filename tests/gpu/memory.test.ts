@@ -302,7 +302,7 @@ testEach(
       `${(live - before) / MiB} MiB, of 16 for weight, gradient and state`,
     );
   },
-  { only: ["host"] },
+  { only: ["host", "webgpu"] },
 );
 
 test("results that could be differentiated and that nobody holds make room for others without a step", async (b) => {
