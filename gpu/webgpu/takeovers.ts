@@ -17,7 +17,8 @@ export class Takeovers {
   /** By step: the clusters that read it. */
   readonly #readers = new Map<number, Set<Cluster>>();
   readonly #done = new Set<Cluster>();
-  /** What was taken, and what is a result: it keeps its memory. */
+  /** What results show, which has memory of its own. */
+  readonly #results = new Set<number>();
   readonly #taken = new Set<number>();
 
   constructor(readonly b: PlanBuilder) {}
@@ -29,7 +30,7 @@ export class Takeovers {
       while (steps[i].op?.family === "movement") i = steps[i].inputs[0];
       return i;
     };
-    for (const r of roots) this.#taken.add(behind(r));
+    for (const r of roots) this.#results.add(behind(r));
     replaced.forEach((input, k) => input >= 0 && this.#replaced.set(roots[k], input));
     for (const item of order) {
       if (typeof item === "number") continue;
@@ -54,7 +55,7 @@ export class Takeovers {
       const chain = chains[k];
       if (!chain.stores.every(({ result }) => isContiguous(result.view))) return;
       for (const { result: { value } } of chain.stores) {
-        const from = this.b.isRoot[value.step] === 1
+        const from = this.#results.has(value.step)
           ? this.#input(chain, cluster, value)
           : this.#intermediate(chain, cluster, value);
         if (from === null) continue;
@@ -75,7 +76,7 @@ export class Takeovers {
   /** An intermediate that the loop reads last. */
   #intermediate(chain: Chain, cluster: Cluster, to: Value): Value | null {
     for (const { value } of chain.operands) {
-      if (value.kind !== "computed" || this.b.isRoot[value.step] === 1 || !fits(value, to)) continue;
+      if (value.kind !== "computed" || !fits(value, to)) continue;
       const uses = chain.operands.filter((o) => o.value === value);
       if (uses.every((o) => isInPlace(o, chain)) && this.#isFree(value.step, cluster)) return value;
     }
@@ -84,15 +85,16 @@ export class Takeovers {
 
   /** Whether only this cluster still reads a step. Who copied a movement is not known. */
   #isFree(step: number, cluster: Cluster): boolean {
-    if (this.#taken.has(step) || this.b.steps[step].op?.family === "movement") return false;
+    if (this.#taken.has(step) || this.#results.has(step)) return false;
+    if (this.b.steps[step].op?.family === "movement") return false;
     for (const r of this.#readers.get(step) ?? []) if (r !== cluster && !this.#done.has(r)) return false;
     return true;
   }
 }
 
-/** Whether one may be written over the other. */
+/** Whether one may be written over the other. What is empty is never written. */
 function fits(from: Value, to: Value): boolean {
-  return from.dtype === to.dtype && !isHalf(from.dtype) && from.bytes === to.bytes;
+  return from.dtype === to.dtype && !isHalf(from.dtype) && from.bytes === to.bytes && to.elements > 0;
 }
 
 /** Whether a loop reads an operand in the order in which it writes. */
