@@ -395,10 +395,8 @@ export class PlanBuilder {
 
   /** Has little work done again, so that less waits for the backward pass. */
   #repeat(): void {
-    const homes = new Set(this.#values.flatMap((v) => v.home ?? []));
-    const isKept = (v: Value): boolean =>
-      v.kind !== "computed" || v.slot >= 0 || v.home !== null || homes.has(v);
-    const { drafts, values, ends } = repeated(this.#drafts, isKept, this.#spares);
+    const isKept = (v: Value): boolean => v.kind !== "computed" || v.slot >= 0;
+    const { drafts, values, ends } = repeated(this.#drafts, isKept, this.#spares, this.limits.repeats);
     this.ends = ends;
     if (drafts.length === this.#drafts.length) return;
     this.#drafts = drafts;

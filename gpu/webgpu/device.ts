@@ -1,5 +1,6 @@
 /** Getting a device: the adapter's own limits and features, what it is, and the error for its loss. */
 // The specification's types, over Deno's own where it has none.
+import type { RepeatLimits } from "../rematerialise.ts";
 import type {} from "@webgpu/types";
 import type { Tiles } from "./heuristics.ts";
 import { loadTiles, tilesPath } from "./tiles_file.ts";
@@ -24,6 +25,8 @@ export interface Limits {
   readonly isSoftware: boolean;
   /** Tiles of products that were measured to be the fastest, by class of shape; none where nobody searched. */
   readonly tiles?: Tiles;
+  /** When kernels are done again so that what they make need not wait for the backward pass; for tests. */
+  readonly repeats?: RepeatLimits;
 }
 
 /** A device and what is known of it. */

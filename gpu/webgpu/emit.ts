@@ -218,7 +218,7 @@ function noteSpares(b: PlanBuilder, k: Cluster, { isStored, behind }: Clusters):
     };
     if (!isThere(m)) continue;
     const names = new Map<number, string>(), { operands, steps } = stepsOf(b, [...list], names, behind);
-    const { shape, dtype } = b.steps[m], result = b.operands[m];
+    const { shape } = b.steps[m], result = b.operands[m];
     if (operands.some((o) => o === undefined)) continue;
     b.spare(
       result.value,

@@ -1,5 +1,5 @@
 /** Dispatches that are done again for the backward pass, so that what they make need not wait for it. */
-import { type Doing, type Part, repeats } from "../rematerialise.ts";
+import { type Doing, type Part, type RepeatLimits, repeats } from "../rematerialise.ts";
 import type { Binding, Draft, Value } from "./builder.ts";
 
 /** What a dispatch costs besides its traffic, in bytes that could be read meanwhile; and operations for a byte. */
@@ -18,24 +18,27 @@ export function repeated(
   drafts: readonly Draft[],
   isKept: (value: Value) => boolean,
   spares: ReadonlyMap<Value, Draft>,
+  limits?: RepeatLimits,
 ): Repeated {
   const list: Value[] = [], slots = new Map<Value, number>(), lost = new Set<Value>();
   for (const { bindings } of drafts) {
     for (const { value } of bindings) {
       if (value === null) continue;
-      if (!isKept(value) && !slots.has(value)) slots.set(value, list.push(value) - 1);
+      const memory = value.home ?? value;
+      if (!isKept(memory) && !slots.has(memory)) slots.set(memory, list.push(memory) - 1);
       if (value.home !== null) lost.add(value.home);
     }
   }
-  const slotsOf = (values: readonly Value[]): number[] => values.flatMap((v) => slots.get(v) ?? []);
+  const slotsOf = (values: readonly Value[]): number[] => values.flatMap((v) => slots.get(v.home ?? v) ?? []);
   // Faults are told once, and what is written over is there once.
   const isSound = ({ isRepeatable, bindings }: Draft): boolean =>
-    isRepeatable && bindings.every(({ value }) => value !== null && !lost.has(value));
+    isRepeatable && bindings.every(({ value }) => value !== null && !lost.has(value.home ?? value));
   let total = 0;
   const doings = drafts.map((draft, k): Doing => {
     const bound = draft.bindings.flatMap(({ value }) => value ?? []), cost = costOf(draft);
     total += cost;
-    const writes = bound.filter((v) => v.kind === "computed" && v.from === k);
+    // What takes over another's memory counts as a use of that.
+    const writes = bound.filter((v) => v.kind === "computed" && v.from === k && v.home?.kind !== "computed");
     const parts = new Map<number, Part>();
     for (const v of writes) {
       const spare = spares.get(v);
@@ -50,7 +53,7 @@ export function repeated(
       parts,
     };
   });
-  const chosen = repeats(doings, total, (s) => list[s].bytes);
+  const chosen = repeats(doings, total, (s) => list[s].bytes, limits);
   chosen.sort((a, b) => b.before - a.before || b.again - a.again);
   const out: Draft[] = [], values: Value[] = [], ends: number[] = [], now = new Map<Value, Value>();
   const renamed = (b: Binding): Binding =>
