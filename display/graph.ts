@@ -38,7 +38,7 @@ class GraphDrawing extends Drawing {
 
   protected override async render(): Promise<Presentation> {
     if (this.picture.nodes.length === 0) return { data: {} };
-    return await presentGraph(this.picture, fold(this.picture, this.options.depth), this.options);
+    return await presentGraph(this.picture, [fold(this.picture, this.options.depth)], this.options);
   }
 }
 
@@ -64,12 +64,16 @@ export function graphText(picture: GraphPicture, options: GraphOptions, readable
   return [...above, ...lines].join("\n");
 }
 
-/** The drawing for a notebook. */
+/** The drawing for a notebook: the first of `folds` that fits the page, or else the narrowest. */
 export async function presentGraph(
   picture: GraphPicture,
-  folded: Folded,
+  folds: readonly Folded[],
   options: GraphOptions,
 ): Promise<Presentation> {
-  const { spec, still } = await graphSpec(picture, folded, options);
-  return await presentFigure(spec, still);
+  let best = await graphSpec(picture, folds[0], options);
+  for (let i = 1; i < folds.length && best.overhang > 0; i++) {
+    const next = await graphSpec(picture, folds[i], options);
+    if (next.overhang < best.overhang) best = next;
+  }
+  return await presentFigure(best.spec, best.still);
 }

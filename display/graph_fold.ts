@@ -157,9 +157,19 @@ class Builder {
       const [reader] = this.#readers.get(item)!;
       if (boxOf(reader) !== reader || boxOf(item) !== item) continue;
       reader.operands.push(item);
-      this.#told.add(item);
-      item.parent!.items = item.parent!.items.filter((other) => other !== item);
+      this.#takeAway(item);
     }
+    // A number that only a closed group reads is its own affair.
+    for (const item of this.#items) {
+      if (item.node.kind !== "constant" || this.#reads.has(item) || boxOf(item) !== item) continue;
+      const readers = new Set(this.#readers.get(item)?.map(boxOf));
+      if (readers.size === 1 && [...readers][0].kind === "group") this.#takeAway(item);
+    }
+  }
+
+  #takeAway(item: NodeItem): void {
+    this.#told.add(item);
+    item.parent!.items = item.parent!.items.filter((other) => other !== item);
   }
 
   /** What is drawn as lines, and the boxes whose values go on to the next instance of what repeats. */

@@ -78,7 +78,7 @@ class TensorGraph extends Drawing {
     try {
       const drawn = this.#draw(), folded = fold(drawn.picture, this.options.depth);
       await this.#read(drawn, folded);
-      const { data } = await presentGraph(drawn.picture, folded, this.options);
+      const { data } = await presentGraph(drawn.picture, [folded], this.options);
       return { data: { ...data, "text/plain": graphText(drawn.picture, this.options) } };
     } catch (error) {
       return {

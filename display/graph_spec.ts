@@ -20,15 +20,19 @@ const FEW = 24; // Boxes whose values are all worth their room.
 const NOTE_LETTERS = 66; // Longer lines are counted as wider than the page where an SVG is made.
 const TIGHT: Gaps = { across: 14, along: 26 };
 
-/** The spec of a graph in the direction and the amount of detail that fit the page, and as it is on paper. */
+/**
+ * The spec of a graph in the direction and the amount of detail that fit the page, as it is on paper, and by how much it is
+ * wider than the page even so.
+ */
 export async function graphSpec(
   picture: GraphPicture,
   folded: Folded,
   options: GraphOptions,
-): Promise<{ spec: VegaLiteSpec; still: VegaLiteSpec }> {
+): Promise<{ spec: VegaLiteSpec; still: VegaLiteSpec; overhang: number }> {
   const { plan, cards, direction } = await bestPlan(folded, options.direction);
   const drawing: Drawn = { folded, plan, cards, direction, picture, options };
-  return { spec: spec(drawing, true), still: spec(drawing, false) };
+  const overhang = Math.max(0, plan.width * SMALLEST_SCALE - PAGE_WIDTH);
+  return { spec: spec(drawing, true), still: spec(drawing, false), overhang };
 }
 
 interface Drawn {

@@ -17,6 +17,8 @@ import { isOp, MANY, opName, ProgramPicture } from "./program_picture.ts";
 
 /** Boxes that are drawn of many kernels, each with its work. */
 const LEGIBLE = 12;
+/** Boxes that are tried where more are wider than the page. */
+const FEWER = [24, 18, LEGIBLE, 8];
 
 /** What `program` draws. */
 export interface ProgramOptions extends GraphOptions {
@@ -127,8 +129,15 @@ export class ProgramDrawing extends Drawing {
   /** Kernels as frames around their ops. */
   protected override async render(): Promise<Presentation> {
     if (this.kernels.length === 0) return { data: {} };
-    const folded = fold(this.#picture, this.#options.depth, this.#readable);
-    return await presentGraph(this.#picture, folded, this.#options);
+    const { depth } = this.#options, folds = [fold(this.#picture, depth, this.#readable)];
+    // What is wider than the page is drawn with fewer boxes.
+    if (depth === undefined) {
+      for (const readable of FEWER) {
+        const folded = fold(this.#picture, depth, readable);
+        if (folded.boxes < folds[folds.length - 1].boxes) folds.push(folded);
+      }
+    }
+    return await presentGraph(this.#picture, folds, this.#options);
   }
 }
 

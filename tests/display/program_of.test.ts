@@ -66,7 +66,7 @@ Deno.test("the gradient of a weight has its name, though it is a view of what a 
     new Linear(4, 2, { device: "host" }),
   );
   const loss = model.call(ones([5, 3], { device: "host" })).square().sum();
-  const svg = String((await program(loss).present()).data["image/svg+xml"]);
+  const svg = String((await program(loss, { depth: 3 }).present()).data["image/svg+xml"]);
   for (const path of ["0.weight", "0.bias", "2.weight", "2.bias"]) {
     assertStringIncludes(svg, `grad ${path} = `);
   }
@@ -106,6 +106,27 @@ class Stack extends Module {
       this.blocks.reduce((h, block) => (this.isCheckpointed ? checkpoint(run(block)) : run(block))(h), x),
     );
   }
+}
+
+for (const device of ["host", "webgpu"] as const) {
+  Deno.test({
+    name: `the program of a small network fits the page, unless it is to be open: ${device}`,
+    ignore: !hasEngine(device),
+    fn: async () => {
+      const x = ones([16, 2], { device }), deep = { device };
+      for (const sizes of [[2, 8, 1], [2, 64, 32, 16, 1]]) {
+        const layers = sizes.slice(1).flatMap((n, i) => [new Linear(sizes[i], n, deep), new ReLU()]);
+        const loss = new Sequential(...layers).call(x).sub(1).square().mean();
+        const widthOf = async (options: { depth?: number }): Promise<number> => {
+          const { data } = await program(loss, options).present();
+          return Number(/width="(\d+)"/.exec(String(data["image/svg+xml"]))![1]);
+        };
+        const width = await widthOf({});
+        assert(width <= 660, `${width} pixels wide`);
+        assert(await widthOf({ depth: 4 }) > width);
+      }
+    },
+  });
 }
 
 for (const isCheckpointed of [false, true]) {
