@@ -32,9 +32,24 @@ void 0;`,
   codeCell("optimizer", `optimizer`),
   codeCell("diagnosis", `await ct.diagnose(model, loss, { optimizer })`),
   codeCell("landscape", `await ct.lossLandscape(model, loss, { points: 11 })`),
+  codeCell(
+    "by hand",
+    `const w = ct.tensor([4, -3], { requiresGrad: true }), sgd = new ct.SGD([w], { lr: 0.05 });
+const hand = ct.trainingProgress({ total: 120, clip: 6, title: "by hand" });
+for (let step = 1; step <= 120; step++) {
+  const loss = w.square().sum();
+  sgd.zeroGrad();
+  loss.backward();
+  const gradNorm = ct.clipGradNorm([w], 6);
+  sgd.step();
+  hand.update({ loss: step === 40 || step === 41 ? loss.mul(NaN) : step === 80 ? loss.mul(Infinity) : loss, gradNorm });
+  await new Promise((go) => setTimeout(go, 15));
+}
+await hand.end();`,
+  ),
   codeCell("functions", `ct.functionChart({ tanh: (x) => x.tanh(), silu: (x) => x.silu() })`),
 ];
-const drawn = [1, 2, 3, 4, 5, 9, 10];
+const drawn = [1, 2, 3, 4, 5, 9, 10, 11];
 
 Deno.test(
   "plots are drawn in JupyterLab: live and then still, in dark and light, with values on hover",
@@ -74,9 +89,11 @@ Deno.test(
       await notebook.page.mouse.move(box.x + 30, box.y + box.height - 30);
       await notebook.page.locator("#vg-tooltip-element.visible", { hasText: "value" }).waitFor();
       await notebook.screenshot("plots-light", notebook.cell(2));
+      await notebook.screenshot("plots-by-hand", notebook.cell(10));
+      assertEquals(await notebook.outputs(10).count(), 1);
       await notebook.page.setViewportSize({ width: 600 + 320, height: 1600 });
       await notebook.theme("JupyterLab Dark");
-      for (const i of [2, 4, 6, 9]) await notebook.screenshot(`plots-dark-${i}`, notebook.cell(i));
+      for (const i of [2, 4, 6, 9, 10]) await notebook.screenshot(`plots-dark-${i}`, notebook.cell(i));
       assertEquals(messages, []);
     });
   },
