@@ -17,9 +17,13 @@ export interface Placement {
 /** Most arrays that are placed by size, and tried again: time goes with the square of their number. */
 const MOST = 4096, MOST_AGAIN = 1024, TRIES = 16;
 
-/** Places in the order of time, or by size where that takes less; `list` is in the order of `from`. */
-export function placeAll(list: readonly Lifetime[]): Placement {
+/**
+ * Places in the order of time, or by size where that takes less and more than `enough` bytes; `list` is in the order of
+ * `from`.
+ */
+export function placeAll(list: readonly Lifetime[], enough = 0): Placement {
   let best = placeInTime(list);
+  if (best.bytes <= enough) return best;
   const least = mostAtOnce(list);
   if (list.length > MOST) return best;
   const order = [...list.keys()].sort((a, b) => list[b].bytes - list[a].bytes);
@@ -33,6 +37,9 @@ export function placeAll(list: readonly Lifetime[]): Placement {
   return best;
 }
 
+/** The smallest buffer: less is not worth looking for. */
+const SMALL = 65536;
+
 /** A place for each array: a buffer and an offset in it; and the bytes of each buffer. */
 export interface ChunkPlacement {
   readonly places: readonly { readonly chunk: number; readonly offset: number }[];
@@ -42,7 +49,7 @@ export interface ChunkPlacement {
 /** The same in buffers of at most `capacity` bytes: in one where that does, or in the order of time. */
 export function placeInChunks(list: readonly Lifetime[], capacity: number): ChunkPlacement {
   if (list.length === 0) return { places: [], chunks: [] };
-  const one = placeAll(list);
+  const one = placeAll(list, SMALL);
   if (one.bytes <= capacity) {
     return { places: one.places.map((offset) => ({ chunk: 0, offset })), chunks: [one.bytes] };
   }

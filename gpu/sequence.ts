@@ -16,6 +16,9 @@ interface Unit {
   readonly replaces: boolean;
 }
 
+/** Bytes. */
+const LITTLE = 65536;
+
 /**
  * The same steps in an order with short lifetimes. Kernels come as the steps do, but for those after which less is in
  * memory than before: they go first as soon as what they read is there. So the gradient of a weight is computed when its
@@ -23,7 +26,10 @@ interface Unit {
  * what first reads them.
  */
 export function inShortOrder(lowered: Lowered, limits: LoopLimits): Lowered {
-  const { steps } = lowered, units = unitsOf(lowered, limits);
+  const { steps } = lowered;
+  // What is little in any order stays as it comes: a loop over scalars, step by step.
+  if (steps.reduce((n, step) => n + bytesOf(step), 0) <= LITTLE) return lowered;
+  const units = unitsOf(lowered, limits);
   const order: number[] = [], isPlaced = new Uint8Array(steps.length);
   const place = (i: number): void => {
     const stack = [i];
