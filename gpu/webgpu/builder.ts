@@ -62,6 +62,11 @@ export interface Operand {
   readonly window?: Binding;
 }
 
+/** Whether an operand is all of its value, in order. */
+export function isWhole({ value, view }: Operand): boolean {
+  return isContiguous(view) && view.offset === 0 && sizeOf(view.shape) === value.elements;
+}
+
 /** A binding before memory is planned. */
 export interface Binding {
   readonly value: Value | null; // null: the faults

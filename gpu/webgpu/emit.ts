@@ -7,7 +7,7 @@ import { isContiguous, wholeView } from "../../ops/definitions/movement.ts";
 import { noSuchClass } from "../../ops/definitions/fused.ts";
 import { type FlatIndex, noPlace } from "../../ops/definitions/places.ts";
 import type { Limits } from "./device.ts";
-import { type Operand, PlanBuilder } from "./builder.ts";
+import { isWhole, type Operand, PlanBuilder } from "./builder.ts";
 import { Batches } from "./batches.ts";
 import { inShortOrder } from "../sequence.ts";
 import { joinEqual } from "../simplify.ts";
@@ -64,7 +64,7 @@ export function makePlan(
   const keepRoot = (i: number): void => {
     if (b.isRoot[i] === 0) return;
     const operand = b.operands[i];
-    if (isWhole(operand)) results.set(i, operand);
+    if (operand.value.kind !== "constant" && isWhole(operand)) results.set(i, operand);
     else {
       const { shape, dtype } = b.steps[i], result = b.result(i, shape, dtype);
       batches.add(copying(operand, result), b.steps[i].op === null ? [] : [i], false);
@@ -130,12 +130,6 @@ export function checkType(dtype: DType, limits: Limits): void {
         `host with { device: "host" }`,
     );
   }
-}
-
-/** Whether a root may have the memory of this value for its own. */
-function isWhole({ value, view }: Operand): boolean {
-  return value.kind !== "constant" && isContiguous(view) && view.offset === 0 &&
-    sizeOf(view.shape) === value.elements;
 }
 
 function leaf(b: PlanBuilder, i: number): Operand {

@@ -1,6 +1,6 @@
 /** Elementwise chains and copies: cutting work that is too large. */
 import { sizeOf } from "../../ops/shape.ts";
-import type { Binding, Operand, PlanBuilder } from "./builder.ts";
+import { type Binding, isWhole, type Operand, type PlanBuilder } from "./builder.ts";
 import { bindChain, type BoundChain, type Chain, type LaidChain, layChain } from "./chain.ts";
 import type { Fours } from "./kernels/chain.ts";
 import {
@@ -48,6 +48,7 @@ export function emitChain(b: PlanBuilder, chain: Chain): void {
   const laid = layChain(b, chain), { limits } = b;
   const cut = chain.operands.some((o, j) => laid.modes[j] !== "constant" && o.value.bytes > limits.binding) ||
     chain.stores.some((s) => s.result.value.bytes > limits.binding);
+  const isAll = !cut && chain.stores.every(({ result }) => isWhole(result));
   // A piece's window may begin up to 256 bytes before its first element.
   const piece = cut ? Math.floor((limits.binding / 4 - PIECE) / PIECE) * PIECE : size;
   for (let first = 0; first < size; first += piece) {
@@ -60,7 +61,7 @@ export function emitChain(b: PlanBuilder, chain: Chain): void {
     bound.patch(at, ELEMENTWISE.chain);
     const threads = fours === null ? n : n / 4;
     const words = [n, first, 0, ...bound.words];
-    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words, !cut);
+    b.dispatch(kernel, bindings, Math.ceil(threads / THREADS), at, words, isAll);
   }
 }
 

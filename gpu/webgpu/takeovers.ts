@@ -5,7 +5,7 @@
 import { isHalf } from "../../ops/dtype.ts";
 import { isContiguous } from "../../ops/definitions/movement.ts";
 import { sizeOf } from "../../ops/shape.ts";
-import type { Operand, PlanBuilder, Value } from "./builder.ts";
+import { isWhole, type Operand, type PlanBuilder, type Value } from "./builder.ts";
 import type { Chain } from "./chain.ts";
 import type { Cluster, Clusters } from "./clusters.ts";
 import { inOwnBuffer } from "./pool.ts";
@@ -26,16 +26,20 @@ export class Takeovers {
   /** Looks for who reads what. */
   find({ order }: Clusters): void {
     const { steps, lowered: { roots, replaced = [] } } = this.b;
-    const behind = (i: number): number => {
-      while (steps[i].op?.family === "movement") i = steps[i].inputs[0];
-      return i;
-    };
-    for (const r of roots) this.#results.add(behind(r));
+    // The steps in whose memory each may lie: views lie in what they show, and so may parts of one put together again.
+    const places: (readonly number[])[] = [];
+    steps.forEach(({ op, inputs }, i) => {
+      const [first = [], ...others] = inputs.map((x) => places[x]);
+      if (op?.family === "movement") places.push(first);
+      else if (op?.name !== "cat") places.push([i]);
+      else places.push([i, ...first.filter((x) => others.every((o) => o.includes(x)))]);
+    });
+    for (const r of roots) for (const x of places[r]) this.#results.add(x);
     replaced.forEach((input, k) => input >= 0 && this.#replaced.set(roots[k], input));
     for (const item of order) {
       if (typeof item === "number") continue;
       for (const i of [...item.before, ...item.core < 0 ? [] : [item.core], ...item.members]) {
-        for (const x of steps[i].inputs.map(behind)) {
+        for (const x of steps[i].inputs.flatMap((x) => places[x])) {
           const readers = this.#readers.get(x);
           if (readers === undefined) this.#readers.set(x, new Set([item]));
           else readers.add(item);
@@ -98,7 +102,6 @@ function fits(from: Value, to: Value): boolean {
 }
 
 /** Whether a loop reads an operand in the order in which it writes. */
-function isInPlace({ value, view, moving, window }: Operand, { shape }: Chain): boolean {
-  return moving < 0 && window === undefined && view.offset === 0 && isContiguous(view) &&
-    sizeOf(view.shape) === value.elements && sizeOf(shape) === value.elements;
+function isInPlace(o: Operand, { shape }: Chain): boolean {
+  return o.moving < 0 && o.window === undefined && isWhole(o) && sizeOf(shape) === o.value.elements;
 }

@@ -34,14 +34,20 @@ async function fused<T>(f: () => Promise<T>): Promise<T> {
 const ROWS = 2048, WIDTH = 256, BYTES = 4 * ROWS * WIDTH;
 
 /** The gradients of layers of products and `f`; with `isKept`, what `f` gave is among the results. */
-async function gradients(f: (x: Tensor) => Tensor, layers: number, isKept: boolean): Promise<Tensor[]> {
+async function gradients(
+  f: (x: Tensor) => Tensor,
+  layers: number,
+  isKept: boolean,
+  start: (x: Tensor) => Tensor = (x) => x,
+): Promise<Tensor[]> {
   const draws = (n: number[]): Tensor => randn(n).mul(1 / 16).keep();
   const x = draws([ROWS, WIDTH]), weights = Array.from({ length: layers }, () => draws([WIDTH, WIDTH]));
   await sync();
   const kept: Tensor[] = [];
   const loss = (...w: Tensor[]): Tensor | [Tensor, Tensor[]] => {
-    let y = x;
     kept.length = 0;
+    let y = start(x);
+    kept.push(y);
     for (const wi of w) kept.push(y = f(y.matmul(wi)));
     const sum = y.square().sum();
     return isKept ? [sum, [...kept]] : sum;
@@ -106,6 +112,18 @@ test("random programs have the same bits when all that can be is made again", as
   assert(more > 40, `${more} dispatches were done again`);
 });
 
+test("what cat puts into one array is made again with all its parts, or not at all", () =>
+  fused(async () => {
+    const half = WIDTH / 2;
+    const swap = (x: Tensor): Tensor => cat([x.narrow(1, half, half), x.narrow(1, 0, half)], 1);
+    const run = async (isKept: boolean): Promise<Awaited<ReturnType<typeof read>>> => {
+      manualSeed(4);
+      return await read(await gradients((y) => y.sin(), 6, isKept, swap));
+    };
+    const kept = await run(true);
+    (await run(false)).forEach((g, i) => assert(g.every((v, k) => v === kept[i][k]), `gradient ${i}`));
+  }));
+
 type Keep = (t: Tensor) => Tensor;
 
 /** By name: programs whose loops could write over what is read again; `k` has intermediates kept. */
@@ -131,6 +149,15 @@ const PROGRAMS: Record<string, (t: Tensor, k: Keep, w: Tensor) => Tensor[]> = {
     const y = k(t.cumsum(1));
     return [cat([y.narrow(1, 0, 150), k(y.narrow(1, 150, 150).sin())], 1).cumsum(0)];
   },
+  "its halves, put together again": (t, k, w) => {
+    const y = k(t.cumsum(1)), again = cat([y.narrow(0, 0, 32), y.narrow(0, 32, 32)], 0);
+    return [k(y.sin()).cumsum(0), again, k(again.cos()).matmul(w)];
+  },
+  "parts of it in order, and a result": (t, k) => {
+    const y = k(t.cumsum(1)), part = cat([y.narrow(0, 8, 8), y.narrow(0, 16, 24)], 0);
+    const z = k(y.sin());
+    return [z.cumsum(0), k(part.cos()).cumsum(0), part.reshape([-1])];
+  },
   "one after another": (t, k) => {
     let y = t;
     for (let i = 0; i < 5; i++) y = k(k(y.cumsum(1)).sin());
@@ -150,12 +177,84 @@ for (const [name, f] of Object.entries(PROGRAMS)) {
   test(`a loop whose operand is also read by ${name}: values are as if all were kept`, () =>
     fused(async () => {
       const t = randn([64, 300]).keep(), w = randn([300, 300]).keep();
-      const once = await read(f(t.mul(1.5), (y) => y, w));
-      (await read(f(t.mul(1.5), (y) => y.keep(), w))).forEach((v, i) =>
-        assertEquals(once[i], v, `result ${i}`)
-      );
+      const kept = await read(f(t.mul(1.5), (y) => y.keep(), w)),
+        step = jit((t: Tensor) => f(t, (y) => y, w));
+      (await read(f(t.mul(1.5), (y) => y, w))).forEach((v, i) => assertEquals(v, kept[i], `result ${i}`));
+      for (let call = 0; call < 2; call++) {
+        (await read(step(t.mul(1.5)))).forEach((v, i) => assertEquals(v, kept[i], `result ${i}, jitted`));
+      }
     }));
 }
+
+for (
+  const [name, use] of Object.entries({
+    "as they are": (y) => y,
+    "detached": (y) => y.detach(),
+    "in a sum": (y) => y.sin().sum(),
+    "in a product": (y) => y.matmul(y),
+  } as Record<string, (y: Tensor) => Tensor>)
+) {
+  test(`a jitted step that uses halves of a parameter put together ${name}: they are of the value before`, async () => {
+    const start = Float32Array.from({ length: 4096 }, (_, i) => 1 + i % 7);
+    const w = parameter(tensor(start, { shape: [64, 64] }));
+    const step = jit(() => {
+      const again = cat([w.narrow(0, 0, 32), w.narrow(0, 32, 32)], 0);
+      w.assign(noGrad(() => w.mul(2)));
+      return use(again);
+    });
+    const shown = Array.from({ length: 5 }, () => step().keep());
+    for (const [i, y] of shown.entries()) {
+      const is = await y.data(), before = tensor(start, { shape: [64, 64] }).mul(2 ** i);
+      const must = await use(before).data();
+      is.forEach((v, k) =>
+        assert(Math.abs(v - must[k]) <= 1e-5 * (1 + Math.abs(must[k])), `call ${i}: ${v}`)
+      );
+    }
+  });
+}
+
+test("random jitted steps of views, parts and loops that replace a parameter compute what the host does", async () => {
+  const n = 48, shape = [n, n];
+  const data = (seed: number, device: "host" | "webgpu"): Tensor =>
+    tensor(draw(random(seed), n * n, [-1, 1]), { shape, dtype: "f32", device });
+  for (let seed = 0; seed < 60; seed++) {
+    const step = (w: Tensor, x: Tensor): Tensor[] => {
+      const rng = random(1000 + seed), pool = [w, x];
+      const pick = (): Tensor => pool[Math.floor(rng() * pool.length)];
+      const replace = Math.floor(rng() * 12);
+      for (let i = 0; i < 12; i++) {
+        const a = pick(), b = pick(), at = 4 * Math.floor(rng() * 12), kind = Math.floor(rng() * 8);
+        const top = a.narrow(0, 0, at), rest = a.narrow(0, at, n - at);
+        pool.push([
+          () => cat([top, rest], 0),
+          () => cat([rest, top], 0),
+          () => cat([top, b.narrow(0, at, n - at)], 0),
+          () => cat([a.narrow(0, 8, 20), a.narrow(0, 28, 12), b.narrow(1, 0, 16).permute([1, 0])], 0),
+          () => a.sin().add(b),
+          () => a.add(b.permute([1, 0])).cos(),
+          () => a.matmul(b).mul(1 / n),
+          () => a.mul(0.5).cumsum(1).sin(),
+        ][kind]());
+        if (i === replace) w.assign(noGrad(() => pool[pool.length - 1].add(w).sin()));
+      }
+      return [pool[pool.length - 1], pick(), pick()];
+    };
+    const of = async (device: "host" | "webgpu"): Promise<Tensor[]> => {
+      const w = parameter(data(seed, device)), x = data(seed + 1, device).keep();
+      const f = device === "host" ? (): Tensor[] => step(w, x) : jit(() => step(w, x));
+      const all: Tensor[] = [];
+      for (let call = 0; call < 3; call++) all.push(...f().map((y) => y.detach().keep()));
+      await sync();
+      return [...all, w];
+    };
+    const expected = await read(await of("host"));
+    (await read(await of("webgpu"))).forEach((v, i) =>
+      v.forEach((y, k) =>
+        assert(Math.abs(Number(y) - Number(expected[i][k])) < 1e-3, `program ${seed}, result ${i}`)
+      )
+    );
+  }
+});
 
 test("an update in place copies first where somebody sees the value before: views, reads under way, arguments", async () => {
   const w = parameter(tensor(Float32Array.from({ length: 4096 }, (_, i) => 1 + i % 7)));
