@@ -12,7 +12,7 @@ import { customRules, probabilities, randomBackward } from "./diagnose/check_ops
 import { equalUnits, reach } from "./diagnose/check_reach.ts";
 import { leftOver, movements, progress, usedGradients, usedNorm } from "./diagnose/check_step.ts";
 import type { Context, DiagnosedOptimizer } from "./diagnose/context.ts";
-import { type Cause, type Finding, refusal, worstFirst } from "./diagnose/finding.ts";
+import { type Cause, type Finding, refusal, staleLoss, worstFirst } from "./diagnose/finding.ts";
 import { LayerWatch } from "./layers.ts";
 import { Observation } from "./diagnose/observe.ts";
 import { Diagnosis, type LayerFacts } from "./diagnose/report.ts";
@@ -78,12 +78,14 @@ async function examine<M extends Module>(
   };
   return await withoutTrace(model, watch, async (before) => {
     const parameters = model.parameters();
-    let isStep: boolean | null = null;
+    let isStep: boolean | null = null, given: Tensor | null = null, isStale = false;
     const take = async (seen: Observation | null): Promise<Tensor | null> => {
       current = seen;
       before.sameNumbers();
       const value = await loss(model) ?? null;
       isStep ??= first.passes.length > 0;
+      isStale ||= !isStep && value !== null && value === given;
+      given = value;
       return isStep ? checkLoss(value, true) : finishStep(checkLoss(value, false), optimizer, seen, before);
     };
     const readings = new Readings(), layers = new LayerWatch(model);
@@ -148,7 +150,10 @@ async function examine<M extends Module>(
           Object.is(repeated, losses[0]),
         );
         const isStuck = judged.some((f) => f.cause === "stuck");
-        if (!isStuck || !isStationary || !await isMinimum(parameters, losses[0], before, () => take(null))) {
+        if (isStale) findings.push(staleLoss("each call gave the same tensor"));
+        else if (
+          !isStuck || !isStationary || !await isMinimum(parameters, losses[0], before, () => take(null))
+        ) {
           findings.push(...judged);
         }
       }

@@ -212,8 +212,9 @@ class TensorGraph extends Drawing {
       node.cotangent = ct.text;
       node.magnitude = ct.norm;
     }
-    const order = new Map<Node, number>();
-    for (const n of cts.order) order.set(nodes.shownFor(n), order.get(nodes.shownFor(n)) ?? order.size + 1);
+    // A box that stands for several nodes, as a weight for its views, is done with the last of them.
+    const last = [...new Set(cts.order.map((n) => nodes.shownFor(n)).reverse())].reverse();
+    const order = new Map(last.map((n, i) => [n, i + 1]));
     for (const [n, node] of drawn.nodes) {
       const step = order.get(n);
       if (step !== undefined) node.step = step;

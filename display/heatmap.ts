@@ -69,6 +69,7 @@ export function heatmap(
 function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartParts {
   const { values, down, across } = coarsen(matrix);
   const all = extent(values.flatMap((line) => Array.from(line)));
+  const whole = values === matrix ? all : extentOf(matrix);
   const bound = Math.max(Math.abs(all.low), Math.abs(all.high));
   // Decimals that the largest has too: more of a small one would not fit its cell. Zero has no sign.
   const decimals = Math.max(0, Math.min(100, 2 - Math.floor(Math.log10(bound || 1))));
@@ -145,7 +146,7 @@ function heatParts(options: HeatmapOptions, matrix: readonly Values[]): ChartPar
     encoding,
     layer: options.numbers === true && cells.length <= 200 ? [cell, numbers] : [cell],
   });
-  return { spec, text: () => heatText(options, matrix, values, { ...all, other }) };
+  return { spec, text: () => heatText(options, matrix, values, all, { ...whole, other }) };
 }
 
 /** A label for each row or column; equal ones differ by characters without width, or their cells would coincide. */
@@ -194,11 +195,22 @@ function darkCell(bothSigns: boolean, { low, high }: { low: number; high: number
     : `datum.value !== null && datum.value < ${low + 0.55 * (high - low)}`;
 }
 
+type Extent = ReturnType<typeof extent>;
+
+/** The extent of all rows. */
+function extentOf(matrix: readonly Values[]): Extent {
+  return extent(matrix.flatMap((line) => {
+    const { low, high, other } = extent(Array.from(line));
+    return other === line.length ? [] : [low, high];
+  }));
+}
+
 function heatText(
   options: HeatmapOptions,
   matrix: readonly Values[],
   cells: readonly Values[],
-  all: ReturnType<typeof extent>,
+  all: Extent,
+  whole: Extent,
 ): string {
   const shades = " ░▒▓█";
   const columns = widthOf(cells);
@@ -215,5 +227,5 @@ function heatText(
   }
   const size = `${matrix.length} × ${widthOf(matrix)}`;
   const thinned = rowStep * columnStep > 1 ? ", not every cell shown" : "";
-  return [heading(options, `${size}, ${range(all)}${thinned}`), ...lines].join("\n");
+  return [heading(options, `${size}, ${range(whole)}${thinned}`), ...lines].join("\n");
 }

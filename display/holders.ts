@@ -250,8 +250,11 @@ async function displayOptimizer(optimizer: Optimizer<never>): Promise<MimeBundle
         ...(isOne ? [] : ["learning rate", "steps"]),
       ],
       title: `${plainLine(optimizer.name)}: ${
-        isOne ? `step ${rows[0].steps()}, lr ${formatNumber(rows[0].lr)}, ` : ""
-      }${[...new Set(options)].join("; ")}`,
+        [
+          ...(isOne ? [`step ${rows[0].steps()}`, `lr ${formatNumber(rows[0].lr)}`] : []),
+          [...new Set(options)].filter(Boolean).join("; "),
+        ].filter(Boolean).join(", ")
+      }`,
       digits: 4,
     },
   );

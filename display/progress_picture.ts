@@ -148,18 +148,34 @@ function panel(
     dots;
 }
 
+/** Most letters of a line of a figure's status, and its height. */
+const LETTERS = 80, LINE = 15;
+
+/** A status as lines that fit, which end between its parts. */
+function partsIn(status: string): string[] {
+  const lines: string[] = [];
+  for (const part of status.split(" · ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 3 + part.length <= LETTERS) {
+      lines[lines.length - 1] += ` · ${part}`;
+    } else lines.push(...wrapped(part, LETTERS));
+  }
+  return lines;
+}
+
 /** The curves so far as a small SVG, in about a millisecond: Vega would take a tenth of the time between two drawings. */
 export function liveSvg(title: string | undefined, status: string, curves: TrainingCurves): string {
   const { loss, norm, rate, clip, yScale } = curves;
-  const below = has(norm) || varies(rate), width = 560, height = below ? 250 : 150;
-  const line = [title === undefined ? "" : plainLine(title), status].filter(Boolean).join(" · ");
-  const main = panel({ left: 0, top: 30, right: width - 8, bottom: 142 }, loss, {
+  const head = partsIn([title === undefined ? "" : plainLine(title), status].filter(Boolean).join(" · "));
+  const down = LINE * (head.length - 1), below = has(norm) || varies(rate);
+  const width = 560, height = (below ? 250 : 150) + down;
+  const main = panel({ left: 0, top: 30 + down, right: width - 8, bottom: 142 + down }, loss, {
     color: palette[0],
     log: yScale === "log",
     marks: strays(loss.y),
   });
   const middle = has(norm) && varies(rate) ? 340 : width - 8;
-  const small = { top: 174, bottom: 242 };
+  const small = { top: 174 + down, bottom: 242 + down };
   const second = has(norm)
     ? panel({ left: 0, right: middle, ...small }, norm, {
       label: clip === undefined ? "gradient norm" : `gradient norm, clipped to ${formatNumber(clip)}`,
@@ -176,7 +192,7 @@ export function liveSvg(title: string | undefined, status: string, curves: Train
     })
     : "";
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">` +
-    svgText(4, 16, line) + main + second + third + "</svg>";
+    head.map((line, i) => svgText(4, 16 + LINE * i, line)).join("") + main + second + third + "</svg>";
 }
 
 const many = (n: number): string[] => n === 0 ? [] : [`${n} spike${n > 1 ? "s" : ""}`];
@@ -184,9 +200,9 @@ const many = (n: number): string[] => n === 0 ? [] : [`${n} spike${n > 1 ? "s" :
 /** The figure that stays. */
 export function trainingFigure(title: string | undefined, status: string, curves: TrainingCurves): Chart {
   const { loss, norm, rate, clip, yScale = "linear" } = curves, isRateShown = varies(rate);
-  const isNormShown = has(norm), width = 500;
+  const isNormShown = has(norm), width = 470;
   const main = unit(loss, { color: palette[0], scale: yScale, width, height: 190, marks: strays(loss.y) });
-  const small = isNormShown && isRateShown ? { width: 215, height: 90 } : { width, height: 90 };
+  const small = isNormShown && isRateShown ? { width: 200, height: 90 } : { width, height: 90 };
   const marks = isNormShown ? spikes(norm.y) : [];
   const rows = [
     ...(isNormShown
@@ -208,7 +224,7 @@ export function trainingFigure(title: string | undefined, status: string, curves
       ? [unit(rate, { name: "learning rate", color: palette[5], scale: "linear", ...small })]
       : []),
   ];
-  const name = title === undefined ? [] : [plainLine(title)], under = wrapped(status);
+  const name = title === undefined ? [] : [plainLine(title)], under = partsIn(status);
   const head = {
     title: name.length > 0
       ? { text: name, subtitle: under }
@@ -246,6 +262,10 @@ function unit(
     value: drawn(y[i]),
     ...(!marks.includes(i) ? {} : Number.isFinite(y[i]) ? { spike: true } : { stray: formatNumber(y[i]) }),
   }));
+  // Without anything finite there is no domain, of which front ends would warn; nor is there of a layer without points.
+  const isEmpty = rows.every(({ value }) => value === null);
+  const domainX = [x[0] ?? 0, x.at(-1) ?? 1], domainY = scale === "log" ? [1, 10] : [0, 1];
+  const isStray = rows.some((row) => "stray" in row), isSpike = rows.some((row) => "spike" in row);
   const tooltip = [
     { field: "step", type: "quantitative" },
     { field: "value", type: "quantitative", title: name ?? "loss", format: ".5~g" },
@@ -261,14 +281,19 @@ function unit(
         field: "step",
         type: "quantitative",
         title: "step",
-        scale: { zero: false, nice: false },
+        scale: { zero: false, nice: false, ...(isEmpty ? { domain: domainX } : {}) },
         axis: axisX,
       },
       y: {
         field: "value",
         type: "quantitative",
         title: name === undefined ? "loss" : null,
-        scale: { type: scale, ...(scale === "log" ? {} : { zero: false }), nice: true },
+        scale: {
+          type: scale,
+          ...(scale === "log" ? {} : { zero: false }),
+          nice: true,
+          ...(isEmpty ? { domain: domainY } : {}),
+        },
         axis: { tickCount: height < 120 ? 3 : 6, format: "~g" },
       },
     },
@@ -278,10 +303,11 @@ function unit(
         mark: { type: "rule", color: palette[1], strokeDash: [4, 3] },
         encoding: { x: null, y: { datum: rule } },
       }]),
-      ...(marks.length === 0 ? [] : [{
+      ...(!isSpike ? [] : [{
         transform: [{ filter: "datum.spike === true" }],
         mark: { type: "point", filled: true, color: palette[6], size: 36, opacity: 1 },
-      }, {
+      }]),
+      ...(!isStray ? [] : [{
         // What has no place on the axis stands above it.
         transform: [{ filter: "isValid(datum.stray)" }],
         mark: { type: "point", filled: true, color: palette[6], size: 36, opacity: 1 },

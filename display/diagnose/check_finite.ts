@@ -1,12 +1,13 @@
 /** Where the first value that is not finite comes from, in words. */
 import { AnomalyError, detectAnomaly } from "../../ops/anomaly.ts";
+import { plain } from "../readings.ts";
 import type { Context } from "./context.ts";
-import type { Finding } from "./finding.ts";
+import { few, type Finding } from "./finding.ts";
 
 /** Where the first value that is not finite comes from. */
 export async function origin(
   step: () => Promise<unknown>,
-  { first, layers }: Context,
+  { model, first, layers }: Context,
   loss: number | undefined,
   gradient: number,
 ): Promise<Finding> {
@@ -32,11 +33,20 @@ export async function origin(
     };
   }
   if (error === null) {
+    const bad: string[] = [];
+    for (const [name, p] of Object.entries(model.namedParameters())) {
+      if (p.size > 0 && !(await plain(p).isfinite().all().item())) bad.push(name);
+    }
+    const are = bad.length > 1 ? "have" : "has";
     return {
       cause: "not-finite",
-      message: "Loss or gradients are not finite, and were given so",
+      message: bad.length > 0
+        ? `Loss or gradients are not finite, and were given so: ${few(bad)} ${are} NaN or infinity`
+        : "Loss or gradients are not finite, and were given so: the parameters are finite, the data are not",
       evidence: `${state}; no op made NaN or infinity of finite operands`,
-      remedy: "look at the data and at the parameters: one of them has NaN or infinity (x.isfinite().all())",
+      remedy: bad.length > 0
+        ? "load a checkpoint from before, or initialise anew; then look for the step that did it"
+        : "look at the data: x.isfinite().all() is false for some of them",
     };
   }
   const where = error.message.replaceAll("\n", " ").replace(/\s+/g, " ");

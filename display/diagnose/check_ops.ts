@@ -55,9 +55,11 @@ export function probabilities({ first, layers }: Context): Finding[] {
     ...Array.from(unfused, ([place, log]): Finding => ({
       cause: "softmax-not-fused",
       message: `A logarithm (${log}) is taken of the ${place}, as two ops`,
-      evidence:
-        "a probability below 1e-38 is 0 in f32, its logarithm is -infinity and the gradient NaN or lost; " +
-        "with large logits this happens",
+      evidence: log === "binaryCrossEntropy"
+        ? "a probability that rounds to 0 or 1 in f32 has a logarithm cut off at -100 and no gradient: what is most " +
+          "wrong learns nothing; with large logits this happens"
+        : "a probability below 1e-38 is 0 in f32, its logarithm is -infinity and the gradient NaN or lost; " +
+          "with large logits this happens",
       remedy: place.startsWith("softmax")
         ? "use crossEntropy(logits, target), or logits.logSoftmax()"
         : "use bceWithLogits(logits, target), or logits.logSigmoid()",

@@ -183,6 +183,9 @@ export function movements({ first, model, readings }: Context): Movement[] {
   );
 }
 
+/** Losses so small are those of a model that has learned all; what they do is rounding. */
+const CONVERGED = 1e-6;
+
 /** What the losses of equal steps, and how far weights move, say of the learning rate. */
 export function progress(
   losses: readonly number[],
@@ -198,7 +201,6 @@ export function progress(
   const median = [...ratios].sort((a, b) => a.ratio - b.ratio)[ratios.length >> 1];
   const rate = lr === null ? "the learning rate" : `the learning rate (${lr})`;
   const n = losses.length - 1, start = losses[0], end = losses[n];
-  if (n < 4) return [];
   const path = thinned(losses).map(short).join(", ");
   const bad = losses.findIndex((l) => !Number.isFinite(l));
   const moves = median === undefined
@@ -207,16 +209,16 @@ export function progress(
   if (bad > 0) {
     return [{
       cause: "diverging",
-      message: `The loss is not finite after ${bad} steps`,
+      message: `The loss is not finite after ${bad} step${bad > 1 ? "s" : ""}`,
       evidence: `losses ${path}${moves}`,
       remedy: `divide ${rate} by 10, warm it up (schedules.linearWarmup), or clip with clipGradNorm`,
     }];
   }
-  if (!isRepeatable) return [];
+  if (n < 4 || !isRepeatable) return [];
   const change = losses.slice(1).map((l, i) => l - losses[i]);
   const turns = change.slice(1).filter((c, i) => c * change[i] < 0).length;
   const swing = Math.max(...change.map(Math.abs));
-  if (Math.min(...losses.slice(n >> 1)) > 1.5 * Math.abs(start) + 1e-12) {
+  if (Math.min(...losses.slice(n >> 1)) > 1.5 * Math.abs(start) + CONVERGED) {
     return [{
       cause: "update-too-large",
       message: "Updates are too large: the loss rises on the batch that it is trained on",
@@ -241,7 +243,7 @@ export function progress(
       remedy: `divide ${rate} by 3 to 10; less momentum or a larger batch helps too`,
     }];
   }
-  if (Math.abs(end - start) > 1e-4 * Math.abs(start) || Math.abs(start) < 1e-6) return [];
+  if (Math.abs(end - start) > 1e-4 * Math.abs(start) || Math.abs(start) < CONVERGED) return [];
   if (median !== undefined && median.ratio < 1e-5 && !isStationary) {
     return [{
       cause: "update-too-small",

@@ -95,10 +95,15 @@ export function refusal(error: unknown): Finding | null {
     };
   }
   if (!error.message.startsWith("Cannot differentiate a graph built before")) return null;
+  return staleLoss(plainLine(error.message));
+}
+
+/** The finding of a loss that is not computed anew. */
+export function staleLoss(evidence: string): Finding {
   return {
     cause: "stale-loss",
     message: "The loss was computed before the last step of the optimiser",
-    evidence: plainLine(error.message),
+    evidence,
     remedy: "compute the loss inside of the function that is given, from the model as it is then",
   };
 }

@@ -170,7 +170,10 @@ export class Observation {
     const { readings } = this, watch = this.layerWatch!, present = new Set(graph.nodes);
     for (const n of graph.nodes) {
       const op = n.op.name;
-      if ((op !== "relu" && op !== "sigmoid" && op !== "tanh") || n.track === 0 || n.shape.length === 0) {
+      if (
+        (op !== "relu" && op !== "sigmoid" && op !== "tanh") || n.track === 0 || n.shape.length === 0 ||
+        n.shape.includes(0)
+      ) {
         continue;
       }
       this.activations.push(activation(op, n, graph, watch.placeOf(n), readings));

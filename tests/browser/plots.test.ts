@@ -47,9 +47,17 @@ for (let step = 1; step <= 120; step++) {
 }
 await hand.end();`,
   ),
+  codeCell(
+    "strays",
+    `for (const [loss, norm] of [[() => NaN, () => NaN], [(i) => 1 / i, (i) => i === 30 ? 50 : 1]]) {
+  const p = ct.trainingProgress({ clip: 1, title: "strays", yScale: "log" });
+  for (let i = 1; i <= 40; i++) p.update({ loss: loss(i), gradNorm: norm(i), rate: 0.1 / i, another: i / 3, third: -i / 7 });
+  await p.end();
+}`,
+  ),
   codeCell("functions", `ct.functionChart({ tanh: (x) => x.tanh(), silu: (x) => x.silu() })`),
 ];
-const drawn = [1, 2, 3, 4, 5, 9, 10, 11];
+const drawn = [1, 2, 3, 4, 5, 9, 10, 11, 12];
 
 Deno.test(
   "plots are drawn in JupyterLab: live and then still, in dark and light, with values on hover",
@@ -58,7 +66,9 @@ Deno.test(
     await withNotebook("plots.ipynb", { cells }, async (notebook) => {
       const messages: string[] = [];
       notebook.page.on("console", (m) => {
-        if (m.type() === "error" && /vega|warn|TypeError/i.test(m.text())) messages.push(m.text());
+        if (["error", "warning"].includes(m.type()) && /vega|warn|TypeError/i.test(m.text())) {
+          messages.push(m.text());
+        }
       });
       await notebook.start(0);
       await notebook.finished(0);
@@ -91,9 +101,15 @@ Deno.test(
       await notebook.screenshot("plots-light", notebook.cell(2));
       await notebook.screenshot("plots-by-hand", notebook.cell(10));
       assertEquals(await notebook.outputs(10).count(), 1);
-      await notebook.page.setViewportSize({ width: 600 + 320, height: 1600 });
+      await notebook.page.setViewportSize({ width: 1040, height: 1600 });
       await notebook.theme("JupyterLab Dark");
-      for (const i of [2, 4, 6, 9, 10]) await notebook.screenshot(`plots-dark-${i}`, notebook.cell(i));
+      for (const i of drawn) {
+        const wide = await notebook.outputs(i).evaluateAll((nodes) =>
+          nodes.map((n) => [n, ...n.querySelectorAll("div")].map((k) => k.scrollWidth - n.clientWidth))
+        );
+        assert(wide.flat().every((over) => over <= 1), `cell ${i} is wider than its output: ${wide}`);
+      }
+      for (const i of [1, 2, 4, 6, 9, 10, 11]) await notebook.screenshot(`plots-dark-${i}`, notebook.cell(i));
       assertEquals(messages, []);
     });
   },

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { displayHook } from "../../display/bundle.ts";
 import { type Chart, lineChart, scatterChart, thin } from "../../display/chart.ts";
 import { heatmap } from "../../display/heatmap.ts";
@@ -135,6 +135,8 @@ Deno.test("a heat map of too many cells is averaged and says so", () => {
   assert(cells.length <= 4096);
   assert(cells.every(({ value }) => value === 2));
   assertStringIncludes(JSON.stringify(chart.spec.title), "mean of 5 × 5");
+  values[7][9] = -40, values[200][3] = 70;
+  assertMatch(heatmap({ values }).text(), /300 × 300, [−-]40 … 70/);
 });
 
 Deno.test("a scatter chart shows each cloud and its size", () => {

@@ -534,6 +534,45 @@ test("diagnose finds a loss that is not finite after some steps", async () => {
   assertStringIncludes(found(report, "diverging").message, "not finite after");
 });
 
+test("diagnose finds a training that is not finite after one step", async () => {
+  manualSeed(33);
+  const { x, y } = regression(), model = mlp(new ReLU());
+  const optimizer = new SGD(model, { lr: 1e30 });
+  const report = await diagnose(model, (m) => mseLoss(m.call(x), y), { optimizer });
+  assertStringIncludes(found(report, "diverging").message, "not finite after 1 step");
+});
+
+test("diagnose has nothing against a model that has learned all, whose loss is rounding", async () => {
+  manualSeed(34);
+  const { x } = regression(), model = new Linear(8, 1), y = model.call(x).detach();
+  const report = await diagnose(model, (m) => mseLoss(m.call(x), y.add(1e-6)), {
+    optimizer: new Adam(model, { lr: 1e-4 }),
+  });
+  assertEquals(causes(report).filter((c) => c === "update-too-large"), [], report.text());
+});
+
+test("diagnose names the parameter that is not finite, or the data", async () => {
+  manualSeed(35);
+  const { x, y } = regression(), loss = (m: Sequential) => mseLoss(m.call(x), y), model = mlp(new Tanh());
+  const clean = await diagnose(model, (m) => mseLoss(m.call(x.mul(NaN)), y));
+  assertStringIncludes(found(clean, "not-finite").message, "the data");
+  (model.layers[2] as Linear).weight.assign((model.layers[2] as Linear).weight.detach().mul(Infinity));
+  assertStringIncludes(found(await diagnose(model, loss), "not-finite").message, "2.weight");
+});
+
+test("diagnose finds a loss that is the same tensor at each step", async () => {
+  manualSeed(36);
+  const { x, y } = regression(), model = mlp(new Tanh()), once = mseLoss(model.call(x), y);
+  const report = await diagnose(model, () => once, { optimizer: new SGD(model, { lr: 0.01 }) });
+  assertEquals(causes(report), ["stale-loss"], report.text());
+});
+
+test("diagnose and saturation take a batch without rows", async () => {
+  manualSeed(37);
+  const { x, y } = regression(), model = mlp(new ReLU());
+  await diagnose(model, (m) => mseLoss(m.call(x.narrow(0, 0, 0)), y.narrow(0, 0, 0)));
+});
+
 test("diagnose finds clipping layer by layer", async () => {
   manualSeed(32);
   const { x, y } = regression(), model = mlp(new Tanh()), optimizer = new SGD(model, { lr: 0.01 });

@@ -298,3 +298,16 @@ Deno.test("parameters and data without names are told apart by numbers", async (
   assertStringIncludes(String((await program(loss).present()).data["image/svg+xml"]), "parameter 2");
   assert(!graph(w.square().sum()).text().includes("parameter 1"), "one needs no number");
 });
+
+Deno.test("the backward pass reaches the weight of a module that is called twice after all that it is used for", async () => {
+  const l = new Linear(4, 4), x = tensor([[1, 2, 3, 4]]);
+  const { data } = await graph(l.call(l.call(x).tanh()).sum()).present();
+  const spec = JSON.stringify(data["application/vnd.vegalite.v5+json"]);
+  const order = [
+    ...new Set([...spec.matchAll(/(\d+) {2}grad of (\w+)/g)].map(([, step, of]) => `${step} ${of}`)),
+  ]
+    .sort((a, b) => parseInt(a) - parseInt(b)).map((line) => line.split(" ")[1]);
+  assertEquals(order.length, 8, order.join());
+  assert(order.indexOf("weight") > order.lastIndexOf("matmul"), order.join());
+  assert(order.indexOf("bias") > order.lastIndexOf("add"), order.join());
+});

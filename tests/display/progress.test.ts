@@ -158,3 +158,33 @@ Deno.test("a curve that is full joins neighbours, and one of norms keeps its spi
   assert(mean.y.length < 1000 && largest.y.includes(100));
   mean.x.forEach((step, i) => assert(Math.abs(mean.y[i] - step) < 8, `${step} ${mean.y[i]}`));
 });
+
+Deno.test("a figure has no layer without points, and a domain where nothing is finite", async () => {
+  const curve = (values: number[]): Curve => {
+    const c = new Curve();
+    values.forEach((v, i) => c.add(i + 1, v));
+    return c;
+  };
+  const spec = async (loss: number[], norm: number[]): Promise<string> => {
+    const curves = { loss: curve(loss), norm: curve(norm), rate: new Curve(), clip: 1 };
+    return JSON.stringify(
+      (await trainingFigure("T", "s", curves).present()).data["application/vnd.vegalite.v5+json"],
+    );
+  };
+  const one = await spec(Array(40).fill(1), Array.from({ length: 40 }, (_, i) => i === 30 ? 50 : 1));
+  assertStringIncludes(one, "datum.spike === true");
+  assert(!one.includes("isValid(datum.stray)"));
+  const none = await spec([NaN, NaN], [NaN, NaN]);
+  assert(!none.includes("datum.spike === true"));
+  assertStringIncludes(none, '"domain":[0,1]');
+  assertStringIncludes(none, '"domain":[1,10]');
+});
+
+Deno.test("a live status that is longer than a line goes on in the next, between its parts", () => {
+  const curves = { loss: new Curve(), norm: new Curve(), rate: new Curve() };
+  const parts = Array.from({ length: 14 }, (_, i) => `reading ${i}`);
+  const svg = liveSvg("title", parts.join(" · "), curves);
+  const lines = [...svg.matchAll(/>([^<>]*reading[^<>]*)</g)].map(([, line]) => line);
+  assertEquals(lines.join(" · ").split(" · "), ["title", ...parts]);
+  assert(lines.length === 3 && lines.every((line) => line.length <= 80), lines.join("\n"));
+});
